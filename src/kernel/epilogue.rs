@@ -1,0 +1,71 @@
+//! From the sums of a tile to what a caller stores.
+
+/// Where a kernel leaves the sums of one tile row.
+pub(super) trait Epilogue<Sum>: Sync {
+    /// What is stored.
+    type Out: Send;
+
+    /// Turns the sums of `row`, columns from `column` on, into outputs. `sums` may be longer than `out`: padding.
+    fn store(&self, row: usize, column: usize, sums: &[Sum], out: &mut [Self::Out]);
+}
+
+/// `sum as f32 * (x_scale * w_scale) + bias`, in that order everywhere.
+#[derive(Clone, Copy)]
+pub(super) struct Scaled<'a> {
+    /// Per row; empty for float activations, which have none.
+    pub(super) x_scales: &'a [f32],
+    pub(super) w_scales: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+}
+
+impl Scaled<'_> {
+    #[inline(always)]
+    pub(super) fn finish(
+        &self,
+        x_scale: f32,
+        column: usize,
+        sums: impl Iterator<Item = f32>,
+        out: &mut [f32],
+    ) {
+        let w_scales = &self.w_scales[column..][..out.len()];
+        let scaled = sums.zip(w_scales).map(|(sum, w_scale)| sum * (x_scale * w_scale));
+        match self.bias {
+            None => out.iter_mut().zip(scaled).for_each(|(out, y)| *out = y),
+            Some(bias) => {
+                let bias = &bias[column..][..out.len()];
+                out.iter_mut().zip(scaled).zip(bias).for_each(|((out, y), b)| *out = y + b);
+            }
+        }
+    }
+}
+
+impl Epilogue<i32> for Scaled<'_> {
+    type Out = f32;
+
+    #[inline(always)]
+    fn store(&self, row: usize, column: usize, sums: &[i32], out: &mut [f32]) {
+        self.finish(self.x_scales[row], column, sums.iter().map(|&sum| sum as f32), out);
+    }
+}
+
+impl Epilogue<f32> for Scaled<'_> {
+    type Out = f32;
+
+    #[inline(always)]
+    fn store(&self, _row: usize, column: usize, sums: &[f32], out: &mut [f32]) {
+        self.finish(1.0, column, sums.iter().copied(), out);
+    }
+}
+
+/// The integer sums themselves.
+#[derive(Clone, Copy)]
+pub(super) struct Bare;
+
+impl Epilogue<i32> for Bare {
+    type Out = i32;
+
+    #[inline(always)]
+    fn store(&self, _row: usize, _column: usize, sums: &[i32], out: &mut [i32]) {
+        out.copy_from_slice(&sums[..out.len()]);
+    }
+}

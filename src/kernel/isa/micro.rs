@@ -1,0 +1,262 @@
+//! What all instruction sets share: the walk over a block, tile by tile, written once over a tiny vector trait.
+//!
+//! Everything is `inline(always)`, so that each set's `#[target_feature]` functions compile it, epilogue included, for
+//! their own instructions.
+
+use std::ops::Range;
+
+use crate::kernel::epilogue::Epilogue;
+use crate::kernel::pack::{PANEL, Packed, PanelRef};
+use crate::kernel::parallel::Block;
+
+/// Most rows of a tile, whatever the instruction set.
+pub(super) const TILE_ROWS: usize = 6;
+
+/// One product: encoded activations and packed weights.
+pub(in crate::kernel) struct Job<'a> {
+    pub(in crate::kernel) weights: &'a Packed,
+    /// Row-major, in the kernel's own encoding, padded to whole groups.
+    pub(in crate::kernel) x: &'a [u8],
+    /// Bytes from one row of `x` to the next.
+    pub(in crate::kernel) x_stride: usize,
+    /// The groups of inputs to multiply.
+    pub(in crate::kernel) groups: Range<usize>,
+    /// Column sums of the weights over those groups.
+    pub(in crate::kernel) sums: &'a [i32],
+}
+
+/// The vector operations that a tile is made of, for one instruction set.
+///
+/// # Safety
+///
+/// All functions need a CPU with the instruction set's features. `weights` reads `4 * COLUMNS` bytes, `inputs` reads
+/// `INPUT_BYTES` and [`Micro::X`] may keep the pointer, so those bytes must outlive it.
+pub(super) trait Micro {
+    /// The element of a sum.
+    type Sum: Copy + Default;
+    /// Sums of `COLUMNS` columns.
+    type Acc: Copy;
+    /// Weights of `COLUMNS` columns for a group of four inputs.
+    type W: Copy;
+    /// A group of four inputs of one row.
+    type X: Copy;
+    /// Columns of one accumulator.
+    const COLUMNS: usize;
+    /// Accumulators side by side in a full tile.
+    const WIDTH: usize;
+    /// Rows of a full tile.
+    const ROWS: usize;
+    /// Bytes of four encoded inputs.
+    const INPUT_BYTES: usize;
+
+    unsafe fn zero() -> Self::Acc;
+    unsafe fn weights(from: *const i8) -> Self::W;
+    unsafe fn inputs(from: *const u8) -> Self::X;
+    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc;
+    /// Writes the `COLUMNS` sums; `out` has at least that many.
+    unsafe fn store(acc: Self::Acc, out: &mut [Self::Sum]);
+    /// Asks for the weights at `from` before they are needed; any address will do.
+    #[inline(always)]
+    unsafe fn prefetch(_from: *const i8) {}
+    /// Takes out what the encoding of the inputs put into the sums.
+    #[inline(always)]
+    fn correct(_sums: &mut [Self::Sum], _column_sums: &[i32]) {}
+    /// Computes a tile of `size` rows and accumulators.
+    unsafe fn tile(size: [usize; 2], operands: &Operands<'_>, sums: &mut Sums<Self::Sum>);
+}
+
+/// The sums of one tile, row by row.
+pub(super) type Sums<T> = [[T; PANEL]; TILE_ROWS];
+
+/// What one tile multiplies.
+pub(super) struct Operands<'a> {
+    x: &'a [u8],
+    x_stride: usize,
+    w: &'a [i8],
+    w_stride: usize,
+    groups: usize,
+}
+
+/// The tile of `ROWS` x `WIDTH` accumulators, all of them in registers.
+///
+/// # Safety
+///
+/// The CPU has the features of `M`.
+#[inline(always)]
+pub(super) unsafe fn tile<M: Micro, const ROWS: usize, const WIDTH: usize>(
+    operands: &Operands<'_>,
+    sums: &mut Sums<M::Sum>,
+) {
+    let &Operands { x, x_stride, w, w_stride, groups } = operands;
+    // These two pay for every pointer below.
+    assert!(groups == 0 || x.len() >= (ROWS - 1) * x_stride + groups * M::INPUT_BYTES);
+    assert!(groups == 0 || w.len() >= (groups - 1) * w_stride + WIDTH * M::COLUMNS * 4);
+    // SAFETY: the caller vouches for the features. For `group < groups`, `row < ROWS` and `i < WIDTH`, the inputs read
+    // end at `row * x_stride + (group + 1) * INPUT_BYTES` and the weights at `group * w_stride + (i + 1) * COLUMNS * 4`,
+    // both within their slices by the asserts; a prefetch address is never read (hence `wrapping_add`).
+    unsafe {
+        let mut acc = [[M::zero(); WIDTH]; ROWS];
+        for group in 0..groups {
+            let w = w.as_ptr().add(group * w_stride);
+            for line in 0..(WIDTH * M::COLUMNS * 4).div_ceil(64) {
+                M::prefetch(w.wrapping_add(PREFETCH + line * 64));
+            }
+            let weights: [M::W; WIDTH] =
+                std::array::from_fn(|i| M::weights(w.add(i * M::COLUMNS * 4)));
+            for (row, acc) in acc.iter_mut().enumerate() {
+                let x = M::inputs(x.as_ptr().add(row * x_stride + group * M::INPUT_BYTES));
+                for (acc, w) in acc.iter_mut().zip(weights) {
+                    *acc = M::multiply_add(*acc, x, w);
+                }
+            }
+        }
+        for (acc, sums) in acc.iter().zip(sums) {
+            for (acc, sums) in acc.iter().zip(sums.chunks_exact_mut(M::COLUMNS)) {
+                M::store(*acc, sums);
+            }
+        }
+    }
+}
+
+/// How far ahead of the products the weights are asked for, in bytes.
+const PREFETCH: usize = 2048;
+
+/// Implements [`Micro::tile`]: one instance of [`tile`] for each of the sizes listed.
+macro_rules! tiles {
+    ($micro:ty: $($rows:literal)* x $width:tt) => {
+        #[inline(always)]
+        unsafe fn tile(
+            size: [usize; 2],
+            operands: &$crate::kernel::isa::micro::Operands<'_>,
+            sums: &mut $crate::kernel::isa::micro::Sums<Self::Sum>,
+        ) {
+            $(tiles!(@row $micro, $rows, $width, size, operands, sums);)*
+            unreachable!("no tile of {size:?}")
+        }
+    };
+    (@row $micro:ty, $rows:literal, [$($width:literal)*], $size:ident, $operands:ident, $sums:ident) => {
+        $(if $size == [$rows, $width] {
+            // SAFETY: this function's caller vouches for the same features.
+            return unsafe {
+                $crate::kernel::isa::micro::tile::<$micro, $rows, $width>($operands, $sums)
+            };
+        })*
+    };
+}
+pub(super) use tiles;
+
+/// Computes one block of the output.
+///
+/// # Safety
+///
+/// The CPU has the features of `M`.
+#[inline(always)]
+pub(super) unsafe fn block<M: Micro, E: Epilogue<M::Sum>>(
+    job: &Job<'_>,
+    epilogue: &E,
+    block: &mut Block<'_, E::Out>,
+) {
+    let mut sums: Sums<M::Sum> = [[Default::default(); PANEL]; TILE_ROWS];
+    for offset in (0..block.columns()).step_by(PANEL) {
+        let panel = job.weights.panel(block.first_column + offset);
+        for first in (0..panel.columns).step_by(M::COLUMNS * M::WIDTH) {
+            let strip = Strip { offset: offset + first, first, panel: &panel };
+            // SAFETY: the caller vouches for the same features.
+            unsafe { self::strip::<M, E>(job, &strip, epilogue, block, &mut sums) };
+        }
+    }
+}
+
+/// As many columns of a panel as a tile is wide.
+struct Strip<'a> {
+    /// From the block's first column.
+    offset: usize,
+    /// From the panel's first column.
+    first: usize,
+    panel: &'a PanelRef<'a>,
+}
+
+/// # Safety
+///
+/// The CPU has the features of `M`.
+#[inline(always)]
+unsafe fn strip<M: Micro, E: Epilogue<M::Sum>>(
+    job: &Job<'_>,
+    strip: &Strip<'_>,
+    epilogue: &E,
+    block: &mut Block<'_, E::Out>,
+    sums: &mut Sums<M::Sum>,
+) {
+    let width = (strip.panel.columns - strip.first).min(M::COLUMNS * M::WIDTH);
+    let columns = strip.offset..(strip.offset + width).min(block.columns());
+    let column = block.first_column + strip.offset;
+    let first_row = block.first_row;
+    let w = &strip.panel.bytes[job.groups.start * strip.panel.stride + strip.first * 4..];
+    let tiles = block.rows().div_ceil(M::ROWS);
+    let mut row = 0;
+    for left in (1..=tiles).rev() {
+        let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
+        let x = &job.x[(first_row + row) * job.x_stride + job.groups.start * M::INPUT_BYTES..];
+        let operands = Operands {
+            x,
+            x_stride: job.x_stride,
+            w,
+            w_stride: strip.panel.stride,
+            groups: job.groups.len(),
+        };
+        // SAFETY: the caller vouches for the same features.
+        unsafe { M::tile([rows, width / M::COLUMNS], &operands, sums) };
+        for (i, sums) in sums.iter_mut().enumerate().take(rows) {
+            M::correct(&mut sums[..width], &job.sums[column..]);
+            let out = block.row(row + i, columns.clone());
+            epilogue.store(first_row + row + i, column, &sums[..width], out);
+        }
+        row += rows;
+    }
+}
+
+/// Declares the `#[target_feature]` functions of an instruction set and its row of the table.
+macro_rules! kernel {
+    (
+        $(#[$doc:meta])* $vis:vis const $row:ident: $name:literal,
+        features: [$($feature:tt),*], codes: $code:ty, integers: $integers:ty, floats: $floats:ty
+    ) => {
+        $(#[$doc])*
+        $vis const $row: $crate::kernel::isa::Kernel = {
+            use $crate::kernel::epilogue::{Bare, Scaled};
+            use $crate::kernel::isa::micro::{Job, block};
+            use $crate::kernel::parallel::Block;
+            use $crate::kernel::quantize::{Levels, encode_row};
+
+            $(#[target_feature(enable = $feature)])*
+            fn encode(x: &[f32], levels: Levels, codes: &mut [u8]) -> f32 {
+                encode_row::<$code>(x, levels, codes)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn dynamic(job: &Job<'_>, to: &Scaled<'_>, out: &mut Block<'_, f32>) {
+                // SAFETY: this function has the features.
+                unsafe { block::<$integers, _>(job, to, out) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn accumulate(job: &Job<'_>, to: &Bare, out: &mut Block<'_, i32>) {
+                // SAFETY: this function has the features.
+                unsafe { block::<$integers, _>(job, to, out) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn float_activations(job: &Job<'_>, to: &Scaled<'_>, out: &mut Block<'_, f32>) {
+                // SAFETY: this function has the features.
+                unsafe { block::<$floats, _>(job, to, out) }
+            }
+            $crate::kernel::isa::Kernel {
+                name: $name,
+                supported: || true $(&& std::arch::is_x86_feature_detected!($feature))*,
+                code_bytes: size_of::<$code>(),
+                encode_row: encode,
+                dynamic,
+                accumulate,
+                float_activations,
+            }
+        };
+    };
+}
+pub(super) use kernel;

@@ -1,0 +1,127 @@
+//! The instruction sets: one file each, one table for all of them.
+//!
+//! The table drives detection, the override, the tests and the benchmarks. To add a set: a file with a [`Micro`] for
+//! integers and one for floats, and a row here.
+
+mod micro;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86_avx2;
+#[cfg(target_arch = "x86_64")]
+mod x86_avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+mod x86_vnni256;
+
+use std::sync::OnceLock;
+
+use super::epilogue::{Bare, Scaled};
+use super::parallel::Block;
+use super::quantize::Levels;
+pub(super) use micro::Job;
+
+/// The environment variable that forces a kernel by name.
+pub const OVERRIDE: &str = "BURN_INT8_KERNEL";
+
+/// One set of kernels: a row of the table.
+///
+/// The function pointers are safe to call only on a CPU for which `supported` says yes: [`Active`] is the proof.
+pub struct Kernel {
+    name: &'static str,
+    supported: fn() -> bool,
+    /// Bytes of one quantized activation.
+    code_bytes: usize,
+    encode_row: unsafe fn(&[f32], Levels, &mut [u8]) -> f32,
+    dynamic: unsafe fn(&Job<'_>, &Scaled<'_>, &mut Block<'_, f32>),
+    accumulate: unsafe fn(&Job<'_>, &Bare, &mut Block<'_, i32>),
+    float_activations: unsafe fn(&Job<'_>, &Scaled<'_>, &mut Block<'_, f32>),
+}
+
+/// Fastest first.
+#[cfg(target_arch = "x86_64")]
+static TABLE: &[Kernel] = &[
+    x86_avx512_vnni::KERNEL,
+    x86_vnni256::AVX_VNNI,
+    x86_vnni256::AVX512VL_VNNI,
+    x86_avx2::KERNEL,
+    portable::KERNEL,
+];
+#[cfg(not(target_arch = "x86_64"))]
+static TABLE: &[Kernel] = &[portable::KERNEL];
+
+/// The names of all kernels that this build knows, fastest first.
+#[cfg(target_arch = "x86_64")]
+pub const NAMES: &[&str] = &["avx512-vnni", "avx-vnni", "avx512vl-vnni", "avx2", "portable"];
+/// The names of all kernels that this build knows, fastest first.
+#[cfg(not(target_arch = "x86_64"))]
+pub const NAMES: &[&str] = &["portable"];
+
+/// A kernel that the running CPU supports; there is no other way to get one than by asking the CPU.
+#[derive(Clone, Copy)]
+pub struct Active(&'static Kernel);
+
+impl std::fmt::Debug for Active {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Every kernel that the running CPU supports, fastest first; `portable` is always the last.
+pub fn supported() -> impl Iterator<Item = Active> {
+    TABLE.iter().filter(|kernel| (kernel.supported)()).map(Active)
+}
+
+/// The kernel in use: the fastest that the CPU supports, or the one that [`OVERRIDE`] names. Chosen once.
+///
+/// # Panics
+///
+/// If [`OVERRIDE`] names a kernel that does not exist or that the CPU does not support.
+pub fn active() -> Active {
+    static ACTIVE: OnceLock<Active> = OnceLock::new();
+    *ACTIVE.get_or_init(|| choose(std::env::var(OVERRIDE).ok().as_deref()))
+}
+
+pub(super) fn choose(name: Option<&str>) -> Active {
+    let found = supported().find(|kernel| name.is_none_or(|name| name == kernel.name()));
+    found.unwrap_or_else(|| {
+        let here: Vec<_> = supported().map(|kernel| kernel.name()).collect();
+        let name = name.unwrap_or_default();
+        panic!("{OVERRIDE}={name}: no such kernel on this CPU; it supports {}", here.join(", "))
+    })
+}
+
+impl Active {
+    /// `instructions[-width]`, as in [`NAMES`].
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    pub(super) fn code_bytes(self) -> usize {
+        self.0.code_bytes
+    }
+
+    /// Quantizes one row into `codes`, which has room for a multiple of four; returns the scale.
+    pub(super) fn encode_row(self, x: &[f32], levels: Levels, codes: &mut [u8]) -> f32 {
+        // SAFETY: `self` exists, so the CPU supports this kernel.
+        unsafe { (self.0.encode_row)(x, levels, codes) }
+    }
+
+    pub(super) fn dynamic(self, job: &Job<'_>, to: &Scaled<'_>, block: &mut Block<'_, f32>) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.dynamic)(job, to, block) }
+    }
+
+    pub(super) fn accumulate(self, job: &Job<'_>, block: &mut Block<'_, i32>) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.accumulate)(job, &Bare, block) }
+    }
+
+    pub(super) fn float_activations(
+        self,
+        job: &Job<'_>,
+        to: &Scaled<'_>,
+        block: &mut Block<'_, f32>,
+    ) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.float_activations)(job, to, block) }
+    }
+}

@@ -1,0 +1,102 @@
+//! Plain Rust, on every CPU: arrays that the compiler turns into whatever vectors it has.
+
+use super::micro::{Micro, kernel, tiles};
+
+struct Integers;
+
+impl Micro for Integers {
+    type Sum = i32;
+    type Acc = [i32; 16];
+    type W = [i8; 64];
+    type X = [i16; 4];
+    const COLUMNS: usize = 16;
+    const WIDTH: usize = 1;
+    const ROWS: usize = 2;
+    const INPUT_BYTES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        [0; 16]
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for 64 bytes; bytes have no alignment.
+        unsafe { from.cast::<[i8; 64]>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for 8 bytes; read without assuming alignment.
+        unsafe { from.cast::<[i16; 4]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(mut acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
+        let [x0, x1, x2, x3] = x.map(i32::from);
+        for (acc, w) in acc.iter_mut().zip(w.as_chunks::<4>().0) {
+            let [w0, w1, w2, w3] = w.map(i32::from);
+            *acc += (x0 * w0 + x1 * w1) + (x2 * w2 + x3 * w3);
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, out: &mut [i32]) {
+        out[..16].copy_from_slice(&acc);
+    }
+
+    tiles!(Self: 1 2 x [1]);
+}
+
+struct Floats;
+
+impl Micro for Floats {
+    type Sum = f32;
+    type Acc = [f32; 16];
+    type W = [i8; 64];
+    type X = [f32; 4];
+    const COLUMNS: usize = 16;
+    const WIDTH: usize = 1;
+    const ROWS: usize = 2;
+    const INPUT_BYTES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        [0.0; 16]
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for 64 bytes; bytes have no alignment.
+        unsafe { from.cast::<[i8; 64]>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for 16 bytes; read without assuming alignment.
+        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(mut acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
+        for (acc, w) in acc.iter_mut().zip(w.as_chunks::<4>().0) {
+            let [w0, w1, w2, w3] = w.map(f32::from);
+            *acc += (x[0] * w0 + x[1] * w1) + (x[2] * w2 + x[3] * w3);
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, out: &mut [f32]) {
+        out[..16].copy_from_slice(&acc);
+    }
+
+    tiles!(Self: 1 2 x [1]);
+}
+
+kernel! {
+    /// Always supported.
+    pub(super) const KERNEL: "portable",
+    features: [], codes: i16, integers: Integers, floats: Floats
+}

@@ -1,0 +1,121 @@
+//! AVX2: bytes widened to 16 bits and multiplied in pairs. `vpmaddubsw` would saturate; this never does.
+//!
+//! Also the 256-bit float kernel, shared with the other 256-bit sets.
+
+use std::arch::x86_64::*;
+
+use super::micro::{Micro, kernel, tiles};
+
+struct Integers;
+
+impl Micro for Integers {
+    type Sum = i32;
+    /// Four columns, two partial sums each.
+    type Acc = __m256i;
+    type W = __m256i;
+    type X = __m256i;
+    const COLUMNS: usize = 4;
+    const WIDTH: usize = 4;
+    const ROWS: usize = 3;
+    const INPUT_BYTES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX2 and for 16 bytes.
+        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX2 and for 8 bytes; read without assuming alignment.
+        unsafe { _mm256_set1_epi64x(from.cast::<i64>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, out: &mut [i32]) {
+        let out: &mut [i32; 4] = (&mut out[..4]).try_into().expect("four columns");
+        // SAFETY: the caller vouches for AVX2; `out` is 16 bytes.
+        unsafe {
+            let sums = _mm256_hadd_epi32(acc, acc); // columns 0 1 0 1 | 2 3 2 3
+            let sums = _mm256_permute4x64_epi64::<0b1000>(sums);
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_castsi256_si128(sums));
+        }
+    }
+
+    tiles!(Self: 1 2 3 x [4]);
+}
+
+pub(super) struct Floats256;
+
+impl Micro for Floats256 {
+    type Sum = f32;
+    type Acc = __m256;
+    /// One vector for each of the four inputs.
+    type W = [__m256; 4];
+    type X = *const f32;
+    const COLUMNS: usize = 8;
+    const WIDTH: usize = 2;
+    const ROWS: usize = 2;
+    const INPUT_BYTES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX2 and for 32 bytes.
+        unsafe {
+            let w = _mm256_loadu_si256(from.cast());
+            [
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(w))),
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_slli_epi32::<16>(w))),
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_slli_epi32::<8>(w))),
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(w)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        from.cast()
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(mut acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
+        for (i, w) in w.into_iter().enumerate() {
+            // SAFETY: the caller vouches for AVX2 with FMA and for four floats at `x`; read without assuming alignment.
+            unsafe { acc = _mm256_fmadd_ps(_mm256_set1_ps(x.add(i).read_unaligned()), w, acc) };
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, out: &mut [f32]) {
+        let out: &mut [f32; 8] = (&mut out[..8]).try_into().expect("eight columns");
+        // SAFETY: the caller vouches for AVX2; `out` is 32 bytes.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), acc) }
+    }
+
+    tiles!(Self: 1 2 x [2]);
+}
+
+kernel! {
+    /// Most x86 CPUs since 2013.
+    pub(super) const KERNEL: "avx2",
+    features: ["avx2", "fma"], codes: i16, integers: Integers, floats: Floats256
+}

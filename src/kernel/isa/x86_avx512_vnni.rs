@@ -1,0 +1,141 @@
+//! AVX-512 VNNI: four products and their sum in one instruction, for 16 columns at a time.
+//!
+//! Activations come offset by 128, as for the 256-bit VNNI kernels.
+
+use std::arch::x86_64::*;
+
+use super::micro::{Micro, kernel, tiles};
+
+struct Integers;
+
+impl Micro for Integers {
+    type Sum = i32;
+    type Acc = __m512i;
+    type W = __m512i;
+    type X = __m512i;
+    const COLUMNS: usize = 16;
+    const WIDTH: usize = 4;
+    const ROWS: usize = 6;
+    const INPUT_BYTES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: the caller vouches for AVX-512F.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX-512F and for 4 bytes; read without assuming alignment.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
+        // SAFETY: the caller vouches for AVX-512 VNNI.
+        unsafe { _mm512_dpbusd_epi32(acc, x, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, out: &mut [i32]) {
+        let out: &mut [i32; 16] = (&mut out[..16]).try_into().expect("sixteen columns");
+        // SAFETY: the caller vouches for AVX-512F; `out` is 64 bytes.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(from: *const i8) {
+        // SAFETY: a prefetch reads nothing; every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from) }
+    }
+
+    #[inline(always)]
+    fn correct(sums: &mut [i32], column_sums: &[i32]) {
+        take_out_offset(sums, column_sums);
+    }
+
+    tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
+}
+
+/// `sum((x + 128) * w) - 128 * sum(w)`, modulo 2^32.
+#[inline(always)]
+pub(super) fn take_out_offset(sums: &mut [i32], column_sums: &[i32]) {
+    for (sum, column) in sums.iter_mut().zip(column_sums) {
+        *sum = sum.wrapping_sub(column.wrapping_mul(128));
+    }
+}
+
+struct Floats;
+
+impl Micro for Floats {
+    type Sum = f32;
+    type Acc = __m512;
+    /// One vector for each of the four inputs.
+    type W = [__m512; 4];
+    type X = *const f32;
+    const COLUMNS: usize = 16;
+    const WIDTH: usize = 4;
+    const ROWS: usize = 2;
+    const INPUT_BYTES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: the caller vouches for AVX-512F.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
+        unsafe {
+            let w = _mm512_loadu_si512(from.cast());
+            [
+                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<24>(w))),
+                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<16>(w))),
+                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<8>(w))),
+                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(w)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        from.cast()
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(mut acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
+        for (i, w) in w.into_iter().enumerate() {
+            // SAFETY: the caller vouches for AVX-512F and for four floats at `x`; read without assuming alignment.
+            unsafe { acc = _mm512_fmadd_ps(_mm512_set1_ps(x.add(i).read_unaligned()), w, acc) };
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, out: &mut [f32]) {
+        let out: &mut [f32; 16] = (&mut out[..16]).try_into().expect("sixteen columns");
+        // SAFETY: the caller vouches for AVX-512F; `out` is 64 bytes.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(from: *const i8) {
+        // SAFETY: a prefetch reads nothing; every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from) }
+    }
+
+    tiles!(Self: 1 2 x [1 2 3 4]);
+}
+
+kernel! {
+    /// Servers since 2019, desktops with Zen 4 or later.
+    pub(super) const KERNEL: "avx512-vnni",
+    features: ["avx512f", "avx512bw", "avx512vl", "avx512vnni"], codes: u8, integers: Integers, floats: Floats
+}

@@ -1,0 +1,32 @@
+//! INT8 arithmetic on slices. Nothing here knows that Burn exists.
+//!
+//! One equation: `real = scale * q`, with `q` an `i8` and `scale` an `f32` step. Activations are quantized row by row,
+//! products are summed exactly in `i32`, and the sums leave as `sum as f32 * (x_scale * w_scale) + bias`.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `quantize` | f32 rows to integers |
+//! | `pack` | the one copy of a weight matrix, in the order the kernels read it |
+//! | `gemm` | the products: dynamic activations, float activations, bare accumulators |
+//! | `epilogue` | from sums to outputs |
+//! | `parallel` | disjoint pieces of the output, and the threads that take them |
+//! | `isa` | one file per instruction set: the only SIMD, the only `unsafe` |
+
+mod aligned;
+mod epilogue;
+mod gemm;
+#[allow(
+    unsafe_code,
+    reason = "intrinsics; every block carries the proof that the CPU has them and the memory is there"
+)]
+mod isa;
+mod pack;
+mod parallel;
+mod quantize;
+#[cfg(test)]
+mod tests;
+
+pub use gemm::{accumulate, dynamic, float_activations};
+pub use isa::{Kernel, NAMES, OVERRIDE, active, supported};
+pub use pack::{Fidelity, NotFinite, Packed};
+pub use quantize::{Levels, quantize_rows};

@@ -1,0 +1,122 @@
+//! Disjoint pieces of an output matrix, and the threads that take them.
+
+use std::sync::Mutex;
+
+/// Multiply-adds below which a second thread costs more than it brings: waking one takes microseconds.
+const WORTH_A_THREAD: usize = 1_500_000;
+
+/// How many threads `operations` multiply-adds are worth, given what the pool has.
+pub(super) fn threads_for(operations: usize) -> usize {
+    if operations < 2 * WORTH_A_THREAD {
+        return 1; // without asking: the question alone would start the pool
+    }
+    (operations / WORTH_A_THREAD).clamp(1, rayon::current_num_threads())
+}
+
+/// Runs `work` on every item; up to `threads` threads take items as they get free, the calling one among them.
+pub(super) fn for_each<T: Send>(
+    threads: usize,
+    items: impl Iterator<Item = T> + Send,
+    work: impl Fn(T) + Sync,
+) {
+    if threads <= 1 {
+        return items.for_each(work);
+    }
+    let queue = Mutex::new(items);
+    let next = || queue.lock().unwrap_or_else(|e| e.into_inner()).next();
+    let drain = || {
+        while let Some(item) = next() {
+            work(item);
+        }
+    };
+    // In place: the calling thread starts at once instead of waiting for the pool to wake.
+    rayon::in_place_scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| drain());
+        }
+        drain();
+    });
+}
+
+/// Most rows of a [`Block`].
+pub(super) const BLOCK_ROWS: usize = 48;
+
+/// A rectangle of a row-major output matrix.
+pub(super) struct Block<'a, T> {
+    pub(super) first_row: usize,
+    pub(super) first_column: usize,
+    rows: [&'a mut [T]; BLOCK_ROWS],
+    len: usize,
+}
+
+impl<T> Block<'_, T> {
+    pub(super) fn rows(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        self.rows.first().map_or(0, |row| row.len())
+    }
+
+    /// Part of one row, both counted from the block's corner.
+    #[inline(always)]
+    pub(super) fn row(&mut self, row: usize, columns: std::ops::Range<usize>) -> &mut [T] {
+        &mut self.rows[row][columns]
+    }
+}
+
+/// Cuts a row-major matrix into blocks of at most `rows` x `columns`, left to right, then down.
+pub(super) struct Blocks<'a, T> {
+    rest: &'a mut [T],
+    n: usize,
+    size: [usize; 2],
+    band: Block<'a, T>,
+    next_row: usize,
+}
+
+impl<'a, T> Blocks<'a, T> {
+    pub(super) fn new(matrix: &'a mut [T], n: usize, [rows, columns]: [usize; 2]) -> Self {
+        assert!((1..=BLOCK_ROWS).contains(&rows) && columns > 0 && n > 0);
+        let band = Block { first_row: 0, first_column: n, rows: empty_rows(), len: 0 };
+        Self { rest: matrix, n, size: [rows, columns], band, next_row: 0 }
+    }
+
+    /// Takes the next rows off the matrix; false at its end.
+    fn next_band(&mut self) -> bool {
+        let len = self.size[0].min(self.rest.len() / self.n);
+        let (band, rest) = std::mem::take(&mut self.rest).split_at_mut(len * self.n);
+        self.rest = rest;
+        let mut rows = band.chunks_exact_mut(self.n);
+        self.band = Block {
+            first_row: self.next_row,
+            first_column: 0,
+            rows: std::array::from_fn(|_| rows.next().unwrap_or_default()),
+            len,
+        };
+        self.next_row += len;
+        len > 0
+    }
+}
+
+impl<'a, T> Iterator for Blocks<'a, T> {
+    type Item = Block<'a, T>;
+
+    fn next(&mut self) -> Option<Block<'a, T>> {
+        if self.band.columns() == 0 && !self.next_band() {
+            return None;
+        }
+        let columns = self.size[1].min(self.band.columns());
+        let band = &mut self.band;
+        let mut rows = empty_rows();
+        for (row, rest) in rows.iter_mut().zip(&mut band.rows).take(band.len) {
+            (*row, *rest) = std::mem::take(rest).split_at_mut(columns);
+        }
+        let first_column = band.first_column;
+        band.first_column += columns;
+        Some(Block { first_row: band.first_row, first_column, rows, len: band.len })
+    }
+}
+
+fn empty_rows<'a, T>() -> [&'a mut [T]; BLOCK_ROWS] {
+    std::array::from_fn(|_| Default::default())
+}

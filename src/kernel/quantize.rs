@@ -1,0 +1,152 @@
+//! From float rows to integers: absmax, scale, round to nearest (ties to even), clip.
+
+use super::isa::Active;
+use super::parallel::for_each;
+
+/// The integers a scheme uses: `min..=max`, with `max(|x|)` mapped onto `top`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Levels {
+    min: i32,
+    max: i32,
+    top: f32,
+}
+
+impl Levels {
+    /// `-127..=127`, `scale = absmax / 127`.
+    pub const SYMMETRIC: Self = Self { min: -127, max: 127, top: 127.0 };
+    /// `-128..=127`, `scale = absmax / 128`.
+    pub const FULL: Self = Self { min: -128, max: 127, top: 128.0 };
+}
+
+/// Adding it leaves the nearest integer, ties to even, in the low mantissa bits of any `|x| < 2^22`.
+///
+/// This is how every kernel rounds: one addition, the same on all of them, and the compiler vectorizes it even
+/// where there is no rounding instruction.
+const ROUND: f32 = 12_582_912.0;
+
+/// Below this `127 / absmax` would overflow, so such rows are first brought up by an exact power of two.
+const TINY: f32 = 1e-30;
+const LIFT: f32 = 18_446_744_073_709_551_616.0; // 2^64
+
+/// How one row or channel becomes integers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quantizer {
+    /// The step: `real = scale * q`.
+    pub(super) scale: f32,
+    lift: f32,
+    inverse: f32,
+    levels: Levels,
+}
+
+impl Quantizer {
+    /// For values whose largest magnitude is `absmax`; `None` if that is infinite or NaN.
+    ///
+    /// All-zero values get scale 1: finite, and their integers are 0.
+    #[inline(always)]
+    pub(super) fn new(absmax: f32, levels: Levels) -> Option<Self> {
+        if !absmax.is_finite() {
+            return None;
+        }
+        if absmax == 0.0 {
+            return Some(Self { scale: 1.0, lift: 1.0, inverse: 0.0, levels });
+        }
+        let lift = if absmax < TINY { LIFT } else { 1.0 };
+        let inverse = levels.top / (absmax * lift);
+        Some(Self { scale: absmax / levels.top, lift, inverse, levels })
+    }
+
+    #[inline(always)]
+    pub(super) fn quantize(&self, x: f32) -> i32 {
+        let rounded = (x * self.lift) * self.inverse + ROUND;
+        let q = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+        q.clamp(self.levels.min, self.levels.max)
+    }
+}
+
+/// The largest magnitude, NaN or infinite if any value is.
+///
+/// Compares the bits without their sign as integers: the same order as the magnitudes, NaN above infinity, and a
+/// reduction that the compiler vectorizes.
+#[inline(always)]
+pub(super) fn absmax(x: &[f32]) -> f32 {
+    let bits = x.iter().fold(0, |max, v| max.max((v.to_bits() & 0x7fff_ffff) as i32));
+    f32::from_bits(bits as u32)
+}
+
+/// How a kernel wants its integer activations.
+pub(super) trait Encode: bytemuck::Pod {
+    fn encode(q: i32) -> Self;
+}
+
+/// `q + 128`, for instructions that multiply unsigned by signed bytes.
+impl Encode for u8 {
+    #[inline(always)]
+    fn encode(q: i32) -> Self {
+        (q + 128) as u8
+    }
+}
+
+impl Encode for i16 {
+    #[inline(always)]
+    fn encode(q: i32) -> Self {
+        q as i16
+    }
+}
+
+/// Quantizes one row into `codes` (zeros past the row's end) and returns its scale; NaN if a value is not finite.
+#[inline(always)]
+pub(super) fn encode_row<E: Encode>(x: &[f32], levels: Levels, codes: &mut [u8]) -> f32 {
+    let codes: &mut [E] = bytemuck::cast_slice_mut(codes);
+    let (body, padding) = codes.split_at_mut(x.len());
+    padding.fill(E::encode(0));
+    let Some(quantizer) = Quantizer::new(absmax(x), levels) else {
+        body.fill(E::encode(0));
+        return f32::NAN;
+    };
+    for (code, &v) in body.iter_mut().zip(x) {
+        *code = E::encode(quantizer.quantize(v));
+    }
+    quantizer.scale
+}
+
+/// Quantizes every row of `x` (`[scales.len(), k]`) into `codes`, `stride` bytes a row.
+pub(super) fn encode_rows(
+    kernel: Active,
+    x: &[f32],
+    k: usize,
+    levels: Levels,
+    (codes, stride): (&mut [u8], usize),
+    scales: &mut [f32],
+    threads: usize,
+) {
+    let rows = scales.len().div_ceil(threads * 4).max(1);
+    let parts = x
+        .chunks(rows * k)
+        .zip(codes.chunks_mut(rows * stride))
+        .zip(scales.chunks_mut(rows));
+    for_each(threads, parts, |((x, codes), scales)| {
+        let rows = x.chunks_exact(k).zip(codes.chunks_exact_mut(stride));
+        for ((x, codes), scale) in rows.zip(scales) {
+            *scale = kernel.encode_row(x, levels, codes);
+        }
+    });
+}
+
+/// Quantizes the rows of `x` (`[m, k]`) as a layer quantizes its activations: the integers and one scale a row.
+///
+/// A row with a NaN or an infinity gets integers 0 and scale NaN.
+///
+/// # Panics
+///
+/// If `x` is not a whole number of rows.
+pub fn quantize_rows(x: &[f32], k: usize, levels: Levels) -> (Vec<i8>, Vec<f32>) {
+    assert!(k > 0 && x.len().is_multiple_of(k), "{} values are no rows of {k}", x.len());
+    let mut integers = Vec::with_capacity(x.len());
+    let mut scales = Vec::with_capacity(x.len() / k);
+    for row in x.chunks_exact(k) {
+        let quantizer = Quantizer::new(absmax(row), levels);
+        scales.push(quantizer.map_or(f32::NAN, |q| q.scale));
+        integers.extend(row.iter().map(|&v| quantizer.map_or(0, |q| q.quantize(v) as i8)));
+    }
+    (integers, scales)
+}
