@@ -1,3 +1,46 @@
-//! x
+#![doc = include_str!("../README.md")]
+
+mod backend;
+mod cast;
+mod census;
+mod error;
 #[doc(hidden)]
 pub mod kernel;
+mod mapper;
+pub mod nn;
+mod record;
+mod report;
+mod rules;
+mod scheme;
+
+pub use error::{Int8Error, QuantizeError};
+pub use mapper::{Int8Swapper, Quantize};
+pub use record::{LayerRecord, RECORD_VERSION};
+pub use report::{Action, LayerReport, Report};
+pub use rules::LayerInfo;
+pub use scheme::{Activations, Int8Config, LayerScheme, Range};
+
+/// What a model file or a program that quantizes one needs.
+pub mod prelude {
+    pub use crate::{
+        Action, Activations, Int8Config, Int8Error, LayerInfo, LayerScheme, Quantize,
+        QuantizeError, Range, Report,
+    };
+}
+
+/// The name of the CPU kernel in use, such as `avx512-vnni`.
+///
+/// It is the fastest that the CPU supports, unless the environment variable `BURN_INT8_KERNEL` names another.
+///
+/// # Panics
+///
+/// If that variable names a kernel that does not exist or that the CPU does not support.
+///
+/// # Example
+///
+/// ```
+/// println!("INT8 runs on {}", burn_int8::cpu_kernel());
+/// ```
+pub fn cpu_kernel() -> &'static str {
+    kernel::active().name()
+}

@@ -101,12 +101,13 @@ pub(super) unsafe fn tile<M: Micro, const ROWS: usize, const WIDTH: usize>(
             for line in 0..(WIDTH * M::COLUMNS * 4).div_ceil(64) {
                 M::prefetch(w.wrapping_add(PREFETCH + line * 64));
             }
-            let weights: [M::W; WIDTH] =
-                std::array::from_fn(|i| M::weights(w.add(i * M::COLUMNS * 4)));
-            for (row, acc) in acc.iter_mut().enumerate() {
-                let x = M::inputs(x.as_ptr().add(row * x_stride + group * M::INPUT_BYTES));
-                for (acc, w) in acc.iter_mut().zip(weights) {
-                    *acc = M::multiply_add(*acc, x, w);
+            let inputs: [M::X; ROWS] = std::array::from_fn(|row| {
+                M::inputs(x.as_ptr().add(row * x_stride + group * M::INPUT_BYTES))
+            });
+            for i in 0..WIDTH {
+                let w = M::weights(w.add(i * M::COLUMNS * 4));
+                for (acc, x) in acc.iter_mut().zip(inputs) {
+                    acc[i] = M::multiply_add(acc[i], x, w);
                 }
             }
         }

@@ -67,7 +67,7 @@ impl Micro for Floats256 {
     type X = *const f32;
     const COLUMNS: usize = 8;
     const WIDTH: usize = 2;
-    const ROWS: usize = 2;
+    const ROWS: usize = 5;
     const INPUT_BYTES: usize = 16;
 
     #[inline(always)]
@@ -96,12 +96,14 @@ impl Micro for Floats256 {
     }
 
     #[inline(always)]
-    unsafe fn multiply_add(mut acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
-        for (i, w) in w.into_iter().enumerate() {
-            // SAFETY: the caller vouches for AVX2 with FMA and for four floats at `x`; read without assuming alignment.
-            unsafe { acc = _mm256_fmadd_ps(_mm256_set1_ps(x.add(i).read_unaligned()), w, acc) };
+    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, [w0, w1, w2, w3]: Self::W) -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2 with FMA and for four floats at `x`; read without assuming alignment.
+        unsafe {
+            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.read_unaligned()), w0, acc);
+            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.add(1).read_unaligned()), w1, acc);
+            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.add(2).read_unaligned()), w2, acc);
+            _mm256_fmadd_ps(_mm256_set1_ps(x.add(3).read_unaligned()), w3, acc)
         }
-        acc
     }
 
     #[inline(always)]
@@ -111,7 +113,7 @@ impl Micro for Floats256 {
         unsafe { _mm256_storeu_ps(out.as_mut_ptr(), acc) }
     }
 
-    tiles!(Self: 1 2 x [2]);
+    tiles!(Self: 1 2 3 4 5 x [2]);
 }
 
 kernel! {

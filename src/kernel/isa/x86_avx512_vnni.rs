@@ -81,7 +81,7 @@ impl Micro for Floats {
     type X = *const f32;
     const COLUMNS: usize = 16;
     const WIDTH: usize = 4;
-    const ROWS: usize = 2;
+    const ROWS: usize = 4;
     const INPUT_BYTES: usize = 16;
 
     #[inline(always)]
@@ -110,12 +110,14 @@ impl Micro for Floats {
     }
 
     #[inline(always)]
-    unsafe fn multiply_add(mut acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
-        for (i, w) in w.into_iter().enumerate() {
-            // SAFETY: the caller vouches for AVX-512F and for four floats at `x`; read without assuming alignment.
-            unsafe { acc = _mm512_fmadd_ps(_mm512_set1_ps(x.add(i).read_unaligned()), w, acc) };
+    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, [w0, w1, w2, w3]: Self::W) -> Self::Acc {
+        // SAFETY: the caller vouches for AVX-512F and for four floats at `x`; read without assuming alignment.
+        unsafe {
+            let acc = _mm512_fmadd_ps(_mm512_set1_ps(x.read_unaligned()), w0, acc);
+            let acc = _mm512_fmadd_ps(_mm512_set1_ps(x.add(1).read_unaligned()), w1, acc);
+            let acc = _mm512_fmadd_ps(_mm512_set1_ps(x.add(2).read_unaligned()), w2, acc);
+            _mm512_fmadd_ps(_mm512_set1_ps(x.add(3).read_unaligned()), w3, acc)
         }
-        acc
     }
 
     #[inline(always)]
@@ -131,7 +133,7 @@ impl Micro for Floats {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from) }
     }
 
-    tiles!(Self: 1 2 x [1 2 3 4]);
+    tiles!(Self: 1 2 3 4 x [1 2 3 4]);
 }
 
 kernel! {

@@ -1,0 +1,33 @@
+//! Burn's `Flex` tensors as slices.
+
+use std::any::TypeId;
+use std::borrow::Cow;
+
+use burn::prelude::*;
+use burn::tensor::DType;
+use burn_flex::{FlexDevice, FlexTensor};
+use half::{bf16, f16};
+
+use crate::cast::as_any;
+
+pub(super) fn is_backend<B: Backend>() -> bool {
+    TypeId::of::<B::Device>() == TypeId::of::<FlexDevice>()
+}
+
+/// The values in row-major order, if `primitive` is a float tensor of this backend.
+pub(super) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {
+    let tensor: &FlexTensor = as_any(primitive)?;
+    if tensor.dtype() == DType::F32
+        && let Some(values) = tensor.as_slice::<f32>()
+    {
+        return Some(Cow::Borrowed(values));
+    }
+    let tensor = tensor.to_contiguous();
+    Some(Cow::Owned(match tensor.dtype() {
+        DType::F32 => tensor.as_slice::<f32>()?.to_vec(),
+        DType::F64 => tensor.as_slice::<f64>()?.iter().map(|&v| v as f32).collect(),
+        DType::F16 => tensor.as_slice::<f16>()?.iter().map(|v| v.to_f32()).collect(),
+        DType::BF16 => tensor.as_slice::<bf16>()?.iter().map(|v| v.to_f32()).collect(),
+        _ => return None,
+    }))
+}

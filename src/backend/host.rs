@@ -1,0 +1,79 @@
+//! The backends whose tensors are in host memory: borrow slices, call the kernels, wrap the result.
+
+use std::borrow::Cow;
+
+use burn::prelude::*;
+use burn::tensor::TensorPrimitive;
+
+use crate::kernel::{self, Packed};
+use crate::scheme::{Activations, LayerScheme};
+
+/// Whether tensors of `B`, or of the backend that it adds autodiff to, are in host memory: their devices are the same.
+pub(super) fn is_host<B: Backend>() -> bool {
+    #[cfg(feature = "ndarray")]
+    if super::ndarray::is_backend::<B>() {
+        return true;
+    }
+    #[cfg(feature = "flex")]
+    if super::flex::is_backend::<B>() {
+        return true;
+    }
+    false
+}
+
+/// Runs `work` on the values of `x`, row-major, as `f32`: without a copy if they are that already.
+pub(crate) fn with_floats<B: Backend, const D: usize, R>(
+    x: Tensor<B, D>,
+    work: impl FnOnce(&[f32]) -> R,
+) -> R {
+    let primitive = x.into_primitive().tensor();
+    match borrow::<B>(&primitive) {
+        Some(values) => work(&values),
+        None => {
+            let data = Tensor::<B, D>::from_primitive(TensorPrimitive::Float(primitive)).into_data();
+            let data = data.convert::<f32>();
+            match data.as_slice() {
+                Ok(values) => work(values),
+                Err(_) => work(&data.iter().collect::<Vec<f32>>()), // not aligned
+            }
+        }
+    }
+}
+
+fn borrow<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Option<Cow<'_, [f32]>> {
+    #[cfg(feature = "ndarray")]
+    if let Some(values) = super::ndarray::borrow(primitive) {
+        return Some(values);
+    }
+    #[cfg(feature = "flex")]
+    if let Some(values) = super::flex::borrow(primitive) {
+        return Some(values);
+    }
+    let _ = primitive;
+    None
+}
+
+pub(super) fn linear<B: Backend, const D: usize>(
+    weights: &Packed,
+    x: Tensor<B, D>,
+    scheme: LayerScheme,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, D> {
+    let (mut shape, dtype, device) = (x.shape(), x.dtype(), x.device());
+    shape[D - 1] = weights.shape()[1];
+    let mut out = vec![0.0; shape.num_elements()];
+    let mut run = |x: &[f32], bias: Option<&[f32]>| match scheme.activations {
+        Activations::Dynamic => {
+            kernel::dynamic(kernel::active(), x, scheme.range.into(), weights, bias, &mut out);
+        }
+        Activations::WeightOnly => {
+            kernel::float_activations(kernel::active(), x, weights, bias, &mut out);
+        }
+    };
+    with_floats(x, |x| match bias {
+        Some(bias) => with_floats(bias, |bias| run(x, Some(bias))),
+        None => run(x, None),
+    });
+    let data = TensorData::new(out, shape).convert_dtype(dtype);
+    Tensor::from_primitive(TensorPrimitive::Float(B::float_from_data(data, &device)))
+}

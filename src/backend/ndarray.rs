@@ -1,0 +1,30 @@
+//! Burn's `NdArray` tensors as slices.
+
+use std::any::TypeId;
+use std::borrow::Cow;
+
+use burn::prelude::*;
+use burn_ndarray::{NdArrayDevice, NdArrayTensor};
+
+use crate::cast::as_any;
+
+pub(super) fn is_backend<B: Backend>() -> bool {
+    TypeId::of::<B::Device>() == TypeId::of::<NdArrayDevice>()
+}
+
+/// The values in row-major order, if `primitive` is a float tensor of this backend.
+pub(super) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {
+    match as_any(primitive)? {
+        NdArrayTensor::F32(storage) => {
+            let view = storage.view();
+            Some(match view.to_slice() {
+                Some(values) => Cow::Borrowed(values),
+                None => Cow::Owned(view.iter().copied().collect()),
+            })
+        }
+        NdArrayTensor::F64(storage) => {
+            Some(Cow::Owned(storage.view().iter().map(|&v| v as f32).collect()))
+        }
+        _ => None,
+    }
+}

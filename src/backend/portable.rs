@@ -1,0 +1,192 @@
+//! The same arithmetic in plain tensor operations, on any backend: the oracle of the others, and their stand-in.
+//!
+//! Integers live on the device four to a 32-bit word, and one slice of them at a time becomes float for a matrix product.
+//! The product of integers is exact: a slice is so short that no partial sum leaves the integers that `f32` holds.
+
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{DType, ElementConversion};
+
+use super::host::with_floats;
+use crate::kernel::Packed;
+use crate::scheme::{Activations, LayerScheme, Range};
+
+/// Inputs whose products sum exactly in `f32`: `1024 * 128 * 128 = 2^24`.
+const EXACT_IN_F32: usize = 1024;
+/// Inputs whose products sum exactly in `i32`, in whole slices of [`EXACT_IN_F32`].
+const EXACT_IN_I32: usize = 127 * EXACT_IN_F32;
+/// Weights in a word.
+const WORD: usize = 4;
+/// Rows with a smaller absmax are first multiplied by 2^64, an exact step, since 127 / absmax might overflow.
+const TINY: f32 = 1e-30;
+const LIFT: f32 = 18_446_744_073_709_551_616.0;
+
+/// Integers `[k, n]` on a device, four neighbours of a column in one `i32`, the first in the lowest byte.
+#[derive(Clone)]
+pub(crate) struct Words<B: Backend> {
+    k: usize,
+    words: Tensor<B, 2, Int>,
+    scales: Tensor<B, 2>,
+}
+
+impl<B: Backend> Words<B> {
+    pub(super) fn new(packed: &Packed, device: &B::Device) -> Self {
+        let [k, n] = packed.shape();
+        let integers = packed.to_integers();
+        let mut words = vec![0i32; k.div_ceil(WORD) * n];
+        for (row, integers) in integers.chunks_exact(n.max(1)).enumerate() {
+            let words = &mut words[row / WORD * n..][..n];
+            for (word, &q) in words.iter_mut().zip(integers) {
+                *word |= i32::from(q as u8) << (8 * (row % WORD));
+            }
+        }
+        let shape = [k.div_ceil(WORD), n];
+        let words = Tensor::from_data(TensorData::new(words, shape), (device, DType::I32));
+        let scales = TensorData::new(packed.scales().to_vec(), [1, n]);
+        Self { k, words, scales: Tensor::from_data(scales, (device, DType::F32)) }
+    }
+
+    pub(super) fn shape(&self) -> [usize; 2] {
+        [self.k, self.words.dims()[1]]
+    }
+
+    pub(super) fn to_integers(&self) -> (Vec<i8>, Vec<f32>) {
+        let [k, n] = self.shape();
+        let words: Vec<i32> = self.words.to_data().iter().collect();
+        let integers = (0..k * n)
+            .map(|i| (words[i / n / WORD * n + i % n] >> (8 * (i / n % WORD))) as i8)
+            .collect();
+        (integers, with_floats(self.scales.clone(), <[f32]>::to_vec))
+    }
+
+    pub(super) fn to_device(&self, device: &B::Device) -> Self {
+        Self {
+            k: self.k,
+            words: self.words.clone().to_device(device),
+            scales: self.scales.clone().to_device(device),
+        }
+    }
+
+    pub(super) fn linear<const D: usize>(
+        &self,
+        x: Tensor<B, D>,
+        scheme: LayerScheme,
+        bias: Option<Tensor<B, 1>>,
+    ) -> Tensor<B, D> {
+        let [k, n] = self.shape();
+        let (mut shape, dtype) = (x.shape(), x.dtype());
+        let rows: usize = shape[..D - 1].iter().product();
+        shape[D - 1] = n;
+        if shape.num_elements() == 0 {
+            return Tensor::zeros(shape, (&x.device(), dtype));
+        }
+        let x = x.cast(DType::F32).reshape([rows, k]);
+        let mut y = match scheme.activations {
+            _ if k == 0 => Tensor::zeros([rows, n], (&x.device(), DType::F32)),
+            Activations::Dynamic => {
+                let (q, x_scales) = quantize_rows(x, scheme.range);
+                self.exact_product(q) * (x_scales * self.scales.clone())
+            }
+            Activations::WeightOnly => self.float_product(x) * self.scales.clone(),
+        };
+        if let Some(bias) = bias {
+            y = y + bias.cast(DType::F32).unsqueeze();
+        }
+        y.reshape(shape).cast(dtype)
+    }
+
+    /// The exact product with integers `q`, rounded to float once.
+    fn exact_product(&self, q: Tensor<B, 2>) -> Tensor<B, 2> {
+        let slices = (0..self.k).step_by(EXACT_IN_I32);
+        if slices.len() == 1 {
+            return to_f32(self.sum(&q, 0, self.k));
+        }
+        // Two halves of 16 bits each, whose totals are exact in float: only their last sum rounds.
+        let halves = slices.map(|start| {
+            let sum = self.sum(&q, start, self.k.min(start + EXACT_IN_I32));
+            let high = sum.clone().bitwise_right_shift_scalar(16.elem());
+            let low = sum.bitwise_and_scalar(0xffff.elem());
+            (to_f32(high), to_f32(low))
+        });
+        let total = halves.reduce(|(high, low), (h, l)| (high + h, low + l));
+        let (high, low) = total.expect("more than one slice");
+        high * 65536.0 + low
+    }
+
+    /// The exact sums over the inputs `start..end`.
+    fn sum(&self, q: &Tensor<B, 2>, start: usize, end: usize) -> Tensor<B, 2, Int> {
+        let slices = (start..end).step_by(EXACT_IN_F32).map(|start| {
+            let range = start..end.min(start + EXACT_IN_F32);
+            let product = q.clone().slice([0..q.dims()[0], range.clone()]);
+            product.matmul(self.floats(range)).int().cast(DType::I32)
+        });
+        slices.reduce(|total, slice| total + slice).expect("at least one input")
+    }
+
+    fn float_product(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        let slices = (0..self.k).step_by(EXACT_IN_F32).map(|start| {
+            let range = start..self.k.min(start + EXACT_IN_F32);
+            let part = x.clone().slice([0..x.dims()[0], range.clone()]);
+            part.matmul(self.floats(range))
+        });
+        slices.reduce(|total, slice| total + slice).expect("at least one input")
+    }
+
+    /// The integers of the inputs `range` as floats; `range` starts on a word.
+    fn floats(&self, range: std::ops::Range<usize>) -> Tensor<B, 2> {
+        let [_, n] = self.words.dims();
+        let words = range.start / WORD..range.end.div_ceil(WORD);
+        let rows = words.len() * WORD;
+        let words = self.words.clone().slice([words, 0..n]);
+        let bytes = (0..WORD as i32).map(|byte| {
+            let top = words.clone().bitwise_left_shift_scalar((24 - 8 * byte).elem());
+            top.bitwise_right_shift_scalar(24.elem())
+        });
+        let integers = Tensor::stack::<3>(bytes.collect(), 1).reshape([rows, n]);
+        to_f32(integers.slice([0..range.len(), 0..n]))
+    }
+}
+
+impl<B: AutodiffBackend> Words<B> {
+    pub(super) fn inner(&self) -> Words<B::InnerBackend> {
+        let (words, scales) = (self.words.clone().inner(), self.scales.clone().inner());
+        Words { k: self.k, words, scales }
+    }
+
+    pub(super) fn from_inner(inner: Words<B::InnerBackend>) -> Self {
+        let (words, scales) = (Tensor::from_inner(inner.words), Tensor::from_inner(inner.scales));
+        Self { k: inner.k, words, scales }
+    }
+}
+
+fn to_f32<B: Backend, const D: usize>(integers: Tensor<B, D, Int>) -> Tensor<B, D> {
+    integers.float().cast(DType::F32)
+}
+
+/// The integers of each row, as floats, and the scales `[rows, 1]`: NaN for a row that has a NaN or an infinity.
+fn quantize_rows<B: Backend>(x: Tensor<B, 2>, range: Range) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let (min, max, top) = match range {
+        Range::Symmetric => (-127.0, 127.0, 127.0),
+        Range::Full => (-128.0, 127.0, 128.0),
+    };
+    let poison = (x.clone() * 0.0).sum_dim(1); // 0, or NaN
+    let broken = poison.clone().equal_elem(0.0).bool_not();
+    let shape = x.shape();
+    let x = x.mask_fill(broken.expand(shape), 0.0);
+    let absmax = x.clone().abs().max_dim(1);
+    let zero = absmax.clone().equal_elem(0.0);
+    let scales = (absmax.clone() / top).mask_fill(zero.clone(), 1.0) + poison;
+    let lift = absmax.ones_like().mask_fill(absmax.clone().lower_elem(TINY), LIFT);
+    let inverse = (absmax.full_like(top) / (absmax * lift.clone())).mask_fill(zero, 0.0);
+    let q = round_half_even((x * lift) * inverse).clamp(min, max);
+    (q, scales)
+}
+
+/// Spelled out, since devices differ in how their own `round` treats ties.
+fn round_half_even<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    let floor = x.clone().floor();
+    let rest = x - floor.clone();
+    let odd = (floor.clone() - (floor.clone() * 0.5).floor() * 2.0).equal_elem(1.0);
+    let tie = rest.clone().equal_elem(0.5).bool_and(odd);
+    floor + rest.greater_elem(0.5).bool_or(tie).float().cast(DType::F32)
+}

@@ -1,0 +1,104 @@
+//! What layers a model has: a visitor that our layers recognise.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::prelude::*;
+
+use crate::nn::FloatLayer;
+use crate::nn::layer::{Int8Facts, float_bytes};
+use crate::rules::LayerInfo;
+
+/// Layers of Burn's that hold most of a model's weights.
+const STOCK: &[&str] = &[
+    "Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Embedding",
+];
+
+/// A layer as it was found.
+pub(crate) struct Found {
+    pub(crate) info: LayerInfo,
+    pub(crate) form: Form,
+    /// Bytes as saved.
+    pub(crate) bytes: usize,
+}
+
+pub(crate) enum Form {
+    /// Can become INT8, unless an output channel has a weight that is not finite.
+    Float { non_finite: Option<usize> },
+    Int8(Int8Facts),
+    /// One of Burn's own, which can't be swapped.
+    Stock,
+}
+
+/// All layers of a model, in order, and the bytes of its other parameters.
+#[derive(Default)]
+pub(crate) struct Census {
+    pub(crate) layers: Vec<Found>,
+    pub(crate) other_bytes: usize,
+    check_weights: bool,
+    /// Names on the way down, each with the type that holds it.
+    path: Vec<(String, String)>,
+}
+
+impl Census {
+    pub(crate) fn of<B: Backend, M: Module<B>>(model: &M) -> Self {
+        let mut census = Self::default();
+        model.visit(&mut census);
+        census
+    }
+
+    /// Also looks at every weight, which initialises them.
+    pub(crate) fn with_weights_of<B: Backend, M: Module<B>>(model: &M) -> Self {
+        let mut census = Self { check_weights: true, ..Self::default() };
+        model.visit(&mut census);
+        census
+    }
+
+    /// The paths of all layers.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.layers.iter().map(|layer| layer.info.path.clone()).collect()
+    }
+
+    /// Counts a layer that can become INT8.
+    pub(crate) fn float<L: FloatLayer>(&mut self, layer: &L) {
+        let non_finite =
+            if self.check_weights { layer.non_finite_channel() } else { None };
+        let bytes = float_bytes::<L::Backend>(Module::num_params(layer));
+        self.add(L::KIND, layer.weight_shape(), Form::Float { non_finite }, bytes, 0);
+    }
+
+    /// Counts a layer that is INT8.
+    pub(crate) fn int8(&mut self, kind: &'static str, facts: Int8Facts) {
+        let (shape, bytes) = (facts.weight_shape.clone(), facts.int8_bytes);
+        self.add(kind, shape, Form::Int8(facts), bytes, 0);
+    }
+
+    /// Adds a layer whose path is the current one less its last `inside` names.
+    fn add(&mut self, kind: &'static str, shape: Vec<usize>, form: Form, bytes: usize, inside: usize) {
+        let names = &self.path[..self.path.len() - inside];
+        let path = names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".");
+        self.layers.push(Found { info: LayerInfo { path, kind, shape }, form, bytes });
+    }
+}
+
+impl<B: Backend> ModuleVisitor<B> for Census {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.push((name.into(), container.into()));
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    /// A parameter of a layer that is not ours.
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let shape = param.lazy_shape();
+        let bytes = float_bytes::<B>(shape.num_elements());
+        let holder = self.path.last().and_then(|(name, container)| {
+            let kind = container.strip_prefix("Struct:")?;
+            Some((name.as_str(), *STOCK.iter().find(|stock| **stock == kind)?))
+        });
+        match holder {
+            Some(("weight", kind)) => self.add(kind, shape.to_vec(), Form::Stock, bytes, 1),
+            _ => self.other_bytes += bytes,
+        }
+    }
+}

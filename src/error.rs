@@ -1,0 +1,132 @@
+//! The one error type, and how it hands the model back.
+
+use std::fmt;
+
+/// Why a layer or a model could not be quantized.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Int8Error {
+    /// A weight is NaN or infinite.
+    #[error(
+        "{}: the weights of output channel {channel} hold a NaN or an infinity; repair or retrain the layer, or \
+         exclude it", layer(path)
+    )]
+    NonFiniteWeight {
+        /// The layer's path in the model; empty for a layer that is not in one.
+        path: String,
+        /// The first output channel that has one.
+        channel: usize,
+    },
+    /// An include or exclude pattern can't be read.
+    #[error("pattern `{pattern}` can't be read: {reason}")]
+    InvalidPattern {
+        /// The pattern as given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An include or exclude pattern matches no layer, so it does not do what it was written for.
+    #[error("pattern `{pattern}` matches no layer; the model's layers are {}", list(layers))]
+    UnmatchedPattern {
+        /// The pattern as given.
+        pattern: String,
+        /// The paths of all layers.
+        layers: Vec<String>,
+    },
+    /// No layer of the model would become INT8.
+    #[error(
+        "nothing to quantize: {}; use the layers of `burn_int8::nn` in the model, and check include and exclude",
+        if layers.is_empty() {
+            "the model has no layer that can become INT8".to_string()
+        } else {
+            format!("these layers stay float: {}", list(layers))
+        }
+    )]
+    NothingToQuantize {
+        /// The paths of the layers that stay float.
+        layers: Vec<String>,
+    },
+    /// All layers that could become INT8 already are.
+    #[error("the model is INT8 already: {}; quantize the float model instead", list(layers))]
+    AlreadyInt8 {
+        /// The paths of the INT8 layers.
+        layers: Vec<String>,
+    },
+}
+
+fn layer(path: &str) -> String {
+    if path.is_empty() { "the layer".into() } else { format!("layer `{path}`") }
+}
+
+/// As many names as a person reads.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    match names.len() {
+        0 => return "none".into(),
+        n if n > SHOWN => text.push(format!("and {} more", n - SHOWN)),
+        _ => {}
+    }
+    text.join(", ")
+}
+
+/// Why a model could not be quantized, with the model as it was.
+///
+/// # Example
+///
+/// ```
+/// use burn::backend::NdArray;
+/// use burn_int8::{nn::LinearConfig, prelude::*};
+///
+/// let layer = LinearConfig::new(4, 2).init::<NdArray>(&Default::default());
+/// let config = Int8Config::new().with_include(vec!["encoder".into()]);
+/// let error = layer.quantize(&config).unwrap_err();
+/// assert!(error.to_string().contains("`encoder` matches no layer"));
+/// let layer = error.into_model();
+/// assert!(!layer.is_int8());
+/// ```
+pub struct QuantizeError<M> {
+    error: Int8Error,
+    model: Box<M>,
+}
+
+impl<M> QuantizeError<M> {
+    pub(crate) fn new(error: Int8Error, model: M) -> Self {
+        Self { error, model: Box::new(model) }
+    }
+
+    /// What went wrong.
+    pub fn error(&self) -> &Int8Error {
+        &self.error
+    }
+
+    /// The model, unchanged.
+    pub fn into_model(self) -> M {
+        *self.model
+    }
+
+    /// Both.
+    pub fn into_parts(self) -> (Int8Error, M) {
+        (self.error, *self.model)
+    }
+}
+
+impl<M> fmt::Debug for QuantizeError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<M> fmt::Display for QuantizeError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<M> std::error::Error for QuantizeError<M> {}
+
+impl<M> From<QuantizeError<M>> for Int8Error {
+    fn from(error: QuantizeError<M>) -> Self {
+        error.error
+    }
+}

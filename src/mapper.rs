@@ -1,0 +1,190 @@
+//! The swap: a mapper that turns float layers into INT8 ones as it passes through a model.
+
+use std::any::Any;
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, ParamId};
+use burn::prelude::*;
+
+use crate::census::{Census, Form};
+use crate::error::{Int8Error, QuantizeError};
+use crate::nn::{FloatLayer, Int8Layer, Quantizable};
+use crate::report::Report;
+use crate::rules::{LayerInfo, Rules};
+use crate::scheme::{Int8Config, LayerScheme};
+
+/// Post-training INT8 quantization, for every Burn module.
+///
+/// # Example
+///
+/// ```
+/// use burn::{backend::NdArray, prelude::*};
+/// use burn_int8::{nn::{Linear, LinearConfig}, prelude::*};
+///
+/// #[derive(Module, Debug)]
+/// struct Mlp<B: Backend> {
+///     fc1: Linear<B>,
+///     fc2: Linear<B>,
+/// }
+///
+/// let device = Default::default();
+/// let model = Mlp::<NdArray> {
+///     fc1: LinearConfig::new(10, 32).init(&device),
+///     fc2: LinearConfig::new(32, 1).init(&device),
+/// };
+/// let (model, report) = model.quantize(&Int8Config::new().with_exclude(vec!["fc2".into()]))?;
+/// assert!(model.fc1.is_int8() && !model.fc2.is_int8());
+/// println!("{report}");
+/// # Ok::<(), Int8Error>(())
+/// ```
+pub trait Quantize<B: Backend>: Module<B> {
+    /// Swaps the layers that `config` names for INT8 layers.
+    ///
+    /// Everything is checked before anything is changed. Layers that are INT8 already stay as they are. Peak memory is that
+    /// of the float model and one INT8 layer: each float layer is dropped as soon as it has been swapped.
+    ///
+    /// # Errors
+    ///
+    /// With the model as it was: [`Int8Error::NonFiniteWeight`], [`Int8Error::InvalidPattern`],
+    /// [`Int8Error::UnmatchedPattern`], [`Int8Error::NothingToQuantize`], [`Int8Error::AlreadyInt8`].
+    fn quantize(self, config: &Int8Config) -> Result<(Self, Report), QuantizeError<Self>> {
+        match Rules::new(config, None) {
+            Ok(rules) => quantize(self, rules),
+            Err(error) => Err(QuantizeError::new(error, self)),
+        }
+    }
+
+    /// [`quantize`](Self::quantize), with a rule that is asked about every layer which the patterns of `config` let
+    /// through: it returns the layer's scheme, or `None` to leave it float.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize).
+    fn quantize_with(
+        self,
+        config: &Int8Config,
+        rule: impl Fn(&LayerInfo) -> Option<LayerScheme> + Send + Sync + 'static,
+    ) -> Result<(Self, Report), QuantizeError<Self>> {
+        match Rules::new(config, Some(Box::new(rule))) {
+            Ok(rules) => quantize(self, rules),
+            Err(error) => Err(QuantizeError::new(error, self)),
+        }
+    }
+
+    /// What is INT8 in this model and what is not, and why: also for a model that was loaded.
+    fn int8_report(&self) -> Report {
+        Report::of(&Census::of(self))
+    }
+}
+
+impl<B: Backend, M: Module<B>> Quantize<B> for M {}
+
+fn quantize<B: Backend, M: Module<B>>(
+    model: M,
+    rules: Rules,
+) -> Result<(M, Report), QuantizeError<M>> {
+    let before = Census::with_weights_of(&model);
+    if let Err(error) = check(&before, &rules) {
+        return Err(QuantizeError::new(error, model));
+    }
+    let mut swapper = Int8Swapper::with_rules(rules);
+    let model = model.map(&mut swapper);
+    let after = Census::of(&model);
+    Ok((model, Report::of_swap(&before, &after, &swapper.rules)))
+}
+
+/// Everything that could go wrong.
+fn check(census: &Census, rules: &Rules) -> Result<(), Int8Error> {
+    let layers = census.paths();
+    if let Some(pattern) = rules.unmatched(&layers) {
+        return Err(Int8Error::UnmatchedPattern { pattern: pattern.into(), layers });
+    }
+    let mut chosen = 0;
+    for layer in &census.layers {
+        if let Form::Float { non_finite } = layer.form
+            && rules.decide(&layer.info).is_ok()
+        {
+            if let Some(channel) = non_finite {
+                return Err(Int8Error::NonFiniteWeight { path: layer.info.path.clone(), channel });
+            }
+            chosen += 1;
+        }
+    }
+    let is_int8 = |layer: &&crate::census::Found| matches!(layer.form, Form::Int8(_));
+    let int8: Vec<_> =
+        census.layers.iter().filter(is_int8).map(|layer| layer.info.path.clone()).collect();
+    match (chosen, int8.is_empty()) {
+        (0, true) => Err(Int8Error::NothingToQuantize { layers }),
+        (0, false) => Err(Int8Error::AlreadyInt8 { layers: int8 }),
+        _ => Ok(()),
+    }
+}
+
+/// The [`ModuleMapper`] behind [`Quantize::quantize`].
+///
+/// Used directly it leaves a layer whose weights are not finite as it is. [`Quantize::int8_report`] tells what became of
+/// the model.
+///
+/// # Example
+///
+/// ```
+/// use burn::{backend::NdArray, module::Module};
+/// use burn_int8::{Int8Swapper, nn::LinearConfig, prelude::*};
+///
+/// let layer = LinearConfig::new(4, 4).init::<NdArray>(&Default::default());
+/// let layer = layer.map(&mut Int8Swapper::new(&Int8Config::new())?);
+/// assert!(layer.is_int8());
+/// # Ok::<(), Int8Error>(())
+/// ```
+pub struct Int8Swapper {
+    rules: Rules,
+    path: Vec<String>,
+    /// INT8 layers by the identity of their weight, so that tied layers go on sharing one copy.
+    seen: HashMap<ParamId, Box<dyn Any>>,
+}
+
+impl Int8Swapper {
+    /// A swapper that follows `config`.
+    ///
+    /// # Errors
+    ///
+    /// [`Int8Error::InvalidPattern`].
+    pub fn new(config: &Int8Config) -> Result<Self, Int8Error> {
+        Rules::new(config, None).map(Self::with_rules)
+    }
+
+    fn with_rules(rules: Rules) -> Self {
+        Self { rules, path: Vec::new(), seen: HashMap::new() }
+    }
+
+    /// What becomes of the layer at the current path.
+    pub(crate) fn swap<L: FloatLayer>(&mut self, layer: Quantizable<L>) -> Quantizable<L> {
+        let Quantizable::Float(float) = layer else { return layer };
+        let shape = float.weight_shape();
+        let info = LayerInfo { path: self.path.join("."), kind: L::KIND, shape };
+        let scheme = self.rules.decide(&info).ok();
+        match scheme.and_then(|scheme| L::Int8::from_float(&float, &scheme).ok()) {
+            Some(int8) => Quantizable::Int8(self.tie(float.weight_id(), int8)),
+            None => Quantizable::Float(float),
+        }
+    }
+
+    /// Lets layers with the same weight share its memory. An identity alone is no proof: clones may have parted since.
+    fn tie<Q: Int8Layer>(&mut self, id: ParamId, mut layer: Q) -> Q {
+        match self.seen.get(&id).and_then(|other| other.downcast_ref::<Q>()) {
+            Some(other) => layer.share_weights(other),
+            None => drop(self.seen.insert(id, Box::new(layer.clone()))),
+        }
+        layer
+    }
+}
+
+impl<B: Backend> ModuleMapper<B> for Int8Swapper {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+}

@@ -1,0 +1,198 @@
+//! The drop-in layer: one of Burn's until it is swapped for its INT8 form. Written once, for every kind of layer.
+
+use burn::module::{
+    AutodiffModule, Content, Devices, DisplaySettings, HasAutodiffModule, Module, ModuleDisplay,
+    ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+};
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+
+use super::layer::{FloatLayer, Int8Layer};
+use crate::cast::as_type;
+use crate::census::Census;
+use crate::mapper::Int8Swapper;
+use crate::record::LayerRecord;
+
+/// A layer of Burn's that can become INT8 in place.
+///
+/// `burn_int8::nn::Linear<B>` is `Quantizable<burn::nn::Linear<B>>`, and so on. It has the constructors and the `forward`
+/// of Burn's layer and is that layer until a swapper passes through the model. A layer that one already has becomes one
+/// with `into()`.
+///
+/// # Example
+///
+/// ```
+/// use burn::{backend::NdArray, nn};
+/// use burn_int8::{nn::Linear, prelude::*};
+///
+/// let burns = nn::LinearConfig::new(8, 4).init::<NdArray>(&Default::default());
+/// let layer: Linear<NdArray> = burns.into();
+/// assert!(layer.as_float().is_some());
+///
+/// let (layer, _) = layer.quantize(&Int8Config::new())?;
+/// assert!(layer.is_int8());
+/// # Ok::<(), Int8Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub enum Quantizable<L: FloatLayer> {
+    /// As it was trained.
+    Float(L),
+    /// As it was quantized.
+    Int8(L::Int8),
+}
+
+impl<L: FloatLayer> Quantizable<L> {
+    /// Whether it has been quantized.
+    pub fn is_int8(&self) -> bool {
+        self.as_int8().is_some()
+    }
+
+    /// Burn's layer, while it is float.
+    pub fn as_float(&self) -> Option<&L> {
+        match self {
+            Self::Float(layer) => Some(layer),
+            Self::Int8(_) => None,
+        }
+    }
+
+    /// The INT8 layer, once it is quantized.
+    pub fn as_int8(&self) -> Option<&L::Int8> {
+        match self {
+            Self::Float(_) => None,
+            Self::Int8(layer) => Some(layer),
+        }
+    }
+}
+
+impl<L: FloatLayer> From<L> for Quantizable<L> {
+    fn from(layer: L) -> Self {
+        Self::Float(layer)
+    }
+}
+
+/// Evaluates the same expression for either form.
+macro_rules! either {
+    ($self:expr, $layer:ident => $expression:expr) => {
+        match $self {
+            Self::Float($layer) => $expression,
+            Self::Int8($layer) => $expression,
+        }
+    };
+    ($self:expr, $layer:ident => in $wrapper:ident $expression:expr) => {
+        match $self {
+            Self::Float($layer) => $wrapper::Float($expression),
+            Self::Int8($layer) => $wrapper::Int8($expression),
+        }
+    };
+}
+
+impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for Quantizable<L> {
+    type Record = LayerRecord<L>;
+
+    fn collect_devices(&self, devices: Devices<B>) -> Devices<B> {
+        either!(self, layer => layer.collect_devices(devices))
+    }
+
+    fn fork(self, device: &B::Device) -> Self {
+        either!(self, layer => in Self layer.fork(device))
+    }
+
+    fn to_device(self, device: &B::Device) -> Self {
+        either!(self, layer => in Self layer.to_device(device))
+    }
+
+    fn num_params(&self) -> usize {
+        either!(self, layer => Module::num_params(layer))
+    }
+
+    fn visit<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
+        match (self, as_type::<V, Census>(visitor)) {
+            (Self::Float(layer), Some(census)) => census.float(layer),
+            _ => either!(self, layer => layer.visit(visitor)),
+        }
+    }
+
+    fn map<M: ModuleMapper<B>>(self, mapper: &mut M) -> Self {
+        if let Some(swapper) = as_type::<M, Int8Swapper>(mapper) {
+            return swapper.swap(self);
+        }
+        either!(self, layer => in Self layer.map(mapper))
+    }
+
+    /// Either kind of record loads into either form: the layer becomes what was saved.
+    fn load_record(self, record: Self::Record) -> Self {
+        match (self, record) {
+            (Self::Float(layer), LayerRecord::Float(record)) => load_float(layer, record),
+            (Self::Int8(layer), LayerRecord::Float(record)) => {
+                load_float(layer.float_shell(), record)
+            }
+            (Self::Float(layer), LayerRecord::Int8(state)) => Self::Int8(layer.load_int8(state)),
+            (Self::Int8(layer), record) => Self::Int8(layer.load_record(record)),
+        }
+    }
+
+    fn into_record(self) -> Self::Record {
+        match self {
+            Self::Float(layer) => LayerRecord::Float(layer.into_record()),
+            Self::Int8(layer) => layer.into_record(),
+        }
+    }
+}
+
+fn load_float<L: FloatLayer>(layer: L, record: L::Record) -> Quantizable<L> {
+    layer.assert_fits(&record);
+    Quantizable::Float(layer.load_record(record))
+}
+
+impl<B, L> AutodiffModule<B> for Quantizable<L>
+where
+    B: AutodiffBackend,
+    L: FloatLayer<Backend = B> + AutodiffModule<B>,
+    L::InnerModule: FloatLayer<Backend = B::InnerBackend>,
+    L::Int8: AutodiffModule<B, InnerModule = <L::InnerModule as FloatLayer>::Int8>,
+{
+    type InnerModule = Quantizable<L::InnerModule>;
+
+    fn valid(&self) -> Self::InnerModule {
+        either!(self, layer => in Quantizable layer.valid())
+    }
+
+    fn from_inner(inner: Self::InnerModule) -> Self {
+        match inner {
+            Quantizable::Float(layer) => Self::Float(L::from_inner(layer)),
+            Quantizable::Int8(layer) => Self::Int8(L::Int8::from_inner(layer)),
+        }
+    }
+}
+
+impl<B, L> HasAutodiffModule<B> for Quantizable<L>
+where
+    B: AutodiffBackend,
+    L: FloatLayer<Backend = B::InnerBackend> + HasAutodiffModule<B>,
+    L::TrainModule: FloatLayer<Backend = B>,
+    Quantizable<L::TrainModule>: AutodiffModule<B, InnerModule = Self>,
+{
+    type TrainModule = Quantizable<L::TrainModule>;
+}
+
+impl<L: FloatLayer> ModuleDisplayDefault for Quantizable<L> {
+    fn content(&self, content: Content) -> Option<Content> {
+        either!(self, layer => layer.content(content))
+    }
+
+    fn num_params(&self) -> usize {
+        either!(self, layer => ModuleDisplayDefault::num_params(layer))
+    }
+}
+
+impl<L: FloatLayer> ModuleDisplay for Quantizable<L> {
+    fn format(&self, settings: DisplaySettings) -> String {
+        either!(self, layer => layer.format(settings))
+    }
+}
+
+impl<L: FloatLayer> std::fmt::Display for Quantizable<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.format(DisplaySettings::default()))
+    }
+}

@@ -1,0 +1,83 @@
+//! The INT8 weight of a layer with its identity and its scheme: what all INT8 layers have in common.
+
+use burn::module::ParamId;
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+
+use crate::backend::Weights;
+use crate::error::Int8Error;
+use crate::record::WeightState;
+use crate::scheme::LayerScheme;
+
+/// A matrix `[k, n]`: integers, one scale for each of `n` output channels, and how they came to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Int8Weight<B: Backend> {
+    pub(crate) id: ParamId,
+    pub(crate) weights: Weights<B>,
+    pub(crate) scheme: LayerScheme,
+    pub(crate) sqnr_db: Option<f64>,
+    pub(crate) device: B::Device,
+}
+
+impl<B: Backend> Int8Weight<B> {
+    /// Quantizes `weight`.
+    pub(crate) fn quantize(
+        id: ParamId,
+        weight: Tensor<B, 2>,
+        scheme: LayerScheme,
+    ) -> Result<Self, Int8Error> {
+        let device = weight.device();
+        let (weights, fidelity) =
+            Weights::quantize(weight, scheme).map_err(|error| Int8Error::NonFiniteWeight {
+                path: String::new(),
+                channel: error.channel,
+            })?;
+        Ok(Self { id, weights, scheme, sqnr_db: fidelity.sqnr_db(), device })
+    }
+
+    /// All zeros, to load a record into.
+    pub(crate) fn zeros(shape: [usize; 2], scheme: LayerScheme, device: &B::Device) -> Self {
+        let (integers, scales) = (vec![0; shape[0] * shape[1]], vec![1.0; shape[1]]);
+        let weights = Weights::from_integers(&integers, &scales, shape, device);
+        Self { id: ParamId::new(), weights, scheme, sqnr_db: None, device: device.clone() }
+    }
+
+    pub(crate) fn from_state(state: WeightState, device: &B::Device) -> Self {
+        let WeightState { id, integers, shape, scales, scheme, sqnr_db } = state;
+        let weights = Weights::from_integers(&integers, &scales, shape, device);
+        Self { id, weights, scheme, sqnr_db, device: device.clone() }
+    }
+
+    pub(crate) fn into_state(self) -> WeightState {
+        let Self { id, scheme, sqnr_db, .. } = self;
+        let shape = self.weights.shape();
+        let (integers, scales) = self.weights.to_integers();
+        WeightState { id, integers, shape, scales, scheme, sqnr_db }
+    }
+
+    pub(crate) fn dequantize(&self) -> Tensor<B, 2> {
+        self.weights.dequantize(&self.device)
+    }
+
+    /// Bytes as saved: one a weight, four a scale.
+    pub(crate) fn saved_bytes(&self) -> usize {
+        let [k, n] = self.weights.shape();
+        k * n + n * size_of::<f32>()
+    }
+
+    pub(crate) fn to_device(self, device: &B::Device) -> Self {
+        Self { weights: self.weights.to_device(device), device: device.clone(), ..self }
+    }
+}
+
+impl<B: AutodiffBackend> Int8Weight<B> {
+    pub(crate) fn inner(&self) -> Int8Weight<B::InnerBackend> {
+        let Self { id, scheme, sqnr_db, .. } = *self;
+        Int8Weight { id, weights: self.weights.inner(), scheme, sqnr_db, device: self.device.clone() }
+    }
+
+    pub(crate) fn from_inner(inner: Int8Weight<B::InnerBackend>) -> Self {
+        let Int8Weight { id, weights, scheme, sqnr_db, device } = inner;
+        Self { id, weights: Weights::from_inner(weights), scheme, sqnr_db, device }
+    }
+}
