@@ -51,7 +51,7 @@ pub struct WeightState {
     /// One per output channel.
     pub(crate) scales: Vec<f32>,
     pub(crate) scheme: LayerScheme,
-    pub(crate) sqnr_db: Option<f64>,
+    pub(crate) sqnr_db: Option<f32>,
 }
 
 /// A float parameter of rank `D`, as Burn writes it.
@@ -104,7 +104,7 @@ struct Int8Part {
     version: u8,
     range: Range,
     activations: Activations,
-    sqnr_db: Option<f64>,
+    sqnr_db: Option<f32>,
     scales: TensorData,
 }
 

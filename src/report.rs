@@ -49,7 +49,7 @@ pub struct LayerReport {
     /// Its bytes as saved now: one for each INT8 weight, four for each scale.
     pub bytes_after: usize,
     /// Signal to quantization noise of its weights in dB; none if it is float or nothing was rounded.
-    pub sqnr_db: Option<f64>,
+    pub sqnr_db: Option<f32>,
     /// What computes it on this machine, such as `avx512-vnni`; none if it is float.
     pub kernel: Option<String>,
 }

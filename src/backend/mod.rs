@@ -105,6 +105,10 @@ impl<B: Backend> Weights<B> {
         }
     }
 
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Host(this), Self::Host(other)) if Arc::ptr_eq(this, other))
+    }
+
     /// `x · weights + bias` over the last axis of `x`.
     ///
     /// On an autodiff backend the gradient of `x` is `upstream · dequantized weightsᵀ`, straight through the rounding of

@@ -17,11 +17,13 @@ const EXACT_IN_F32: usize = 1024;
 const EXACT_IN_I32: usize = 127 * EXACT_IN_F32;
 /// Weights in a word.
 const WORD: usize = 4;
+/// Added to each weight in a word, so that no byte has a sign to extend: backends differ in how they shift one.
+const OFFSET: i32 = 128;
 /// Rows with a smaller absmax are first multiplied by 2^64, an exact step, since 127 / absmax might overflow.
 const TINY: f32 = 1e-30;
 const LIFT: f32 = 18_446_744_073_709_551_616.0;
 
-/// Integers `[k, n]` on a device, four neighbours of a column in one `i32`, the first in the lowest byte.
+/// Integers `[k, n]` on a device, four neighbours of a column in one word, the first in the lowest byte.
 #[derive(Clone)]
 pub(crate) struct Words<B: Backend> {
     k: usize,
@@ -37,7 +39,7 @@ impl<B: Backend> Words<B> {
         for (row, integers) in integers.chunks_exact(n.max(1)).enumerate() {
             let words = &mut words[row / WORD * n..][..n];
             for (word, &q) in words.iter_mut().zip(integers) {
-                *word |= i32::from(q as u8) << (8 * (row % WORD));
+                *word |= (i32::from(q) + OFFSET) << (8 * (row % WORD));
             }
         }
         let shape = [k.div_ceil(WORD), n];
@@ -54,7 +56,11 @@ impl<B: Backend> Words<B> {
         let [k, n] = self.shape();
         let words: Vec<i32> = self.words.to_data().iter().collect();
         let integers = (0..k * n)
-            .map(|i| (words[i / n / WORD * n + i % n] >> (8 * (i / n % WORD))) as i8)
+            .map(|i| {
+                let (row, column) = (i / n, i % n);
+                let byte = (words[row / WORD * n + column] >> (8 * (row % WORD))) & 0xff;
+                (byte - OFFSET) as i8
+            })
             .collect();
         (integers, with_floats(self.scales.clone(), <[f32]>::to_vec))
     }
@@ -139,11 +145,11 @@ impl<B: Backend> Words<B> {
         let rows = words.len() * WORD;
         let words = self.words.clone().slice([words, 0..n]);
         let bytes = (0..WORD as i32).map(|byte| {
-            let top = words.clone().bitwise_left_shift_scalar((24 - 8 * byte).elem());
-            top.bitwise_right_shift_scalar(24.elem())
+            let low = words.clone().bitwise_right_shift_scalar((8 * byte).elem());
+            low.bitwise_and_scalar(0xff.elem())
         });
         let integers = Tensor::stack::<3>(bytes.collect(), 1).reshape([rows, n]);
-        to_f32(integers.slice([0..range.len(), 0..n]))
+        to_f32(integers.slice([0..range.len(), 0..n])) - OFFSET as f32
     }
 }
 

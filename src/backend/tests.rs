@@ -1,0 +1,132 @@
+//! The portable path against the kernels: the same integers, so the same floats.
+
+use burn::backend::{Flex, NdArray};
+use burn::prelude::*;
+use burn::tensor::DType;
+
+use super::portable::Words;
+use crate::kernel::{self, Packed};
+use crate::scheme::{Activations, LayerScheme, Range};
+
+/// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
+fn values(len: usize, seed: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+}
+
+/// Both ways to compute `x · w + bias`: the kernels', and plain tensor operations on `B`.
+fn both<B: Backend>(
+    x: &[f32],
+    packed: &Packed,
+    bias: Option<&[f32]>,
+    scheme: LayerScheme,
+) -> (Vec<f32>, Vec<f32>) {
+    let device = Default::default();
+    let [k, n] = packed.shape();
+    let m = x.len() / k;
+    let mut expected = vec![f32::NAN; m * n];
+    match scheme.activations {
+        Activations::Dynamic => {
+            kernel::dynamic(kernel::active(), x, scheme.range.into(), packed, bias, &mut expected);
+        }
+        Activations::WeightOnly => {
+            kernel::float_activations(kernel::active(), x, packed, bias, &mut expected);
+        }
+    }
+    let tensor = Tensor::<B, 2>::from_data(TensorData::new(x.to_vec(), [m, k]), &device);
+    let bias = bias.map(|b| Tensor::from_data(TensorData::new(b.to_vec(), [n]), &device));
+    let got = Words::new(packed, &device).linear(tensor, scheme, bias);
+    assert_eq!(got.dims(), [m, n]);
+    (expected, got.into_data().to_vec().unwrap())
+}
+
+fn dynamic_is_identical_on<B: Backend>() {
+    for [m, k, n] in [[1, 1, 1], [3, 4, 5], [5, 33, 17], [2, 1023, 9], [2, 1024, 9], [3, 2100, 7]] {
+        for range in [Range::Symmetric, Range::Full] {
+            let scheme = LayerScheme::default().with_range(range);
+            let weights = values(k * n, 1);
+            let (packed, _) = Packed::quantize(&weights, [k, n], range.into()).unwrap();
+            for bias in [None, Some(values(n, 2))] {
+                let (expected, got) = both::<B>(&values(m * k, 3), &packed, bias.as_deref(), scheme);
+                assert_eq!(got, expected, "{range:?} m={m} k={k} n={n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dynamic_activations_are_identical() {
+    dynamic_is_identical_on::<NdArray>();
+    dynamic_is_identical_on::<Flex>();
+}
+
+/// Ties, extremes, and integers whose sums fill `f32` exactly.
+#[test]
+fn extreme_integers_are_identical() {
+    let scheme = LayerScheme::default().with_range(Range::Full);
+    for k in [1024, 1025, 131_080] {
+        let packed = Packed::from_integers(&vec![-128; k * 2], &[1.0, 0.5], [k, 2]);
+        let mut x: Vec<f32> = (0..k).map(|i| [0.5, 1.5, -2.5, -128.0][i % 4]).collect();
+        x[0] = -128.0;
+        let (expected, got) = both::<NdArray>(&x, &packed, None, scheme);
+        assert_eq!(got, expected, "k={k}");
+        let (expected, got) = both::<NdArray>(&vec![-128.0; k], &packed, None, scheme);
+        assert_eq!(got, expected, "k={k}");
+    }
+}
+
+/// Each row stands alone: zeros give zeros, what is not finite gives NaN, the tiny keep their resolution.
+#[test]
+fn unusual_rows_are_identical() {
+    let (k, n) = (6, 3);
+    let (packed, _) = Packed::quantize(&values(k * n, 1), [k, n], Range::Symmetric.into()).unwrap();
+    let mut x = values(6 * k, 2);
+    x[..k].fill(0.0);
+    x[k + 1] = f32::NAN;
+    x[2 * k + 2] = f32::INFINITY;
+    x[3 * k..4 * k].iter_mut().for_each(|v| *v *= 1e-36);
+    x[4 * k..5 * k].iter_mut().for_each(|v| *v *= 1e30);
+    let (expected, got) = both::<NdArray>(&x, &packed, None, LayerScheme::default());
+    let bits = |v: &[f32]| v.iter().map(|v| if v.is_nan() { 1 } else { v.to_bits() }).collect::<Vec<_>>();
+    assert_eq!(bits(&got), bits(&expected));
+    assert!(got[..n] == [0.0; 3] && got[n..3 * n].iter().all(|y| y.is_nan()));
+    assert!(got[3 * n..].iter().all(|y| y.is_finite()));
+}
+
+/// Float sums have no one order: `k` additions, each off by half an ulp (6e-8) of a partial sum below `k * 127`.
+#[test]
+fn float_activations_agree() {
+    let scheme = LayerScheme::default().with_activations(Activations::WeightOnly);
+    for [m, k, n] in [[1, 1, 1], [3, 7, 5], [2, 1030, 9]] {
+        let (packed, _) = Packed::quantize(&values(k * n, 1), [k, n], scheme.range.into()).unwrap();
+        let (expected, got) = both::<NdArray>(&values(m * k, 3), &packed, Some(&values(n, 2)), scheme);
+        let tolerance = 6e-8 * k as f32 * k as f32;
+        for (got, expected) in got.iter().zip(&expected) {
+            assert!((got - expected).abs() <= tolerance + 1e-6, "{got} against {expected}");
+        }
+    }
+}
+
+#[test]
+fn words_give_back_their_integers() {
+    for [k, n] in [[0, 3], [1, 1], [5, 3], [8, 0], [9, 70]] {
+        let integers: Vec<i8> = (0..k * n).map(|i| (i * 37 % 256) as u8 as i8).collect();
+        let scales: Vec<f32> = (1..=n).map(|j| j as f32).collect();
+        let packed = Packed::from_integers(&integers, &scales, [k, n]);
+        let words = Words::<NdArray>::new(&packed, &Default::default());
+        assert_eq!(words.shape(), [k, n]);
+        assert_eq!(words.to_integers(), (integers, scales));
+    }
+}
+
+/// The output has the type of the input, and nothing breaks where there is nothing to compute.
+#[test]
+fn types_and_empty_shapes_are_kept() {
+    let device = Default::default();
+    let (packed, _) = Packed::quantize(&values(12, 1), [4, 3], Range::Symmetric.into()).unwrap();
+    let words = Words::<NdArray>::new(&packed, &device);
+    let x = Tensor::<NdArray, 3>::ones([2, 5, 4], &device).cast(DType::F64);
+    let y = words.linear(x, LayerScheme::default(), None);
+    assert_eq!((y.dims(), y.dtype()), ([2, 5, 3], DType::F64));
+    let y = words.linear(Tensor::<_, 2>::zeros([0, 4], &device), LayerScheme::default(), None);
+    assert_eq!(y.dims(), [0, 3]);
+}

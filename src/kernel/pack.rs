@@ -33,9 +33,9 @@ pub struct Fidelity {
 
 impl Fidelity {
     /// Signal to quantization noise in dB; `None` where there is no noise or no signal.
-    pub fn sqnr_db(&self) -> Option<f64> {
+    pub fn sqnr_db(&self) -> Option<f32> {
         let ratio = self.signal / self.noise;
-        (ratio.is_finite() && ratio > 0.0).then(|| 10.0 * ratio.log10())
+        (ratio.is_finite() && ratio > 0.0).then(|| (10.0 * ratio.log10()) as f32)
     }
 }
 

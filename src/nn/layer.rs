@@ -87,7 +87,7 @@ pub struct Int8Facts {
     /// How it was quantized.
     pub scheme: LayerScheme,
     /// Signal to quantization noise of its weights in dB, if there is a noise.
-    pub sqnr_db: Option<f64>,
+    pub sqnr_db: Option<f32>,
     /// The name of the kernel that computes it.
     pub kernel: &'static str,
     /// Bytes of a saved float layer.

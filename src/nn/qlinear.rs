@@ -67,7 +67,7 @@ impl QLinearConfig {
 /// let linear = nn::LinearConfig::new(16, 8).init::<NdArray>(&device);
 /// let int8 = QLinear::from_float(&linear, &LayerScheme::default())?;
 ///
-/// let x = Tensor::random([4, 16], Distribution::Default, &device);
+/// let x = Tensor::<_, 2>::random([4, 16], Distribution::Default, &device);
 /// let error = (linear.forward(x.clone()) - int8.forward(x)).abs().max().into_scalar();
 /// assert!(error < 0.02);
 /// # Ok::<(), burn_int8::Int8Error>(())
@@ -140,6 +140,11 @@ impl<B: Backend> QLinear<B> {
     /// The step of each output: `weight = scale * integer`.
     pub fn scales(&self) -> Vec<f32> {
         self.weight.weights.to_integers().1
+    }
+
+    /// Whether both layers use the same copy of the weights in memory, as tied layers do.
+    pub fn shares_weights(&self, other: &Self) -> bool {
+        self.weight.weights.is_shared_with(&other.weight.weights)
     }
 
     /// How it was quantized.

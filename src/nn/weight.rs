@@ -15,7 +15,7 @@ pub(crate) struct Int8Weight<B: Backend> {
     pub(crate) id: ParamId,
     pub(crate) weights: Weights<B>,
     pub(crate) scheme: LayerScheme,
-    pub(crate) sqnr_db: Option<f64>,
+    pub(crate) sqnr_db: Option<f32>,
     pub(crate) device: B::Device,
 }
 

@@ -1,0 +1,81 @@
+//! Times one linear layer in burn-int8 and in its peers, interleaved in one process; see README.md.
+
+mod cli;
+mod onnx;
+mod peers;
+mod race;
+mod table;
+mod task;
+
+use cli::Options;
+use onnx::Onnx;
+use peers::{PEERS, Peer, Ready, SUBJECT};
+use task::{Shape, Task};
+
+fn main() {
+    match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => run(options),
+        Err(error) => eprintln!("{error}\n{}", cli::USAGE),
+    }
+}
+
+fn run(options: Options) {
+    let threads = threads();
+    println!("{threads} threads, burn-int8 kernel `{}`", burn_int8::cpu_kernel());
+    let mut line_up = LineUp { only: options.only, onnx: None, notes: Vec::new() };
+    match Onnx::load(options.models, threads) {
+        Ok(onnx) => line_up.onnx = Some(onnx),
+        Err(error) => line_up.note(format!("ONNX Runtime: {error}")),
+    }
+    let mut table = table::Table::default();
+    for shape in Shape::ALL.into_iter().filter(|shape| !options.small || shape.is_small()) {
+        let peers = line_up.build(&Task::new(shape));
+        table.add(shape, &race::race(peers, options.rounds));
+    }
+    table.finish(&line_up.notes);
+}
+
+/// As many as rayon takes.
+fn threads() -> usize {
+    let set = std::env::var("RAYON_NUM_THREADS").ok().and_then(|value| value.parse().ok());
+    set.filter(|&threads| threads > 0)
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Who takes part, and why the others do not.
+struct LineUp {
+    only: String,
+    onnx: Option<Onnx>,
+    notes: Vec<String>,
+}
+
+impl LineUp {
+    fn build(&mut self, task: &Task) -> Vec<Peer> {
+        let mut peers = Vec::new();
+        for (name, build) in PEERS {
+            self.enter(name, || build(task), &mut peers);
+        }
+        if let Some(onnx) = self.onnx.take() {
+            self.enter(onnx::FLOAT, || onnx.float(task), &mut peers);
+            self.enter(onnx::INT8, || onnx.int8(task), &mut peers);
+            self.onnx = Some(onnx);
+        }
+        peers
+    }
+
+    fn enter(&mut self, name: &'static str, build: impl FnOnce() -> Ready, peers: &mut Vec<Peer>) {
+        if name != SUBJECT && !name.contains(&self.only) {
+            return;
+        }
+        match build() {
+            Ok((call, error)) => peers.push(Peer { name, call, error }),
+            Err(error) => self.note(format!("{name}: {error}")),
+        }
+    }
+
+    /// Says it at once, and again below the table.
+    fn note(&mut self, note: String) {
+        eprintln!("left out: {note}");
+        self.notes.push(note);
+    }
+}

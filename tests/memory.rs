@@ -1,0 +1,54 @@
+//! What quantizing and running a model allocate. A binary of its own: it counts for the whole process.
+
+use burn::backend::NdArray;
+use burn::prelude::*;
+use burn_int8::nn::{Linear, LinearConfig};
+use burn_int8::prelude::*;
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+const SIZE: usize = 768;
+/// One INT8 layer, packed.
+const LAYER: usize = SIZE * SIZE;
+/// Names, reports, scales, and what the test runner does meanwhile.
+const SLACK: usize = LAYER / 4;
+
+/// One test, so that nothing else allocates beside it.
+#[test]
+fn memory() {
+    let device = Default::default();
+    let init = |_| LinearConfig::new(SIZE, SIZE).init::<NdArray>(&device);
+    let model: Vec<Linear<NdArray>> = (0..8).map(init).collect();
+    let x = Tensor::<NdArray, 2>::ones([2, SIZE], &device);
+    for layer in &model {
+        layer.forward(x.clone()); // parameters are initialised on first use
+    }
+
+    // Quantizing takes the float model and one INT8 layer, and leaves a quarter.
+    let float = MEMORY.current_usage();
+    assert!(float >= 8 * 4 * LAYER, "the float model is in memory");
+    MEMORY.reset_peak_usage();
+    let (model, _) = model.quantize(&Int8Config::new()).expect("float layers");
+    let peak = MEMORY.peak_usage() - float;
+    assert!(peak <= LAYER + SLACK, "{peak} bytes above the float model; a layer has {LAYER}");
+    let int8 = MEMORY.current_usage();
+    assert!(int8 <= float - 8 * 3 * LAYER + SLACK, "{int8} bytes of INT8, {float} of float");
+
+    // A forward allocates its output and little else: no copy of a weight, in either mode.
+    let run = |model: &Vec<Linear<NdArray>>| model.iter().fold(x.clone(), |x, layer| layer.forward(x));
+    let per_forward = |model: &Vec<Linear<NdArray>>| {
+        run(model); // buffers that stay are made in the first call
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
+        run(model);
+        MEMORY.peak_usage() - before
+    };
+    let bytes = per_forward(&model);
+    assert!(bytes <= 4 * 2 * 2 * SIZE + 4096, "{bytes} bytes in a forward");
+    let weight_only = Int8Config::new().with_activations(Activations::WeightOnly);
+    let model: Vec<_> = (0..8).map(init).collect::<Vec<_>>().quantize(&weight_only).expect("float").0;
+    let bytes = per_forward(&model);
+    assert!(bytes <= 4 * 2 * 2 * SIZE + 4096, "{bytes} bytes in a weight-only forward");
+}

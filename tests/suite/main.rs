@@ -1,0 +1,10 @@
+//! One integration binary: each one links all of Burn.
+
+mod guide;
+mod keras;
+mod linear;
+mod model;
+mod records;
+mod source_tree;
+mod swap;
+mod training;
