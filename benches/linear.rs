@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --features flex --bench linear`; a shape alone: `-- 64x1024x1024`.
 
+#![allow(missing_docs, reason = "criterion_group! makes a function without any")]
+
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -15,7 +17,9 @@ use burn::tensor::quantization::{Calibration, QTensorPrimitive, QuantLevel, Quan
 use burn_int8::kernel::{self, Levels, Packed};
 use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
 
 /// Batch, inputs, outputs.
 const SHAPES: [[usize; 3]; 9] = [
@@ -43,8 +47,7 @@ fn backend<B: Backend>(group: &mut Group<'_>, name: &str, [m, k, n]: [usize; 3])
         group.bench_function(format!("{what} ({name})"), |b| b.iter(|| black_box(forward(x.clone()))));
     };
     run("burn f32", &|x| float.forward(x));
-    for (what, activations) in
-        [("int8", Activations::Dynamic), ("int8 weight-only", Activations::WeightOnly)]
+    for (what, activations) in [("int8", Activations::Dynamic), ("int8 weight-only", Activations::WeightOnly)]
     {
         let config = Int8Config::new().with_activations(activations);
         let layer = Linear::from(float.clone()).quantize(&config).expect("a float layer").0;

@@ -9,7 +9,14 @@ use crate::rules::LayerInfo;
 
 /// Layers of Burn's that hold most of a model's weights.
 const STOCK: &[&str] = &[
-    "Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Embedding",
+    "Linear",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "Embedding",
 ];
 
 /// A layer as it was found.
@@ -22,7 +29,9 @@ pub(crate) struct Found {
 
 pub(crate) enum Form {
     /// Can become INT8, unless an output channel has a weight that is not finite.
-    Float { non_finite: Option<usize> },
+    Float {
+        non_finite: Option<usize>,
+    },
     Int8(Int8Facts),
     /// One of Burn's own, which can't be swapped.
     Stock,
@@ -59,8 +68,7 @@ impl Census {
 
     /// Counts a layer that can become INT8.
     pub(crate) fn float<L: FloatLayer>(&mut self, layer: &L) {
-        let non_finite =
-            if self.check_weights { layer.non_finite_channel() } else { None };
+        let non_finite = if self.check_weights { layer.non_finite_channel() } else { None };
         let bytes = float_bytes::<L::Backend>(Module::num_params(layer));
         self.add(L::KIND, layer.weight_shape(), Form::Float { non_finite }, bytes, 0);
     }

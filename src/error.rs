@@ -9,7 +9,8 @@ pub enum Int8Error {
     /// A weight is NaN or infinite.
     #[error(
         "{}: the weights of output channel {channel} hold a NaN or an infinity; repair or retrain the layer, or \
-         exclude it", layer(path)
+         exclude it",
+        layer(path)
     )]
     NonFiniteWeight {
         /// The layer's path in the model; empty for a layer that is not in one.

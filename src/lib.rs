@@ -23,8 +23,8 @@ pub use scheme::{Activations, Int8Config, LayerScheme, Range};
 /// What a model file or a program that quantizes one needs.
 pub mod prelude {
     pub use crate::{
-        Action, Activations, Int8Config, Int8Error, LayerInfo, LayerScheme, Quantize,
-        QuantizeError, Range, Report,
+        Action, Activations, Int8Config, Int8Error, LayerInfo, LayerScheme, Quantize, QuantizeError, Range,
+        Report,
     };
 }
 

@@ -79,10 +79,7 @@ pub trait Quantize<B: Backend>: Module<B> {
 
 impl<B: Backend, M: Module<B>> Quantize<B> for M {}
 
-fn quantize<B: Backend, M: Module<B>>(
-    model: M,
-    rules: Rules,
-) -> Result<(M, Report), QuantizeError<M>> {
+fn quantize<B: Backend, M: Module<B>>(model: M, rules: Rules) -> Result<(M, Report), QuantizeError<M>> {
     let before = Census::with_weights_of(&model);
     if let Err(error) = check(&before, &rules) {
         return Err(QuantizeError::new(error, model));
@@ -111,8 +108,7 @@ fn check(census: &Census, rules: &Rules) -> Result<(), Int8Error> {
         }
     }
     let is_int8 = |layer: &&crate::census::Found| matches!(layer.form, Form::Int8(_));
-    let int8: Vec<_> =
-        census.layers.iter().filter(is_int8).map(|layer| layer.info.path.clone()).collect();
+    let int8: Vec<_> = census.layers.iter().filter(is_int8).map(|layer| layer.info.path.clone()).collect();
     match (chosen, int8.is_empty()) {
         (0, true) => Err(Int8Error::NothingToQuantize { layers }),
         (0, false) => Err(Int8Error::AlreadyInt8 { layers: int8 }),

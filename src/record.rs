@@ -8,7 +8,7 @@ use std::fmt;
 
 use burn::module::{Param, ParamId};
 use burn::prelude::*;
-use burn::record::{PrecisionSettings, Record};
+use burn::record::{FullPrecisionSettings, PrecisionSettings, Record};
 use burn::tensor::DType;
 use burn::tensor::ops::Device;
 use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -20,6 +20,9 @@ use crate::scheme::{Activations, LayerScheme, Range};
 
 /// The version of the INT8 part of a record. A record with another one is refused.
 pub const RECORD_VERSION: u8 = 1;
+
+/// What floats of an INT8 layer are saved in, whatever a recorder's settings: what it computes with. A reload is exact.
+pub(crate) type Int8Precision = FullPrecisionSettings;
 
 /// The record of a layer that may be float or INT8.
 pub enum LayerRecord<L: FloatLayer> {
@@ -151,8 +154,7 @@ impl<'de, const D: usize> Visitor<'de> for WeightVisitor<D> {
     /// Formats without field names: the INT8 part follows `i8` values, and nothing follows others.
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let id = seq.next_element()?.ok_or_else(|| de::Error::missing_field("id"))?;
-        let param: TensorData =
-            seq.next_element()?.ok_or_else(|| de::Error::missing_field("param"))?;
+        let param: TensorData = seq.next_element()?.ok_or_else(|| de::Error::missing_field("param"))?;
         let part = if param.dtype == DType::I8 { seq.next_element()? } else { None };
         weight_item(id, param, part)
     }
@@ -226,9 +228,7 @@ fn check_param_id<E: de::Error>(id: &str) -> Result<(), E> {
     }
 }
 
-fn float_data<'de, const D: usize, De: Deserializer<'de>>(
-    deserializer: De,
-) -> Result<TensorData, De::Error> {
+fn float_data<'de, const D: usize, De: Deserializer<'de>>(deserializer: De) -> Result<TensorData, De::Error> {
     let data = TensorData::deserialize(deserializer)?;
     check_floats::<_, D>(&data)?;
     Ok(data)

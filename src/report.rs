@@ -213,11 +213,7 @@ fn cells(layer: &LayerReport) -> [String; 7] {
         layer.action.to_string(),
         bytes(layer.bytes_before, layer.bytes_after),
         layer.sqnr_db.map(|db| format!("{db:.1} dB")).unwrap_or_default(),
-        [layer.kernel.as_deref(), Some(&layer.reason)]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join(", "),
+        [layer.kernel.as_deref(), Some(&layer.reason)].into_iter().flatten().collect::<Vec<_>>().join(", "),
     ]
 }
 

@@ -27,7 +27,7 @@ struct Options {
     /// Train with this seed.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Train this many models, with as many seeds, and print the median error instead.
+    /// Train this many models, with as many seeds and Keras' initial weights, and print the errors instead.
     #[arg(long)]
     seeds: Option<u64>,
 }
@@ -44,7 +44,8 @@ fn walk(seed: u64) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     let folder = tempfile::tempdir()?;
 
-    let model = train::<Train>(seed, &device);
+    Train::seed(&device, seed);
+    let model = train(Mlp::<Train>::new(&device), &device);
     let x = evaluation_rows::<Cpu>(&device);
     let baseline = model.forward(x.clone());
     model.clone().save_file(folder.path().join("float"), &recorder())?;
@@ -57,7 +58,11 @@ fn walk(seed: u64) -> Result<(), Box<dyn Error>> {
     int8.save_file(folder.path().join("int8"), &recorder())?;
     let reloaded = Mlp::<Cpu>::new(&device).load_file(folder.path().join("int8"), &recorder(), &device)?;
     println!("MSE (INT8 vs reloaded-INT8):   {:.1e}", mse(output, reloaded.forward(x)));
-    println!("file: {} -> {} bytes (a small file is mostly names)", size(&folder, "float")?, size(&folder, "int8")?);
+    println!(
+        "file: {} -> {} bytes (a small file is mostly names)",
+        size(&folder, "float")?,
+        size(&folder, "int8")?
+    );
 
     println!("\nWhere there is something to gain:");
     larger_layer(1)?;
@@ -102,8 +107,9 @@ fn microseconds(forward: impl Fn() -> Tensor<Cpu, 2>) -> f64 {
 fn over_seeds(seeds: u64) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     let mut errors = Vec::new();
-    for seed in (0..seeds).progress() {
-        let model = train::<Train>(seed, &device);
+    for seed in (0..seeds).progress_count(seeds) {
+        Train::seed(&device, seed);
+        let model = train(Mlp::<Train>::keras(&device), &device);
         let x = evaluation_rows::<Cpu>(&device);
         let baseline = model.forward(x.clone());
         let (int8, _) = model.quantize(&Int8Config::new())?;

@@ -2,7 +2,7 @@
 
 use burn::module::AutodiffModule;
 use burn::nn::loss::{MseLoss, Reduction};
-use burn::nn::{Initializer, Relu};
+use burn::nn::{self, Initializer, Relu};
 use burn::optim::{AdamConfig, GradientsParams, Optimizer};
 use burn::prelude::*;
 use burn::tensor::Distribution;
@@ -19,24 +19,31 @@ pub struct Mlp<B: Backend> {
 
 impl<B: Backend> Mlp<B> {
     pub fn new(device: &B::Device) -> Self {
-        // Keras' default initializer.
-        let glorot = Initializer::XavierUniform { gain: 1.0 };
         Self {
-            hidden: LinearConfig::new(10, 32).with_initializer(glorot.clone()).init(device),
+            hidden: LinearConfig::new(10, 32).init(device),
             activation: Relu::new(),
-            target: LinearConfig::new(32, 1).with_initializer(glorot).init(device),
+            target: LinearConfig::new(32, 1).init(device),
         }
     }
 
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         self.target.forward(self.activation.forward(self.hidden.forward(x)))
     }
+
+    /// With Keras' initial weights, Glorot uniform and no bias: for the comparison with Keras' figures.
+    pub fn keras(device: &B::Device) -> Self {
+        let dense = |d_input, d_output| {
+            let glorot = Initializer::XavierUniform { gain: 1.0 };
+            let mut layer = nn::LinearConfig::new(d_input, d_output).with_initializer(glorot).init(device);
+            layer.bias = Some(Initializer::Zeros.init([d_output], device));
+            Linear::from(layer)
+        };
+        Self { hidden: dense(10, 32), activation: Relu::new(), target: dense(32, 1) }
+    }
 }
 
 /// One epoch of Adam on 256 random rows in batches of 32, as in the guide.
-pub fn train<B: AutodiffBackend>(seed: u64, device: &B::Device) -> Mlp<B::InnerBackend> {
-    B::seed(device, seed);
-    let mut model = Mlp::<B>::new(device);
+pub fn train<B: AutodiffBackend>(mut model: Mlp<B>, device: &B::Device) -> Mlp<B::InnerBackend> {
     let mut optimizer = AdamConfig::new().init();
     for _ in 0..256 / 32 {
         let x = Tensor::random([32, 10], Distribution::Uniform(0.0, 1.0), device);

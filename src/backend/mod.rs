@@ -33,13 +33,9 @@ pub(crate) enum Weights<B: Backend> {
 
 impl<B: Backend> Weights<B> {
     /// Quantizes a weight matrix `[k, n]`, one scale for each of the `n` output channels.
-    pub(crate) fn quantize(
-        weight: Tensor<B, 2>,
-        scheme: LayerScheme,
-    ) -> Result<(Self, Fidelity), NotFinite> {
+    pub(crate) fn quantize(weight: Tensor<B, 2>, scheme: LayerScheme) -> Result<(Self, Fidelity), NotFinite> {
         let (shape, device) = (weight.dims(), weight.device());
-        let (packed, fidelity) =
-            with_floats(weight, |w| Packed::quantize(w, shape, scheme.range.into()))?;
+        let (packed, fidelity) = with_floats(weight, |w| Packed::quantize(w, shape, scheme.range.into()))?;
         Ok((Self::place(packed, &device), fidelity))
     }
 
@@ -140,9 +136,9 @@ impl<B: Backend> Weights<B> {
         }
     }
 
-    pub(crate) fn to_device(self, device: &B::Device) -> Self {
+    pub(crate) fn to_device(&self, device: &B::Device) -> Self {
         match self {
-            Self::Host(packed) => Self::Host(packed),
+            Self::Host(packed) => Self::Host(packed.clone()),
             Self::Portable(words) => Self::Portable(words.to_device(device)),
         }
     }

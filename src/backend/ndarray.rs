@@ -22,9 +22,7 @@ pub(super) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {
                 None => Cow::Owned(view.iter().copied().collect()),
             })
         }
-        NdArrayTensor::F64(storage) => {
-            Some(Cow::Owned(storage.view().iter().map(|&v| v as f32).collect()))
-        }
+        NdArrayTensor::F64(storage) => Some(Cow::Owned(storage.view().iter().map(|&v| v as f32).collect())),
         _ => None,
     }
 }

@@ -57,17 +57,12 @@ pub fn accumulate(kernel: Active, x: &[f32], levels: Levels, weights: &Packed, o
 /// # Panics
 ///
 /// If a slice does not match the shapes.
-pub fn float_activations(
-    kernel: Active,
-    x: &[f32],
-    weights: &Packed,
-    bias: Option<&[f32]>,
-    out: &mut [f32],
-) {
+pub fn float_activations(kernel: Active, x: &[f32], weights: &Packed, bias: Option<&[f32]>, out: &mut [f32]) {
     let Some(problem) = Problem::new(kernel, x, weights, bias, out) else { return };
     let epilogue = Scaled { x_scales: &[], w_scales: weights.scales(), bias };
     let run = |x: &[u8], out: &mut [f32]| {
-        let job = Job { x, x_stride: problem.padded() * size_of::<f32>(), ..problem.job(x, 0, 0..problem.groups) };
+        let job =
+            Job { x, x_stride: problem.padded() * size_of::<f32>(), ..problem.job(x, 0, 0..problem.groups) };
         problem.run(out, |block| kernel.float_activations(&job, &epilogue, block));
     };
     if problem.padded() == problem.k {
@@ -180,12 +175,7 @@ fn with_scratch<R>(run: impl FnOnce(&mut Scratch) -> R) -> R {
 }
 
 /// Quantizes `x` into this thread's buffers.
-fn with_activations(
-    problem: &Problem<'_>,
-    x: &[f32],
-    levels: Levels,
-    run: impl FnOnce(&[u8], &[f32]),
-) {
+fn with_activations(problem: &Problem<'_>, x: &[f32], levels: Levels, run: impl FnOnce(&[u8], &[f32])) {
     with_scratch(|scratch| {
         let stride = problem.padded() * problem.kernel.code_bytes();
         let codes = scratch.codes.at_least(problem.m * stride);

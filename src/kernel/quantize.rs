@@ -120,10 +120,7 @@ pub(super) fn encode_rows(
     threads: usize,
 ) {
     let rows = scales.len().div_ceil(threads * 4).max(1);
-    let parts = x
-        .chunks(rows * k)
-        .zip(codes.chunks_mut(rows * stride))
-        .zip(scales.chunks_mut(rows));
+    let parts = x.chunks(rows * k).zip(codes.chunks_mut(rows * stride)).zip(scales.chunks_mut(rows));
     for_each(threads, parts, |((x, codes), scales)| {
         let rows = x.chunks_exact(k).zip(codes.chunks_exact_mut(stride));
         for ((x, codes), scale) in rows.zip(scales) {

@@ -102,7 +102,9 @@ fn every_kernel_equals_the_naive_sums() {
 #[test]
 fn large_products_are_cut_without_a_seam() {
     let mut numbers = Numbers(2);
-    for [m, k, n] in [[47, 64, 1100], [48, 100, 700], [49, 129, 500], [200, 257, 130], [1, 2050, 2060], [300, 512, 70]] {
+    for [m, k, n] in
+        [[47, 64, 1100], [48, 100, 700], [49, 129, 500], [200, 257, 130], [1, 2050, 2060], [300, 512, 70]]
+    {
         let x = numbers.rows(m, k);
         let w = numbers.int8(k * n);
         check([m, k, n], &x, &w);
@@ -294,7 +296,10 @@ fn fidelity_is_the_signal_to_noise_ratio() {
     }
     let expected = 10.0 * (signal / noise).log10();
     let got = fidelity.sqnr_db().unwrap();
-    assert!((f64::from(got) - expected).abs() < 1e-5 && (40.0..60.0).contains(&got), "{got} against {expected}");
+    assert!(
+        (f64::from(got) - expected).abs() < 1e-5 && (40.0..60.0).contains(&got),
+        "{got} against {expected}"
+    );
     let (_, exact) = Packed::quantize(&[127.0, 1.0], [2, 1], Levels::SYMMETRIC).unwrap();
     assert_eq!(exact.sqnr_db(), None);
 }

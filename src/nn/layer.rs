@@ -54,7 +54,9 @@ pub trait FloatLayer: Module<Self::Backend> + ModuleDisplay {
 }
 
 /// The INT8 form of a layer.
-pub trait Int8Layer: Module<Self::Backend, Record = LayerRecord<Self::Float>> + ModuleDisplay + 'static {
+pub trait Int8Layer:
+    Module<Self::Backend, Record = LayerRecord<Self::Float>> + ModuleDisplay + 'static
+{
     /// The backend that it runs on.
     type Backend: Backend;
     /// What it was.

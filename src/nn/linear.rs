@@ -11,7 +11,7 @@ use super::layer::FloatLayer;
 use super::qlinear::{QLinear, QLinearState};
 use super::quantizable::Quantizable;
 use crate::backend::with_floats;
-use crate::record::{FloatItem, LayerRecord, WeightItem};
+use crate::record::{FloatItem, Int8Precision, LayerRecord, WeightItem};
 
 /// Applies a linear transformation to the input tensor: `O = IW + b`.
 ///
@@ -122,26 +122,28 @@ impl<B: Backend> FloatLayer for nn::Linear<B> {
     }
 
     fn record_to_item<S: PrecisionSettings>(record: LayerRecord<Self>) -> LinearItem {
-        let (weight, bias) = match record {
-            LayerRecord::Float(record) => {
-                (WeightItem::Float(FloatItem::new::<B, S>(record.weight)), record.bias)
-            }
-            LayerRecord::Int8(state) => (WeightItem::Int8(state.weight), state.bias),
-        };
-        LinearItem { weight, bias: bias.map(FloatItem::new::<B, S>) }
+        match record {
+            LayerRecord::Float(record) => LinearItem {
+                weight: WeightItem::Float(FloatItem::new::<B, S>(record.weight)),
+                bias: record.bias.map(FloatItem::new::<B, S>),
+            },
+            LayerRecord::Int8(state) => LinearItem {
+                weight: WeightItem::Int8(state.weight),
+                bias: state.bias.map(FloatItem::new::<B, Int8Precision>),
+            },
+        }
     }
 
-    fn item_to_record<S: PrecisionSettings>(
-        item: LinearItem,
-        device: &B::Device,
-    ) -> LayerRecord<Self> {
-        let bias = item.bias.map(|bias| bias.into_param::<B, S>(device));
+    fn item_to_record<S: PrecisionSettings>(item: LinearItem, device: &B::Device) -> LayerRecord<Self> {
         match item.weight {
-            WeightItem::Float(weight) => {
-                let weight = weight.into_param::<B, S>(device);
-                LayerRecord::Float(nn::LinearRecord { weight, bias })
-            }
-            WeightItem::Int8(weight) => LayerRecord::Int8(QLinearState { weight, bias }),
+            WeightItem::Float(weight) => LayerRecord::Float(nn::LinearRecord {
+                weight: weight.into_param::<B, S>(device),
+                bias: item.bias.map(|bias| bias.into_param::<B, S>(device)),
+            }),
+            WeightItem::Int8(weight) => LayerRecord::Int8(QLinearState {
+                weight,
+                bias: item.bias.map(|bias| bias.into_param::<B, Int8Precision>(device)),
+            }),
         }
     }
 }

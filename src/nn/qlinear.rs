@@ -271,9 +271,7 @@ impl<B: Backend> Module<B> for QLinear<B> {
 
     fn load_record(self, record: Self::Record) -> Self {
         match record {
-            LayerRecord::Int8(state) => {
-                Self::load(state, &self.sizes(), self.layout, &self.weight.device)
-            }
+            LayerRecord::Int8(state) => Self::load(state, &self.sizes(), self.layout, &self.weight.device),
             LayerRecord::Float(_) => panic!(
                 "QLinear: the record holds a float layer, but the layer is INT8 {}; load it into `burn_int8::nn::Linear`",
                 self.sizes()
@@ -332,4 +330,3 @@ impl<B: Backend> std::fmt::Display for QLinear<B> {
         f.write_str(&self.format(DisplaySettings::default()))
     }
 }
-

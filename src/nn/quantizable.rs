@@ -123,9 +123,7 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for Quantizable<L> {
     fn load_record(self, record: Self::Record) -> Self {
         match (self, record) {
             (Self::Float(layer), LayerRecord::Float(record)) => load_float(layer, record),
-            (Self::Int8(layer), LayerRecord::Float(record)) => {
-                load_float(layer.float_shell(), record)
-            }
+            (Self::Int8(layer), LayerRecord::Float(record)) => load_float(layer.float_shell(), record),
             (Self::Float(layer), LayerRecord::Int8(state)) => Self::Int8(layer.load_int8(state)),
             (Self::Int8(layer), record) => Self::Int8(layer.load_record(record)),
         }

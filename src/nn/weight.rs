@@ -27,11 +27,8 @@ impl<B: Backend> Int8Weight<B> {
         scheme: LayerScheme,
     ) -> Result<Self, Int8Error> {
         let device = weight.device();
-        let (weights, fidelity) =
-            Weights::quantize(weight, scheme).map_err(|error| Int8Error::NonFiniteWeight {
-                path: String::new(),
-                channel: error.channel,
-            })?;
+        let (weights, fidelity) = Weights::quantize(weight, scheme)
+            .map_err(|error| Int8Error::NonFiniteWeight { path: String::new(), channel: error.channel })?;
         Ok(Self { id, weights, scheme, sqnr_db: fidelity.sqnr_db(), device })
     }
 
@@ -65,8 +62,9 @@ impl<B: Backend> Int8Weight<B> {
         k * n + n * size_of::<f32>()
     }
 
-    pub(crate) fn to_device(self, device: &B::Device) -> Self {
-        Self { weights: self.weights.to_device(device), device: device.clone(), ..self }
+    pub(crate) fn to_device(&self, device: &B::Device) -> Self {
+        let Self { id, scheme, sqnr_db, .. } = *self;
+        Self { id, weights: self.weights.to_device(device), scheme, sqnr_db, device: device.clone() }
     }
 }
 

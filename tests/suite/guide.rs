@@ -5,6 +5,7 @@ mod model;
 
 use burn::backend::{Autodiff, NdArray};
 use burn::module::Module;
+use burn::prelude::*;
 use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
 use burn_int8::prelude::*;
 use model::{Mlp, evaluation_rows, mse, train};
@@ -18,7 +19,8 @@ fn as_accurate_as_keras_and_exact_after_a_reload() {
     let recorder = NamedMpkBytesRecorder::<FullPrecisionSettings>::default();
     let mut errors = Vec::new();
     for seed in 0..100 {
-        let model = train::<Autodiff<NdArray>>(seed, &device);
+        Autodiff::<NdArray>::seed(&device, seed);
+        let model = train(Mlp::<Autodiff<NdArray>>::keras(&device), &device);
         let x = evaluation_rows::<NdArray>(&device);
         let baseline = model.forward(x.clone());
         let (int8, _) = model.quantize(&Int8Config::new()).expect("two float layers");

@@ -33,6 +33,7 @@ impl Options {
                 "--only" => options.only = value()?,
                 "--shapes" => options.small = is_small(&value()?)?,
                 "--models" => options.models = value()?.into(),
+                "--help" => return Err("Times one linear layer in burn-int8 and in its peers.".into()),
                 _ => return Err(format!("unknown argument {name}")),
             }
         }

@@ -23,9 +23,11 @@ fn run(options: Options) {
     let threads = threads();
     println!("{threads} threads, burn-int8 kernel `{}`", burn_int8::cpu_kernel());
     let mut line_up = LineUp { only: options.only, onnx: None, notes: Vec::new() };
-    match Onnx::load(options.models, threads) {
-        Ok(onnx) => line_up.onnx = Some(onnx),
-        Err(error) => line_up.note(format!("ONNX Runtime: {error}")),
+    if line_up.wants(onnx::FLOAT) || line_up.wants(onnx::INT8) {
+        match Onnx::load(options.models, threads) {
+            Ok(onnx) => line_up.onnx = Some(onnx),
+            Err(error) => line_up.note(format!("ONNX Runtime: {error}")),
+        }
     }
     let mut table = table::Table::default();
     for shape in Shape::ALL.into_iter().filter(|shape| !options.small || shape.is_small()) {
@@ -63,8 +65,12 @@ impl LineUp {
         peers
     }
 
+    fn wants(&self, name: &str) -> bool {
+        name == SUBJECT || name.contains(&self.only)
+    }
+
     fn enter(&mut self, name: &'static str, build: impl FnOnce() -> Ready, peers: &mut Vec<Peer>) {
-        if name != SUBJECT && !name.contains(&self.only) {
+        if !self.wants(name) {
             return;
         }
         match build() {
@@ -73,9 +79,11 @@ impl LineUp {
         }
     }
 
-    /// Says it at once, and again below the table.
+    /// Says it at once, and again below the table; but not for every shape.
     fn note(&mut self, note: String) {
-        eprintln!("left out: {note}");
-        self.notes.push(note);
+        if !self.notes.contains(&note) {
+            eprintln!("left out: {note}");
+            self.notes.push(note);
+        }
     }
 }

@@ -28,6 +28,9 @@ impl Onnx {
     pub fn load(models: PathBuf, threads: usize) -> Result<Self, Box<dyn Error>> {
         let library = std::env::var(LIBRARY)
             .map_err(|_| format!("{LIBRARY} is not set; make_models.py prints what to set"))?;
+        if !models.is_dir() {
+            return Err(format!("there is no {}; make_models.py writes it", models.display()).into());
+        }
         let environment = ort::init_from(library)?.build()?;
         Ok(Self { environment, models, threads })
     }

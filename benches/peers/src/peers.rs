@@ -25,11 +25,13 @@ pub struct Peer {
 /// What a peer is built from: its call and its error.
 pub type Ready = Result<(Box<dyn FnMut()>, Option<f64>), Box<dyn Error>>;
 
+type Build = fn(&Task) -> Ready;
+
 /// What all others are compared with.
 pub const SUBJECT: &str = "burn-int8, NdArray";
 
 /// Names and builders, the subject first. A name says what the peer leaves out, since that makes it look faster.
-pub const PEERS: [(&str, fn(&Task) -> Ready); 9] = [
+pub const PEERS: [(&str, Build); 9] = [
     (SUBJECT, |task| int8::<NdArray>(task, Activations::Dynamic)),
     ("burn-int8, Flex", |task| int8::<Flex>(task, Activations::Dynamic)),
     ("burn-int8 weight-only, NdArray", |task| int8::<NdArray>(task, Activations::WeightOnly)),

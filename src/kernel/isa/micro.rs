@@ -101,9 +101,8 @@ pub(super) unsafe fn tile<M: Micro, const ROWS: usize, const WIDTH: usize>(
             for line in 0..(WIDTH * M::COLUMNS * 4).div_ceil(64) {
                 M::prefetch(w.wrapping_add(PREFETCH + line * 64));
             }
-            let inputs: [M::X; ROWS] = std::array::from_fn(|row| {
-                M::inputs(x.as_ptr().add(row * x_stride + group * M::INPUT_BYTES))
-            });
+            let inputs: [M::X; ROWS] =
+                std::array::from_fn(|row| M::inputs(x.as_ptr().add(row * x_stride + group * M::INPUT_BYTES)));
             for i in 0..WIDTH {
                 let w = M::weights(w.add(i * M::COLUMNS * 4));
                 for (acc, x) in acc.iter_mut().zip(inputs) {
@@ -198,13 +197,8 @@ unsafe fn strip<M: Micro, E: Epilogue<M::Sum>>(
     for left in (1..=tiles).rev() {
         let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
         let x = &job.x[(first_row + row) * job.x_stride + job.groups.start * M::INPUT_BYTES..];
-        let operands = Operands {
-            x,
-            x_stride: job.x_stride,
-            w,
-            w_stride: strip.panel.stride,
-            groups: job.groups.len(),
-        };
+        let operands =
+            Operands { x, x_stride: job.x_stride, w, w_stride: strip.panel.stride, groups: job.groups.len() };
         // SAFETY: the caller vouches for the same features.
         unsafe { M::tile([rows, width / M::COLUMNS], &operands, sums) };
         for (i, sums) in sums.iter_mut().enumerate().take(rows) {

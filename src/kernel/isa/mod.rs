@@ -115,12 +115,7 @@ impl Active {
         unsafe { (self.0.accumulate)(job, &Bare, block) }
     }
 
-    pub(super) fn float_activations(
-        self,
-        job: &Job<'_>,
-        to: &Scaled<'_>,
-        block: &mut Block<'_, f32>,
-    ) {
+    pub(super) fn float_activations(self, job: &Job<'_>, to: &Scaled<'_>, block: &mut Block<'_, f32>) {
         // SAFETY: as in `encode_row`.
         unsafe { (self.0.float_activations)(job, to, block) }
     }
