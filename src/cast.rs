@@ -1,6 +1,6 @@
 //! Asking a generic value for its concrete type.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 
 /// `value` as a `T`, if that is what it is.
 ///
@@ -15,8 +15,9 @@ pub(crate) fn as_type<S, T: 'static>(value: &mut S) -> Option<&mut T> {
 }
 
 /// `value` as a `T`, if that is what it is; for types that promise `'static`.
+#[cfg(any(test, feature = "ndarray", feature = "flex"))]
 pub(crate) fn as_any<S: 'static, T: 'static>(value: &S) -> Option<&T> {
-    (value as &dyn Any).downcast_ref()
+    (value as &dyn std::any::Any).downcast_ref()
 }
 
 #[cfg(test)]

@@ -121,11 +121,14 @@ fn byte_recorders() {
         let ours = Net::from(stock.clone());
         let bytes = |record| Recorder::<B>::record(&bin, record, ()).expect("in memory");
         let stock_bytes = Recorder::<B>::record(&bin, stock.clone().into_record(), ()).expect("in memory");
-        assert!(stock_bytes == Recorder::<B>::record(&bin, ours.clone().into_record(), ()).expect("in memory"));
+        assert!(
+            stock_bytes == Recorder::<B>::record(&bin, ours.clone().into_record(), ()).expect("in memory")
+        );
         let stock_bytes = Recorder::<B>::record(&mpk, stock.into_record(), ()).expect("in memory");
         assert!(stock_bytes == Recorder::<B>::record(&mpk, ours.into_record(), ()).expect("in memory"));
         let model = quantized(&Int8Config::new());
-        let loaded = Recorder::<B>::load(&bin, bytes(model.clone().into_record()), &device).expect("its own bytes");
+        let loaded =
+            Recorder::<B>::load(&bin, bytes(model.clone().into_record()), &device).expect("its own bytes");
         let loaded = Net::<B>::fresh().load_record(loaded);
         assert_eq!(loaded.gate.expect("a gate").as_int8().expect("INT8").integers(), {
             model.gate.expect("a gate").as_int8().expect("INT8").integers()
@@ -194,7 +197,8 @@ fn layouts_load_right_even_where_the_weight_is_square() {
 
 #[test]
 fn an_int8_only_layer_saves_and_loads() {
-    let layer = QLinear::from_float(&burns_linear::<B>(6, 4, true, 1), &LayerScheme::default()).expect("finite");
+    let layer =
+        QLinear::from_float(&burns_linear::<B>(6, 4, true, 1), &LayerScheme::default()).expect("finite");
     let x = tensor::<B, 2>([3, 6], 1);
     let loaded = load_mpk(QLinearConfig::new(6, 4).init(&Default::default()), mpk(layer.clone()));
     assert_eq!(floats(loaded.expect("its own bytes").forward(x.clone())), floats(layer.forward(x.clone())));
@@ -217,37 +221,49 @@ mod misfits {
     }
 
     #[test]
-    #[should_panic(expected = "the record holds [8, 4] with a bias of 4, but the layer is [4, 8] with a bias of 8")]
+    #[should_panic(
+        expected = "the record holds [8, 4] with a bias of 4, but the layer is [4, 8] with a bias of 8"
+    )]
     fn float_into_float() {
         let _ = load_mpk(float(4, 8, true), mpk(float(8, 4, true)));
     }
 
     #[test]
-    #[should_panic(expected = "the record holds [8, 4] with a bias of 4, but the layer is [4, 8] with a bias of 8")]
+    #[should_panic(
+        expected = "the record holds [8, 4] with a bias of 4, but the layer is [4, 8] with a bias of 8"
+    )]
     fn int8_into_float() {
         let _ = load_mpk(float(4, 8, true), mpk(int8(8, 4, true)));
     }
 
     #[test]
-    #[should_panic(expected = "the record holds [8, 4] with a bias of 4, but the layer is [4, 8] with a bias of 8")]
+    #[should_panic(
+        expected = "the record holds [8, 4] with a bias of 4, but the layer is [4, 8] with a bias of 8"
+    )]
     fn int8_into_int8() {
         let _ = load_mpk(int8(4, 8, true), mpk(int8(8, 4, true)));
     }
 
     #[test]
-    #[should_panic(expected = "the record holds [8, 4] with a bias of 4, but the layer is [4, 8] with a bias of 8")]
+    #[should_panic(
+        expected = "the record holds [8, 4] with a bias of 4, but the layer is [4, 8] with a bias of 8"
+    )]
     fn float_into_int8() {
         let _ = load_mpk(int8(4, 8, true), mpk(float(8, 4, true)));
     }
 
     #[test]
-    #[should_panic(expected = "the record holds [4, 8] without bias, but the layer is [4, 8] with a bias of 8")]
+    #[should_panic(
+        expected = "the record holds [4, 8] without bias, but the layer is [4, 8] with a bias of 8"
+    )]
     fn a_bias_is_not_lost() {
         let _ = load_mpk(float(4, 8, true), mpk(int8(4, 8, false)));
     }
 
     #[test]
-    #[should_panic(expected = "the record holds [4, 8] with a bias of 8, but the layer is [4, 8] without bias")]
+    #[should_panic(
+        expected = "the record holds [4, 8] with a bias of 8, but the layer is [4, 8] without bias"
+    )]
     fn a_bias_is_not_ignored() {
         let _ = load_mpk(float(4, 8, false), mpk(float(4, 8, true)));
     }

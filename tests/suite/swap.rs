@@ -68,7 +68,9 @@ fn include_and_exclude() {
 fn a_rule_decides_layer_by_layer() {
     let rule = |layer: &LayerInfo| match layer.path.as_str() {
         "head" => None,
-        _ if layer.shape == [16, 24] => Some(LayerScheme::default().with_activations(Activations::WeightOnly)),
+        _ if layer.shape == [16, 24] => {
+            Some(LayerScheme::default().with_activations(Activations::WeightOnly))
+        }
         _ => Some(LayerScheme::default().with_range(Range::Full)),
     };
     let (model, report) = Net::<B>::new(1).quantize_with(&config(), rule).expect("float layers");
@@ -92,7 +94,8 @@ fn the_mapper_alone_does_the_same() {
 /// Layers that are INT8 already are left as they are; if nothing else is left to do, that is an error.
 #[test]
 fn quantizing_twice() {
-    let (model, _) = Net::<B>::new(1).quantize(&config().with_include(names(&["head"]))).expect("float layers");
+    let (model, _) =
+        Net::<B>::new(1).quantize(&config().with_include(names(&["head"]))).expect("float layers");
     let (model, report) = model.quantize(&config().with_range(Range::Full)).expect("float layers");
     assert_eq!(with_action(&report, Action::AlreadyInt8), ["head"]);
     assert_eq!(with_action(&report, Action::Quantized), LAYERS[..6]);
@@ -117,14 +120,16 @@ fn errors_give_the_model_back() {
         assert_eq!(model.int8_report().int8_layers(), 0);
     };
     let pattern = |text: &str| config().with_exclude(names(&[text]));
-    check(Net::new(1), pattern("haed"), Int8Error::UnmatchedPattern {
-        pattern: "haed".into(),
-        layers: names(&LAYERS),
-    });
-    check(Net::new(1), pattern("a["), Int8Error::InvalidPattern {
-        pattern: "a[".into(),
-        reason: "invalid range pattern".into(),
-    });
+    check(
+        Net::new(1),
+        pattern("haed"),
+        Int8Error::UnmatchedPattern { pattern: "haed".into(), layers: names(&LAYERS) },
+    );
+    check(
+        Net::new(1),
+        pattern("a["),
+        Int8Error::InvalidPattern { pattern: "a[".into(), reason: "invalid range pattern".into() },
+    );
     check(Net::new(1), pattern("**"), Int8Error::NothingToQuantize { layers: names(&LAYERS) });
 
     let mut broken = StockNet::<B>::new(1);
@@ -140,7 +145,8 @@ fn errors_give_the_model_back() {
 
 #[test]
 fn error_messages_say_what_to_do() {
-    let error = Net::<B>::new(1).quantize(&config().with_include(names(&["encoder"]))).expect_err("no such layer");
+    let error =
+        Net::<B>::new(1).quantize(&config().with_include(names(&["encoder"]))).expect_err("no such layer");
     assert_eq!(
         error.to_string(),
         "pattern `encoder` matches no layer; the model's layers are `input`, `blocks.0.fc1`, `blocks.0.fc2`, \
@@ -184,7 +190,8 @@ fn stock_layers_are_listed() {
 
 #[test]
 fn the_report_counts_bytes_and_noise() {
-    let (model, report) = Net::<B>::new(1).quantize(&config().with_exclude(names(&["gate"]))).expect("float layers");
+    let (model, report) =
+        Net::<B>::new(1).quantize(&config().with_exclude(names(&["gate"]))).expect("float layers");
     let layer: &LayerReport = report.layer("blocks.0.fc1").expect("listed");
     assert_eq!(layer.bytes_before, 4 * (16 * 24 + 24));
     assert_eq!(layer.bytes_after, 16 * 24 + 4 * 24 + 4 * 24);
@@ -203,7 +210,10 @@ fn the_report_counts_bytes_and_noise() {
     assert!(lines[0].starts_with("layer") && lines[6].contains("excluded by `gate`"), "{table}");
     assert!(lines[8].starts_with("other parameters") && lines[9].starts_with("total"), "{table}");
     let column = lines[0].find("weight").expect("a header");
-    assert!(lines[1..8].iter().all(|line| line[column..].starts_with(|c: char| c.is_ascii_digit())), "{table}");
+    assert!(
+        lines[1..8].iter().all(|line| line[column..].starts_with(|c: char| c.is_ascii_digit())),
+        "{table}"
+    );
 }
 
 /// A report of a float model tells what there is to quantize.
@@ -281,7 +291,8 @@ fn devices_and_other_mappers() {
 #[test]
 fn smallest_layers() {
     let device = Default::default();
-    let (layer, report) = LinearConfig::new(1, 1).init::<B>(&device).quantize(&config()).expect("a float layer");
+    let (layer, report) =
+        LinearConfig::new(1, 1).init::<B>(&device).quantize(&config()).expect("a float layer");
     assert_eq!(layer.forward(Tensor::<B, 1>::ones([1], &device)).dims(), [1]);
     assert_eq!(report.layers[0].path, "");
     assert!(report.to_string().contains("(model)"));

@@ -26,7 +26,10 @@ struct Stock<B: Backend> {
 }
 
 /// Losses of a few steps of Adam.
-fn losses<M: AutodiffModule<Train>>(mut model: M, forward: impl Fn(&M, Tensor<Train, 2>) -> Tensor<Train, 2>) -> (M, Vec<f32>) {
+fn losses<M: AutodiffModule<Train>>(
+    mut model: M,
+    forward: impl Fn(&M, Tensor<Train, 2>) -> Tensor<Train, 2>,
+) -> (M, Vec<f32>) {
     let mut optimizer = AdamConfig::new().init();
     let losses = (0..20).map(|step| {
         let x = tensor::<Train, 2>([16, 10], step);

@@ -13,12 +13,11 @@ const PAUSE: Duration = Duration::from_millis(75);
 const SLOW: Duration = Duration::from_millis(200);
 const SLOW_ROUNDS: usize = 3;
 
-/// What a peer's calls took.
+/// Seconds that a call took, on the average of a round: over all rounds.
 pub struct Timing {
     pub name: &'static str,
-    pub seconds: f64,
-    /// The middle half of the rounds lies within this part of the median.
-    pub spread: f64,
+    pub median: f64,
+    pub best: f64,
     pub error: Option<f64>,
 }
 
@@ -68,12 +67,7 @@ impl Runner {
 
     fn finish(mut self) -> Timing {
         self.seconds.sort_by(f64::total_cmp);
-        let at = |quarter| self.seconds[(self.seconds.len() - 1) * quarter / 4];
-        Timing {
-            name: self.peer.name,
-            seconds: at(2),
-            spread: (at(3) - at(1)) / at(2),
-            error: self.peer.error,
-        }
+        let (median, best) = (self.seconds[self.seconds.len() / 2], self.seconds[0]);
+        Timing { name: self.peer.name, median, best, error: self.peer.error }
     }
 }
