@@ -61,16 +61,14 @@ pub(super) fn linear<B: Backend, const D: usize>(
 ) -> Tensor<B, D> {
     let (mut shape, dtype, device) = (x.shape(), x.dtype(), x.device());
     shape[D - 1] = weights.shape()[1];
-    let mut out = vec![0.0; shape.num_elements()];
-    let mut run = |x: &[f32], bias: Option<&[f32]>| match scheme.activations {
+    let rows = shape[..D - 1].iter().product();
+    let run = |x: &[f32], bias: Option<&[f32]>| match scheme.activations {
         Activations::Dynamic => {
-            kernel::dynamic(kernel::active(), x, scheme.range.into(), weights, bias, &mut out);
+            kernel::dynamic(kernel::active(), (x, rows), scheme.range.into(), weights, bias)
         }
-        Activations::WeightOnly => {
-            kernel::float_activations(kernel::active(), x, weights, bias, &mut out);
-        }
+        Activations::WeightOnly => kernel::float_activations(kernel::active(), (x, rows), weights, bias),
     };
-    with_floats(x, |x| match bias {
+    let out = with_floats(x, |x| match bias {
         Some(bias) => with_floats(bias, |bias| run(x, Some(bias))),
         None => run(x, None),
     });

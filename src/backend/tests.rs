@@ -23,15 +23,10 @@ fn both<B: Backend>(
     let device = Default::default();
     let [k, n] = packed.shape();
     let m = x.len() / k;
-    let mut expected = vec![f32::NAN; m * n];
-    match scheme.activations {
-        Activations::Dynamic => {
-            kernel::dynamic(kernel::active(), x, scheme.range.into(), packed, bias, &mut expected);
-        }
-        Activations::WeightOnly => {
-            kernel::float_activations(kernel::active(), x, packed, bias, &mut expected);
-        }
-    }
+    let expected = match scheme.activations {
+        Activations::Dynamic => kernel::dynamic(kernel::active(), (x, m), scheme.range.into(), packed, bias),
+        Activations::WeightOnly => kernel::float_activations(kernel::active(), (x, m), packed, bias),
+    };
     let tensor = Tensor::<B, 2>::from_data(TensorData::new(x.to_vec(), [m, k]), &device);
     let bias = bias.map(|b| Tensor::from_data(TensorData::new(b.to_vec(), [n]), &device));
     let got = Words::new(packed, &device).linear(tensor, scheme, bias);

@@ -19,6 +19,7 @@ pub(super) struct Scaled<'a> {
 }
 
 impl Scaled<'_> {
+    /// One row of outputs, from `column` on.
     #[inline(always)]
     pub(super) fn finish(
         &self,

@@ -11,29 +11,27 @@ use super::quantize::{Levels, encode_rows};
 
 /// `x · weights` with dynamically quantized activations: `out[i, j] = sum as f32 * (x_scale[i] * w_scale[j]) + bias[j]`.
 ///
-/// `x` is `[m, k]`, `out` is `[m, n]`, both row-major; the sums are exact.
+/// `x` is `[m, k]`, the output `[m, n]`, both row-major; the sums are exact.
 ///
 /// # Panics
 ///
 /// If a slice does not match the shapes.
 pub fn dynamic(
     kernel: Active,
-    x: &[f32],
+    (x, m): (&[f32], usize),
     levels: Levels,
     weights: &Packed,
     bias: Option<&[f32]>,
-    out: &mut [f32],
-) {
-    let Some(problem) = Problem::new(kernel, x, weights, bias, out) else { return };
+) -> Vec<f32> {
+    let problem = Problem::new(kernel, x, m, weights, bias);
     with_activations(&problem, x, levels, |codes, x_scales| {
         let epilogue = Scaled { x_scales, w_scales: weights.scales(), bias };
-        if weights.slices().count() <= 1 {
-            let job = problem.job(codes, 0, 0..problem.groups);
-            problem.run(out, |block| kernel.dynamic(&job, &epilogue, block));
-        } else {
-            sliced(&problem, codes, &epilogue, out);
+        if weights.slices().count() > 1 {
+            return sliced(&problem, codes, &epilogue);
         }
-    });
+        let job = problem.job(codes, 0, 0..problem.groups);
+        problem.run(|block| kernel.dynamic(&job, &epilogue, block))
+    })
 }
 
 /// The exact integer sums of [`dynamic`], before any scale: `[m, n]`.
@@ -41,13 +39,13 @@ pub fn dynamic(
 /// # Panics
 ///
 /// If a slice does not match the shapes, or there are so many inputs that a sum might not fit an `i32`.
-pub fn accumulate(kernel: Active, x: &[f32], levels: Levels, weights: &Packed, out: &mut [i32]) {
-    let Some(problem) = Problem::new(kernel, x, weights, None, out) else { return };
+pub fn accumulate(kernel: Active, (x, m): (&[f32], usize), levels: Levels, weights: &Packed) -> Vec<i32> {
+    let problem = Problem::new(kernel, x, m, weights, None);
     assert!(weights.slices().count() <= 1, "more inputs than an i32 sum surely holds");
     with_activations(&problem, x, levels, |codes, _| {
         let job = problem.job(codes, 0, 0..problem.groups);
-        problem.run(out, |block| kernel.accumulate(&job, block));
-    });
+        problem.run(|block| kernel.accumulate(&job, block))
+    })
 }
 
 /// `x · weights` with float activations: `out[i, j] = (sum over k of x[i, k] * q[k, j]) * w_scale[j] + bias[j]`.
@@ -57,16 +55,21 @@ pub fn accumulate(kernel: Active, x: &[f32], levels: Levels, weights: &Packed, o
 /// # Panics
 ///
 /// If a slice does not match the shapes.
-pub fn float_activations(kernel: Active, x: &[f32], weights: &Packed, bias: Option<&[f32]>, out: &mut [f32]) {
-    let Some(problem) = Problem::new(kernel, x, weights, bias, out) else { return };
+pub fn float_activations(
+    kernel: Active,
+    (x, m): (&[f32], usize),
+    weights: &Packed,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let problem = Problem::new(kernel, x, m, weights, bias);
     let epilogue = Scaled { x_scales: &[], w_scales: weights.scales(), bias };
-    let run = |x: &[u8], out: &mut [f32]| {
-        let job =
-            Job { x, x_stride: problem.padded() * size_of::<f32>(), ..problem.job(x, 0, 0..problem.groups) };
-        problem.run(out, |block| kernel.float_activations(&job, &epilogue, block));
+    let run = |x: &[u8]| {
+        let x_stride = problem.padded() * size_of::<f32>();
+        let job = Job { x_stride, ..problem.job(x, 0, 0..problem.groups) };
+        problem.run(|block| kernel.float_activations(&job, &epilogue, block))
     };
     if problem.padded() == problem.k {
-        return run(bytemuck::cast_slice(x), out);
+        return run(bytemuck::cast_slice(x));
     }
     with_scratch(|scratch| {
         let bytes = scratch.codes.at_least(problem.m * problem.padded() * size_of::<f32>());
@@ -75,23 +78,24 @@ pub fn float_activations(kernel: Active, x: &[f32], weights: &Packed, bias: Opti
             row[..problem.k].copy_from_slice(x);
             row[problem.k..].fill(0.0);
         }
-        run(bytes, out);
-    });
+        run(bytes)
+    })
 }
 
 /// More inputs than one `i32` sum holds: exact sums slice by slice, added up in `i64`.
-fn sliced(problem: &Problem<'_>, codes: &[u8], epilogue: &Scaled<'_>, out: &mut [f32]) {
-    let mut totals = vec![0i64; out.len()];
-    let mut sums = vec![0i32; out.len()];
+fn sliced(problem: &Problem<'_>, codes: &[u8], epilogue: &Scaled<'_>) -> Vec<f32> {
+    let mut totals = vec![0i64; problem.m * problem.n];
     for (slice, groups) in problem.weights.slices().enumerate() {
         let job = problem.job(codes, slice, groups);
-        problem.run(&mut sums, |block| problem.kernel.accumulate(&job, block));
-        totals.iter_mut().zip(&sums).for_each(|(total, &sum)| *total += i64::from(sum));
+        let sums = problem.run(|block| problem.kernel.accumulate(&job, block));
+        totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += i64::from(sum));
     }
-    let rows = totals.chunks_exact(problem.n).zip(out.chunks_exact_mut(problem.n));
+    let mut out = vec![0.0; totals.len()];
+    let rows = totals.chunks_exact(problem.n.max(1)).zip(out.chunks_exact_mut(problem.n.max(1)));
     for ((totals, out), &x_scale) in rows.zip(epilogue.x_scales) {
         epilogue.finish(x_scale, 0, totals.iter().map(|&total| total as f32), out);
     }
+    out
 }
 
 /// Checked shapes of one product.
@@ -106,24 +110,12 @@ struct Problem<'a> {
 }
 
 impl<'a> Problem<'a> {
-    /// `None` if there is no output to compute.
-    fn new<T>(
-        kernel: Active,
-        x: &[f32],
-        weights: &'a Packed,
-        bias: Option<&[f32]>,
-        out: &[T],
-    ) -> Option<Self> {
+    fn new(kernel: Active, x: &[f32], m: usize, weights: &'a Packed, bias: Option<&[f32]>) -> Self {
         let [k, n] = weights.shape();
-        if out.is_empty() {
-            return None;
-        }
-        let m = out.len() / n;
-        assert_eq!(out.len(), m * n, "the output is no whole number of rows of {n}");
         assert_eq!(x.len(), m * k, "the input does not match [{m}, {k}]");
         assert!(bias.is_none_or(|bias| bias.len() == n), "the bias does not match {n} outputs");
         let groups = k.div_ceil(GROUP);
-        Some(Self { kernel, weights, m, k, n, groups, threads: threads_for(m * k * n) })
+        Self { kernel, weights, m, k, n, groups, threads: threads_for(m * k * n) }
     }
 
     fn padded(&self) -> usize {
@@ -138,25 +130,35 @@ impl<'a> Problem<'a> {
         Job { weights: self.weights, x, x_stride, groups, sums: self.weights.sums(slice) }
     }
 
-    /// Computes all blocks of `out`, on as many threads as it is worth.
-    fn run<T: Send>(&self, out: &mut [T], compute: impl Fn(&mut Block<'_, T>) + Sync) {
-        for_each(self.threads, Blocks::new(out, self.n, self.block_size()), |mut block| {
-            compute(&mut block);
-        });
+    /// Computes all blocks of the output, on as many threads as it is worth.
+    fn run<T: Send + Copy + Default>(&self, compute: impl Fn(&mut Block<'_, T>) + Sync) -> Vec<T> {
+        let mut out = vec![T::default(); self.m * self.n];
+        if !out.is_empty() {
+            for_each(self.threads, Blocks::new(&mut out, self.n, self.block_size()), |mut block| {
+                compute(&mut block);
+            });
+        }
+        out
     }
 
-    /// A few blocks for each thread, so that they end together: bands of rows first, then panels of columns.
+    /// Bands of rows, cut into strips of columns until all threads end together.
     fn block_size(&self) -> [usize; 2] {
         if self.threads == 1 {
             return [self.m.min(BLOCK_ROWS), self.n];
         }
         let bands = self.m.div_ceil(BLOCK_ROWS);
         let rows = self.m.div_ceil(bands);
-        let strips = (self.threads * 4).div_ceil(bands);
-        let panels = self.n.div_ceil(PANEL).div_ceil(strips).max(1);
-        [rows, panels * PANEL]
+        let panels = self.n.div_ceil(PANEL);
+        let strips = (self.threads * BLOCKS_PER_THREAD).div_ceil(bands);
+        let enough = SMALLEST_BLOCK.div_ceil(rows * self.k.max(1) * PANEL);
+        [rows, (panels / strips).max(enough).max(1) * PANEL]
     }
 }
+
+/// At the end a thread waits for at most one block of another: 1/16 of what each of them does.
+const BLOCKS_PER_THREAD: usize = 16;
+/// Multiply-adds of a block that are worth the trip to the queue.
+const SMALLEST_BLOCK: usize = 250_000;
 
 /// Buffers that live from call to call.
 #[derive(Default)]
@@ -175,7 +177,12 @@ fn with_scratch<R>(run: impl FnOnce(&mut Scratch) -> R) -> R {
 }
 
 /// Quantizes `x` into this thread's buffers.
-fn with_activations(problem: &Problem<'_>, x: &[f32], levels: Levels, run: impl FnOnce(&[u8], &[f32])) {
+fn with_activations<R>(
+    problem: &Problem<'_>,
+    x: &[f32],
+    levels: Levels,
+    run: impl FnOnce(&[u8], &[f32]) -> R,
+) -> R {
     with_scratch(|scratch| {
         let stride = problem.padded() * problem.kernel.code_bytes();
         let codes = scratch.codes.at_least(problem.m * stride);
@@ -187,6 +194,6 @@ fn with_activations(problem: &Problem<'_>, x: &[f32], levels: Levels, run: impl 
             let to = (&mut *codes, stride);
             encode_rows(problem.kernel, x, problem.k, levels, to, &mut scratch.scales, threads);
         }
-        run(codes, &scratch.scales);
-    });
+        run(codes, &scratch.scales)
+    })
 }

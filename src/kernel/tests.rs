@@ -48,8 +48,8 @@ fn check([m, k, n]: [usize; 3], x: &[i8], w: &[i8]) {
     let expected = naive(x, w, [m, k, n]);
     let packed = Packed::from_integers(w, &vec![1.0; n], [k, n]);
     for kernel in supported() {
-        let mut sums = vec![i32::MIN; m * n];
-        accumulate(kernel, &floats(x), Levels::FULL, &packed, &mut sums);
+        let sums = accumulate(kernel, (&floats(x), m), Levels::FULL, &packed);
+        assert_eq!(sums.len(), m * n);
         for (i, (&sum, &expected)) in sums.iter().zip(&expected).enumerate() {
             assert_eq!(i64::from(sum), expected, "{kernel:?} m={m} k={k} n={n} at {i}");
         }
@@ -139,8 +139,7 @@ fn longer_columns_are_split() {
         let packed = Packed::from_integers(&w, &vec![1.0; n], [k, n]);
         let expected: Vec<_> = naive(&x, &w, [1, k, n]).into_iter().map(|sum| sum as f32).collect();
         for kernel in supported() {
-            let mut out = vec![f32::NAN; n];
-            dynamic(kernel, &floats(&x), Levels::FULL, &packed, None, &mut out);
+            let out = dynamic(kernel, (&floats(&x), 1), Levels::FULL, &packed, None);
             assert_eq!(out, expected, "{kernel:?}");
         }
     }
@@ -150,10 +149,9 @@ fn longer_columns_are_split() {
 fn no_inputs_give_the_bias() {
     let packed = Packed::from_integers(&[], &[1.0; 3], [0, 3]);
     for kernel in supported() {
-        let mut out = [f32::NAN; 6];
-        dynamic(kernel, &[], Levels::SYMMETRIC, &packed, Some(&[1.0, 2.0, 3.0]), &mut out);
+        let out = dynamic(kernel, (&[], 2), Levels::SYMMETRIC, &packed, Some(&[1.0, 2.0, 3.0]));
         assert_eq!(out, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0], "{kernel:?}");
-        float_activations(kernel, &[], &packed, None, &mut out);
+        let out = float_activations(kernel, (&[], 2), &packed, None);
         assert_eq!(out, [0.0; 6], "{kernel:?}");
     }
 }
@@ -173,8 +171,7 @@ fn dynamic_outputs_are_identical_on_all_kernels() {
             .map(|i| sums[i] as f32 * (x_scales[i / n] * packed.scales()[i % n]) + bias[i % n])
             .collect();
         for kernel in supported() {
-            let mut out = vec![f32::NAN; m * n];
-            dynamic(kernel, &x, Levels::SYMMETRIC, &packed, Some(&bias), &mut out);
+            let out = dynamic(kernel, (&x, m), Levels::SYMMETRIC, &packed, Some(&bias));
             assert_eq!(out, expected, "{kernel:?} m={m} k={k} n={n}");
         }
     }
@@ -197,8 +194,8 @@ fn float_activations_equal_the_float_product() {
                 let scales: Vec<f32> = (1..=n).map(|j| j as f32 / 64.0).collect();
                 let packed = Packed::from_integers(&w, &scales, [k, n]);
                 for kernel in supported() {
-                    let mut out = vec![f32::NAN; m * n];
-                    float_activations(kernel, &x, &packed, None, &mut out);
+                    let out = float_activations(kernel, (&x, m), &packed, None);
+                    assert_eq!(out.len(), m * n);
                     for (at, &y) in out.iter().enumerate() {
                         let (i, j) = (at / n, at % n);
                         let terms = (0..k).map(|t| f64::from(x[i * k + t]) * f64::from(w[t * n + j]));
@@ -267,8 +264,7 @@ fn rows_that_are_zero_or_not_finite_stay_apart() {
     assert!(scales[1].is_nan() && scales[2].is_nan());
     let packed = Packed::from_integers(&[1, 2, 3, 4], &[1.0, 1.0], [2, 2]);
     for kernel in supported() {
-        let mut out = [7.0f32; 8];
-        dynamic(kernel, &x, Levels::SYMMETRIC, &packed, None, &mut out);
+        let out = dynamic(kernel, (&x, 4), Levels::SYMMETRIC, &packed, None);
         assert_eq!(out[..2], [0.0, 0.0], "{kernel:?}");
         assert!(out[2..6].iter().all(|y| y.is_nan()), "{kernel:?}");
         let scale = 4.0 / 127.0;
