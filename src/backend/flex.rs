@@ -1,18 +1,12 @@
 //! Burn's `Flex` tensors as slices.
 
-use std::any::TypeId;
 use std::borrow::Cow;
 
-use burn::prelude::*;
 use burn::tensor::DType;
-use burn_flex::{FlexDevice, FlexTensor};
+use burn_flex::FlexTensor;
 use half::{bf16, f16};
 
 use crate::cast::as_any;
-
-pub(super) fn is_backend<B: Backend>() -> bool {
-    TypeId::of::<B::Device>() == TypeId::of::<FlexDevice>()
-}
 
 /// The values in row-major order, if `primitive` is a float tensor of this backend.
 pub(super) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {

@@ -1,5 +1,6 @@
 //! The backends whose tensors are in host memory: borrow slices, call the kernels, wrap the result.
 
+use std::any::TypeId;
 use std::borrow::Cow;
 
 use burn::prelude::*;
@@ -10,15 +11,13 @@ use crate::scheme::{Activations, LayerScheme};
 
 /// Whether tensors of `B`, or of the backend that it adds autodiff to, are in host memory: their devices are the same.
 pub(super) fn is_host<B: Backend>() -> bool {
-    #[cfg(feature = "ndarray")]
-    if super::ndarray::is_backend::<B>() {
-        return true;
-    }
-    #[cfg(feature = "flex")]
-    if super::flex::is_backend::<B>() {
-        return true;
-    }
-    false
+    let host_devices = [
+        #[cfg(feature = "ndarray")]
+        TypeId::of::<burn_ndarray::NdArrayDevice>(),
+        #[cfg(feature = "flex")]
+        TypeId::of::<burn_flex::FlexDevice>(),
+    ];
+    host_devices.contains(&TypeId::of::<B::Device>())
 }
 
 /// Runs `work` on the values of `x`, row-major, as `f32`: without a copy if they are that already.

@@ -1,16 +1,10 @@
 //! Burn's `NdArray` tensors as slices.
 
-use std::any::TypeId;
 use std::borrow::Cow;
 
-use burn::prelude::*;
-use burn_ndarray::{NdArrayDevice, NdArrayTensor};
+use burn_ndarray::NdArrayTensor;
 
 use crate::cast::as_any;
-
-pub(super) fn is_backend<B: Backend>() -> bool {
-    TypeId::of::<B::Device>() == TypeId::of::<NdArrayDevice>()
-}
 
 /// The values in row-major order, if `primitive` is a float tensor of this backend.
 pub(super) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {

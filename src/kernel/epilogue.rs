@@ -1,12 +1,13 @@
 //! From the sums of a tile to what a caller stores.
 
-/// Where a kernel leaves the sums of one tile row.
+/// Turns the sums of one tile row into outputs.
 pub(super) trait Epilogue<Sum>: Sync {
     /// What is stored.
-    type Out: Send;
+    type Out: Copy + Default + Send;
 
-    /// Turns the sums of `row`, columns from `column` on, into outputs. `sums` may be longer than `out`: padding.
-    fn store(&self, row: usize, column: usize, sums: &[Sum], out: &mut [Self::Out]);
+    /// Writes the outputs of `row`, columns from `column` on, for all of `sums`. Columns past the last are padding: what
+    /// they give is not used.
+    fn finish(&self, row: usize, column: usize, sums: &[Sum], out: &mut [Self::Out]);
 }
 
 /// `sum as f32 * (x_scale * w_scale) + bias`, in that order everywhere.
@@ -21,20 +22,20 @@ pub(super) struct Scaled<'a> {
 impl Scaled<'_> {
     /// One row of outputs, from `column` on.
     #[inline(always)]
-    pub(super) fn finish(
+    pub(super) fn scale(
         &self,
         x_scale: f32,
         column: usize,
         sums: impl Iterator<Item = f32>,
         out: &mut [f32],
     ) {
-        let w_scales = &self.w_scales[column..][..out.len()];
+        let w_scales = &self.w_scales[column..];
         let scaled = sums.zip(w_scales).map(|(sum, w_scale)| sum * (x_scale * w_scale));
         match self.bias {
             None => out.iter_mut().zip(scaled).for_each(|(out, y)| *out = y),
             Some(bias) => {
-                let bias = &bias[column..][..out.len()];
-                out.iter_mut().zip(scaled).zip(bias).for_each(|((out, y), b)| *out = y + b);
+                let biased = scaled.zip(&bias[column..]).map(|(y, b)| y + b);
+                out.iter_mut().zip(biased).for_each(|(out, y)| *out = y);
             }
         }
     }
@@ -44,8 +45,8 @@ impl Epilogue<i32> for Scaled<'_> {
     type Out = f32;
 
     #[inline(always)]
-    fn store(&self, row: usize, column: usize, sums: &[i32], out: &mut [f32]) {
-        self.finish(self.x_scales[row], column, sums.iter().map(|&sum| sum as f32), out);
+    fn finish(&self, row: usize, column: usize, sums: &[i32], out: &mut [f32]) {
+        self.scale(self.x_scales[row], column, sums.iter().map(|&sum| sum as f32), out);
     }
 }
 
@@ -53,8 +54,8 @@ impl Epilogue<f32> for Scaled<'_> {
     type Out = f32;
 
     #[inline(always)]
-    fn store(&self, _row: usize, column: usize, sums: &[f32], out: &mut [f32]) {
-        self.finish(1.0, column, sums.iter().copied(), out);
+    fn finish(&self, _row: usize, column: usize, sums: &[f32], out: &mut [f32]) {
+        self.scale(1.0, column, sums.iter().copied(), out);
     }
 }
 
@@ -66,7 +67,7 @@ impl Epilogue<i32> for Bare {
     type Out = i32;
 
     #[inline(always)]
-    fn store(&self, _row: usize, _column: usize, sums: &[i32], out: &mut [i32]) {
-        out.copy_from_slice(&sums[..out.len()]);
+    fn finish(&self, _row: usize, _column: usize, sums: &[i32], out: &mut [i32]) {
+        out[..sums.len()].copy_from_slice(sums);
     }
 }

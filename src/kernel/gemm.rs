@@ -1,10 +1,11 @@
 //! The products of a float matrix with packed weights.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::aligned::Aligned;
 use super::epilogue::Scaled;
-use super::isa::{Active, Job};
+use super::isa::{Active, Job, written};
 use super::pack::{GROUP, PANEL, Packed};
 use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
 use super::quantize::{Levels, encode_rows};
@@ -93,7 +94,7 @@ fn sliced(problem: &Problem<'_>, codes: &[u8], epilogue: &Scaled<'_>) -> Vec<f32
     let mut out = vec![0.0; totals.len()];
     let rows = totals.chunks_exact(problem.n.max(1)).zip(out.chunks_exact_mut(problem.n.max(1)));
     for ((totals, out), &x_scale) in rows.zip(epilogue.x_scales) {
-        epilogue.finish(x_scale, 0, totals.iter().map(|&total| total as f32), out);
+        epilogue.scale(x_scale, 0, totals.iter().map(|&total| total as f32), out);
     }
     out
 }
@@ -131,14 +132,19 @@ impl<'a> Problem<'a> {
     }
 
     /// Computes all blocks of the output, on as many threads as it is worth.
-    fn run<T: Send + Copy + Default>(&self, compute: impl Fn(&mut Block<'_, T>) + Sync) -> Vec<T> {
-        let mut out = vec![T::default(); self.m * self.n];
-        if !out.is_empty() {
-            for_each(self.threads, Blocks::new(&mut out, self.n, self.block_size()), |mut block| {
-                compute(&mut block);
-            });
+    fn run<T: Send + Copy>(&self, compute: impl Fn(&mut Block<'_, T>) + Sync) -> Vec<T> {
+        let len = self.m * self.n;
+        if len == 0 {
+            return Vec::new();
         }
-        out
+        written(len, |out| {
+            let count = AtomicUsize::new(0);
+            for_each(self.threads, Blocks::new(out, self.n, self.block_size()), |mut block| {
+                compute(&mut block);
+                count.fetch_add(block.written(), Ordering::Relaxed);
+            });
+            count.into_inner()
+        })
     }
 
     /// Bands of rows, cut into strips of columns until all threads end together.

@@ -1,5 +1,6 @@
 //! Disjoint pieces of an output matrix, and the threads that take them.
 
+use std::mem::MaybeUninit;
 use std::sync::Mutex;
 
 /// Multiply-adds below which a second thread costs more than it brings: waking one takes microseconds.
@@ -41,15 +42,19 @@ pub(super) fn for_each<T: Send>(
 /// Most rows of a [`Block`].
 pub(super) const BLOCK_ROWS: usize = 48;
 
-/// A rectangle of a row-major output matrix.
+/// Part of a row that has not been written yet.
+type Unwritten<'a, T> = &'a mut [MaybeUninit<T>];
+
+/// A rectangle of a row-major output matrix, to be written.
 pub(super) struct Block<'a, T> {
     pub(super) first_row: usize,
     pub(super) first_column: usize,
-    rows: [&'a mut [T]; BLOCK_ROWS],
+    rows: [Unwritten<'a, T>; BLOCK_ROWS],
     len: usize,
+    written: usize,
 }
 
-impl<T> Block<'_, T> {
+impl<T: Copy> Block<'_, T> {
     pub(super) fn rows(&self) -> usize {
         self.len
     }
@@ -58,26 +63,34 @@ impl<T> Block<'_, T> {
         self.rows.first().map_or(0, |row| row.len())
     }
 
-    /// Part of one row, both counted from the block's corner.
+    /// Writes part of one row, both counted from the block's corner: as many of `values` as there are `columns`.
     #[inline(always)]
-    pub(super) fn row(&mut self, row: usize, columns: std::ops::Range<usize>) -> &mut [T] {
-        &mut self.rows[row][columns]
+    pub(super) fn write(&mut self, row: usize, columns: std::ops::Range<usize>, values: &[T]) {
+        let out = &mut self.rows[row][columns];
+        let values = &values[..out.len()];
+        out.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value));
+        self.written += out.len();
+    }
+
+    /// How many elements have been written.
+    pub(super) fn written(&self) -> usize {
+        self.written
     }
 }
 
 /// Cuts a row-major matrix into blocks of at most `rows` x `columns`, left to right, then down.
 pub(super) struct Blocks<'a, T> {
-    rest: &'a mut [T],
+    rest: Unwritten<'a, T>,
     n: usize,
     size: [usize; 2],
     band: Block<'a, T>,
     next_row: usize,
 }
 
-impl<'a, T> Blocks<'a, T> {
-    pub(super) fn new(matrix: &'a mut [T], n: usize, [rows, columns]: [usize; 2]) -> Self {
+impl<'a, T: Copy> Blocks<'a, T> {
+    pub(super) fn new(matrix: Unwritten<'a, T>, n: usize, [rows, columns]: [usize; 2]) -> Self {
         assert!((1..=BLOCK_ROWS).contains(&rows) && columns > 0 && n > 0);
-        let band = Block { first_row: 0, first_column: n, rows: empty_rows(), len: 0 };
+        let band = Block { first_row: 0, first_column: n, rows: empty_rows(), len: 0, written: 0 };
         Self { rest: matrix, n, size: [rows, columns], band, next_row: 0 }
     }
 
@@ -92,13 +105,14 @@ impl<'a, T> Blocks<'a, T> {
             first_column: 0,
             rows: std::array::from_fn(|_| rows.next().unwrap_or_default()),
             len,
+            written: 0,
         };
         self.next_row += len;
         len > 0
     }
 }
 
-impl<'a, T> Iterator for Blocks<'a, T> {
+impl<'a, T: Copy> Iterator for Blocks<'a, T> {
     type Item = Block<'a, T>;
 
     fn next(&mut self) -> Option<Block<'a, T>> {
@@ -113,10 +127,10 @@ impl<'a, T> Iterator for Blocks<'a, T> {
         }
         let first_column = band.first_column;
         band.first_column += columns;
-        Some(Block { first_row: band.first_row, first_column, rows, len: band.len })
+        Some(Block { first_row: band.first_row, first_column, rows, len: band.len, written: 0 })
     }
 }
 
-fn empty_rows<'a, T>() -> [&'a mut [T]; BLOCK_ROWS] {
+fn empty_rows<'a, T>() -> [Unwritten<'a, T>; BLOCK_ROWS] {
     std::array::from_fn(|_| Default::default())
 }

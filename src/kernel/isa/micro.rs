@@ -203,8 +203,9 @@ unsafe fn strip<M: Micro, E: Epilogue<M::Sum>>(
         unsafe { M::tile([rows, width / M::COLUMNS], &operands, sums) };
         for (i, sums) in sums.iter_mut().enumerate().take(rows) {
             M::correct(&mut sums[..width], &job.sums[column..]);
-            let out = block.row(row + i, columns.clone());
-            epilogue.store(first_row + row + i, column, &sums[..width], out);
+            let mut out = [E::Out::default(); PANEL];
+            epilogue.finish(first_row + row + i, column, &sums[..width], &mut out[..width]);
+            block.write(row + i, columns.clone(), &out);
         }
         row += rows;
     }
