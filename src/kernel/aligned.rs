@@ -24,6 +24,10 @@ impl Aligned {
         &mut bytemuck::cast_slice_mut(&mut self.0)[..bytes]
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.0.len() * size_of::<Line>()
+    }
+
     pub(super) fn as_i8(&self) -> &[i8] {
         bytemuck::cast_slice(&self.0)
     }

@@ -173,12 +173,17 @@ struct Scratch {
     scales: Vec<f32>,
 }
 
+/// Bytes of a buffer that stay: one very large batch must not hold its memory for ever.
+const KEPT: usize = 64 << 20;
+
 /// Lends this thread's buffers, or new ones if they are lent out already (a thread that waits may start another product).
 fn with_scratch<R>(run: impl FnOnce(&mut Scratch) -> R) -> R {
     thread_local!(static SCRATCH: Cell<Scratch> = Cell::default());
     let mut scratch = SCRATCH.take();
     let result = run(&mut scratch);
-    SCRATCH.set(scratch);
+    if scratch.codes.bytes() <= KEPT {
+        SCRATCH.set(scratch);
+    }
     result
 }
 

@@ -27,6 +27,6 @@ mod quantize;
 mod tests;
 
 pub use gemm::{accumulate, dynamic, float_activations};
-pub use isa::{Kernel, NAMES, OVERRIDE, active, supported};
+pub use isa::{Active, NAMES, OVERRIDE, active, supported};
 pub use pack::{Fidelity, NotFinite, Packed};
 pub use quantize::{Levels, quantize_rows};

@@ -26,7 +26,7 @@ pub const OVERRIDE: &str = "BURN_INT8_KERNEL";
 /// One set of kernels: a row of the table.
 ///
 /// The function pointers are safe to call only on a CPU for which `supported` says yes: [`Active`] is the proof.
-pub struct Kernel {
+struct Kernel {
     name: &'static str,
     supported: fn() -> bool,
     /// Bytes of one quantized activation.
