@@ -88,7 +88,9 @@ impl<B: Backend> QLinear<B> {
     /// [`Int8Error::NonFiniteWeight`] if a weight is NaN or infinite.
     pub fn from_float(float: &nn::Linear<B>, scheme: &LayerScheme) -> Result<Self, Int8Error> {
         let weight = Int8Weight::quantize(float.weight.id, float.weight.val(), *scheme)?;
-        Ok(Self { weight, bias: float.bias.clone().map(freeze), layout: layout(float) })
+        // Not `clone`: a parameter that has not been read yet would draw its initial values again.
+        let bias = float.bias.as_ref().map(|bias| freeze(Param::initialized(bias.id, bias.val())));
+        Ok(Self { weight, bias, layout: layout(float) })
     }
 
     /// Applies the layer to the last axis of the input.

@@ -134,6 +134,17 @@ fn column_layout() {
     assert!(max_difference(float, int8.forward(x)) < rounding(6));
 }
 
+/// Parameters draw their initial values when they are first read: the INT8 layer must not draw its own.
+#[test]
+fn a_layer_that_was_never_read() {
+    let float = burn::nn::LinearConfig::new(16, 8).init::<NdArray>(&Default::default());
+    let int8 = QLinear::from_float(&float, &LayerScheme::default()).expect("finite weights");
+    let bias = |layer: &burn::nn::Linear<NdArray>| floats(layer.bias.as_ref().expect("a bias").val());
+    assert_eq!(bias(&float), bias(&int8.dequantize()));
+    let x = tensor::<NdArray, 2>([4, 16], 1);
+    assert!(max_difference(float.forward(x.clone()), int8.forward(x)) < rounding(16));
+}
+
 #[test]
 fn a_fresh_int8_layer_is_zero() {
     let layer = QLinearConfig::new(3, 2).init::<NdArray>(&Default::default());
