@@ -1,6 +1,5 @@
 //! One integration binary: each one links all of Burn.
 
-mod guide;
 mod keras;
 mod linear;
 mod model;

@@ -1,78 +1,15 @@
-//! The drop-in layer trains as Burn's own; INT8 layers are frozen and let gradients through.
+//! INT8 layers are frozen and let gradients through. (That the drop-in layer trains as Burn's own: `seeded`.)
 
 use burn::backend::{Autodiff, NdArray};
 use burn::module::{AutodiffModule, Module};
-use burn::nn;
-use burn::nn::loss::{MseLoss, Reduction};
 use burn::optim::{AdamConfig, GradientsParams, Optimizer};
 use burn::prelude::*;
-use burn_int8::nn::{Linear, LinearConfig};
+use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
 
 use crate::model::{Net, StockNet, floats, tensor};
 
 type Train = Autodiff<NdArray>;
-
-#[derive(Module, Debug)]
-struct Ours<B: Backend> {
-    fc1: Linear<B>,
-    fc2: Linear<B>,
-}
-
-#[derive(Module, Debug)]
-struct Stock<B: Backend> {
-    fc1: nn::Linear<B>,
-    fc2: nn::Linear<B>,
-}
-
-/// Losses of a few steps of Adam.
-fn losses<M: AutodiffModule<Train>>(
-    mut model: M,
-    forward: impl Fn(&M, Tensor<Train, 2>) -> Tensor<Train, 2>,
-) -> (M, Vec<f32>) {
-    let mut optimizer = AdamConfig::new().init();
-    let losses = (0..20).map(|step| {
-        let x = tensor::<Train, 2>([16, 10], step);
-        let target = x.clone().sum_dim(1);
-        let loss = MseLoss::new().forward(forward(&model, x), target, Reduction::Mean);
-        let value = floats(loss.clone())[0];
-        let gradients = GradientsParams::from_grads(loss.backward(), &model);
-        model = optimizer.step(1e-2, model.clone(), gradients);
-        value
-    });
-    let losses = losses.collect();
-    (model, losses)
-}
-
-/// Same seed, same initial weights, same losses, bit for bit.
-#[test]
-fn training_is_burns_own() {
-    let device = Default::default();
-    Train::seed(&device, 42);
-    let ours = Ours::<Train> {
-        fc1: LinearConfig::new(10, 32).init(&device),
-        fc2: LinearConfig::new(32, 1).init(&device),
-    };
-    let (ours, our_losses) =
-        losses(ours, |m, x| m.fc2.forward(burn::tensor::activation::relu(m.fc1.forward(x))));
-    Train::seed(&device, 42);
-    let stock = Stock::<Train> {
-        fc1: nn::LinearConfig::new(10, 32).init(&device),
-        fc2: nn::LinearConfig::new(32, 1).init(&device),
-    };
-    let (stock, stock_losses) =
-        losses(stock, |m, x| m.fc2.forward(burn::tensor::activation::relu(m.fc1.forward(x))));
-    assert_eq!(our_losses, stock_losses);
-    assert!(our_losses[19] < our_losses[0] / 2.0, "{our_losses:?}");
-
-    let (int8, _) = ours.valid().quantize(&Int8Config::new()).expect("float layers");
-    let float = stock.valid();
-    let x = tensor::<NdArray, 2>([16, 10], 99);
-    let y = |m1: Tensor<NdArray, 2>| burn::tensor::activation::relu(m1);
-    let error = int8.fc2.forward(y(int8.fc1.forward(x.clone()))) - float.fc2.forward(y(float.fc1.forward(x)));
-    let worst = floats(error.abs().max())[0];
-    assert!(worst > 0.0 && worst < 0.1, "{worst}");
-}
 
 /// `upstream · dequantized weightᵀ` at the input, nothing at the layer's own parameters, through any depth.
 #[test]
