@@ -69,8 +69,9 @@ impl Census {
     /// Counts a layer that can become INT8.
     pub(crate) fn float<L: FloatLayer>(&mut self, layer: &L) {
         let non_finite = if self.check_weights { layer.non_finite_channel() } else { None };
-        let bytes = float_bytes::<L::Backend>(Module::num_params(layer));
-        self.add(L::KIND, layer.weight_shape(), Form::Float { non_finite }, bytes, 0);
+        let mut bytes = Bytes::default();
+        layer.visit(&mut bytes);
+        self.add(L::KIND, layer.weight_shape(), Form::Float { non_finite }, bytes.0, 0);
     }
 
     /// Counts a layer that is INT8.
@@ -98,8 +99,7 @@ impl<B: Backend> ModuleVisitor<B> for Census {
 
     /// A parameter of a layer that is not ours.
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let shape = param.lazy_shape();
-        let bytes = float_bytes::<B>(shape.num_elements());
+        let (shape, bytes) = (param.lazy_shape(), bytes_of(param));
         let holder = self.path.last().and_then(|(name, container)| {
             let kind = container.strip_prefix("Struct:")?;
             Some((name.as_str(), *STOCK.iter().find(|stock| **stock == kind)?))
@@ -109,4 +109,19 @@ impl<B: Backend> ModuleVisitor<B> for Census {
             _ => self.other_bytes += bytes,
         }
     }
+}
+
+/// The bytes of all float parameters of one layer.
+#[derive(Default)]
+struct Bytes(usize);
+
+impl<B: Backend> ModuleVisitor<B> for Bytes {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.0 += bytes_of(param);
+    }
+}
+
+/// Asks for the shape alone: reading the value would initialise a parameter that has never been used.
+fn bytes_of<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> usize {
+    float_bytes::<B>(param.lazy_shape().num_elements())
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use burn::module::{Module, ModuleMapper, ParamId};
 use burn::prelude::*;
 
-use crate::census::{Census, Form};
+use crate::census::{Census, Form, Found};
 use crate::error::{Int8Error, QuantizeError};
 use crate::nn::{FloatLayer, Int8Layer, Quantizable};
 use crate::report::Report;
@@ -48,10 +48,7 @@ pub trait Quantize<B: Backend>: Module<B> {
     /// With the model as it was: [`Int8Error::NonFiniteWeight`], [`Int8Error::InvalidPattern`],
     /// [`Int8Error::UnmatchedPattern`], [`Int8Error::NothingToQuantize`], [`Int8Error::AlreadyInt8`].
     fn quantize(self, config: &Int8Config) -> Result<(Self, Report), QuantizeError<Self>> {
-        match Rules::new(config, None) {
-            Ok(rules) => quantize(self, rules),
-            Err(error) => Err(QuantizeError::new(error, self)),
-        }
+        quantize(self, Rules::new(config, None))
     }
 
     /// [`quantize`](Self::quantize), with a rule that is asked about every layer which the patterns of `config` let
@@ -65,10 +62,7 @@ pub trait Quantize<B: Backend>: Module<B> {
         config: &Int8Config,
         rule: impl Fn(&LayerInfo) -> Option<LayerScheme> + Send + Sync + 'static,
     ) -> Result<(Self, Report), QuantizeError<Self>> {
-        match Rules::new(config, Some(Box::new(rule))) {
-            Ok(rules) => quantize(self, rules),
-            Err(error) => Err(QuantizeError::new(error, self)),
-        }
+        quantize(self, Rules::new(config, Some(Box::new(rule))))
     }
 
     /// What is INT8 in this model and what is not, and why: also for a model that was loaded.
@@ -79,19 +73,23 @@ pub trait Quantize<B: Backend>: Module<B> {
 
 impl<B: Backend, M: Module<B>> Quantize<B> for M {}
 
-fn quantize<B: Backend, M: Module<B>>(model: M, rules: Rules) -> Result<(M, Report), QuantizeError<M>> {
-    let before = Census::with_weights_of(&model);
-    if let Err(error) = check(&before, &rules) {
-        return Err(QuantizeError::new(error, model));
-    }
+fn quantize<B: Backend, M: Module<B>>(
+    model: M,
+    rules: Result<Rules, Int8Error>,
+) -> Result<(M, Report), QuantizeError<M>> {
+    let (rules, before) = match rules.and_then(|rules| check(rules, &model)) {
+        Ok(checked) => checked,
+        Err(error) => return Err(QuantizeError::new(error, model)),
+    };
     let mut swapper = Int8Swapper::with_rules(rules);
     let model = model.map(&mut swapper);
     let after = Census::of(&model);
     Ok((model, Report::of_swap(&before, &after, &swapper.rules)))
 }
 
-/// Everything that could go wrong.
-fn check(census: &Census, rules: &Rules) -> Result<(), Int8Error> {
+/// Everything that could go wrong; gives back the rules with what they are about.
+fn check<B: Backend, M: Module<B>>(rules: Rules, model: &M) -> Result<(Rules, Census), Int8Error> {
+    let census = Census::with_weights_of(model);
     let layers = census.paths();
     if let Some(pattern) = rules.unmatched(&layers) {
         return Err(Int8Error::UnmatchedPattern { pattern: pattern.into(), layers });
@@ -107,12 +105,12 @@ fn check(census: &Census, rules: &Rules) -> Result<(), Int8Error> {
             chosen += 1;
         }
     }
-    let is_int8 = |layer: &&crate::census::Found| matches!(layer.form, Form::Int8(_));
+    let is_int8 = |layer: &&Found| matches!(layer.form, Form::Int8(_));
     let int8: Vec<_> = census.layers.iter().filter(is_int8).map(|layer| layer.info.path.clone()).collect();
     match (chosen, int8.is_empty()) {
         (0, true) => Err(Int8Error::NothingToQuantize { layers }),
         (0, false) => Err(Int8Error::AlreadyInt8 { layers: int8 }),
-        _ => Ok(()),
+        _ => Ok((rules, census)),
     }
 }
 

@@ -189,7 +189,7 @@ fn weight_item<E: de::Error, const D: usize>(
     check_data(&param, 2)?;
     check_data(&part.scales, 1)?;
     let shape = [param.shape[0], param.shape[1]];
-    let scales: Vec<f32> = part.scales.to_vec().map_err(|_| E::custom("INT8 scales are not f32"))?;
+    let scales: Vec<f32> = part.scales.into_vec().map_err(|_| E::custom("INT8 scales are not f32"))?;
     if scales.len() != shape[1] {
         let (channels, got) = (shape[1], scales.len());
         return Err(E::custom(format!("{got} INT8 scales for {channels} output channels")));
@@ -197,7 +197,7 @@ fn weight_item<E: de::Error, const D: usize>(
     if let Some(channel) = scales.iter().position(|s| !(s.is_finite() && *s >= 0.0)) {
         return Err(E::custom(format!("the INT8 scale of output channel {channel} is {}", scales[channel])));
     }
-    let integers = param.to_vec().map_err(|_| E::custom("INT8 weights are not i8"))?;
+    let integers = param.into_vec().map_err(|_| E::custom("INT8 weights are not i8"))?;
     let scheme = LayerScheme { range: part.range, activations: part.activations };
     let id = ParamId::deserialize(&id);
     Ok(WeightItem::Int8(WeightState { id, integers, shape, scales, scheme, sqnr_db: part.sqnr_db }))

@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use burn::tensor::DType;
+use burn::tensor::{DType, bf16, f16};
 use burn_flex::FlexTensor;
-use half::{bf16, f16};
 
 use crate::cast::as_any;
 

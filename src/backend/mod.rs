@@ -57,17 +57,25 @@ impl<B: Backend> Weights<B> {
         }
     }
 
-    /// The integers `[k, n]` and the scales.
-    pub(crate) fn to_integers(&self) -> (Vec<i8>, Vec<f32>) {
+    /// The integers, row-major `[k, n]`.
+    pub(crate) fn to_integers(&self) -> Vec<i8> {
         match self {
-            Self::Host(packed) => (packed.to_integers(), packed.scales().to_vec()),
+            Self::Host(packed) => packed.to_integers(),
             Self::Portable(words) => words.to_integers(),
+        }
+    }
+
+    /// One step per column.
+    pub(crate) fn scales(&self) -> Vec<f32> {
+        match self {
+            Self::Host(packed) => packed.scales().to_vec(),
+            Self::Portable(words) => words.scales(),
         }
     }
 
     /// The floats that the integers stand for.
     pub(crate) fn dequantize(&self, device: &B::Device) -> Tensor<B, 2> {
-        let (integers, scales) = self.to_integers();
+        let (integers, scales) = (self.to_integers(), self.scales());
         let shape = self.shape();
         let values: Vec<f32> = integers
             .chunks_exact(shape[1].max(1))

@@ -8,8 +8,8 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, ElementConversion};
 
 use super::host::with_floats;
-use crate::kernel::Packed;
-use crate::scheme::{Activations, LayerScheme, Range};
+use crate::kernel::{LIFT, Levels, Packed, TINY};
+use crate::scheme::{Activations, LayerScheme};
 
 /// Inputs whose products sum exactly in `f32`: `1024 * 128 * 128 = 2^24`.
 const EXACT_IN_F32: usize = 1024;
@@ -19,9 +19,6 @@ const EXACT_IN_I32: usize = 127 * EXACT_IN_F32;
 const WORD: usize = 4;
 /// Added to each weight in a word, so that no byte has a sign to extend: backends differ in how they shift one.
 const OFFSET: i32 = 128;
-/// Rows with a smaller absmax are first multiplied by 2^64, an exact step, since 127 / absmax might overflow.
-const TINY: f32 = 1e-30;
-const LIFT: f32 = 18_446_744_073_709_551_616.0;
 
 /// Integers `[k, n]` on a device, four neighbours of a column in one word, the first in the lowest byte.
 #[derive(Clone)]
@@ -52,17 +49,20 @@ impl<B: Backend> Words<B> {
         [self.k, self.words.dims()[1]]
     }
 
-    pub(super) fn to_integers(&self) -> (Vec<i8>, Vec<f32>) {
+    pub(super) fn to_integers(&self) -> Vec<i8> {
         let [k, n] = self.shape();
         let words: Vec<i32> = self.words.to_data().iter().collect();
-        let integers = (0..k * n)
+        (0..k * n)
             .map(|i| {
                 let (row, column) = (i / n, i % n);
                 let byte = (words[row / WORD * n + column] >> (8 * (row % WORD))) & 0xff;
                 (byte - OFFSET) as i8
             })
-            .collect();
-        (integers, with_floats(self.scales.clone(), <[f32]>::to_vec))
+            .collect()
+    }
+
+    pub(super) fn scales(&self) -> Vec<f32> {
+        with_floats(self.scales.clone(), <[f32]>::to_vec)
     }
 
     pub(super) fn to_device(&self, device: &B::Device) -> Self {
@@ -90,7 +90,7 @@ impl<B: Backend> Words<B> {
         let mut y = match scheme.activations {
             _ if k == 0 => Tensor::zeros([rows, n], (&x.device(), DType::F32)),
             Activations::Dynamic => {
-                let (q, x_scales) = quantize_rows(x, scheme.range);
+                let (q, x_scales) = quantize_rows(x, scheme.range.into());
                 self.exact_product(q) * (x_scales * self.scales.clone())
             }
             Activations::WeightOnly => self.float_product(x) * self.scales.clone(),
@@ -170,11 +170,8 @@ fn to_f32<B: Backend, const D: usize>(integers: Tensor<B, D, Int>) -> Tensor<B, 
 }
 
 /// The integers of each row, as floats, and the scales `[rows, 1]`: NaN for a row that has a NaN or an infinity.
-fn quantize_rows<B: Backend>(x: Tensor<B, 2>, range: Range) -> (Tensor<B, 2>, Tensor<B, 2>) {
-    let (min, max, top) = match range {
-        Range::Symmetric => (-127.0, 127.0, 127.0),
-        Range::Full => (-128.0, 127.0, 128.0),
-    };
+fn quantize_rows<B: Backend>(x: Tensor<B, 2>, levels: Levels) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let Levels { min, max, top } = levels;
     let poison = (x.clone() * 0.0).sum_dim(1); // 0, or NaN
     let broken = poison.clone().equal_elem(0.0).bool_not();
     let shape = x.shape();

@@ -29,4 +29,5 @@ mod tests;
 pub use gemm::{accumulate, dynamic, float_activations};
 pub use isa::{Active, NAMES, OVERRIDE, active, supported};
 pub use pack::{Fidelity, NotFinite, Packed};
+pub(crate) use quantize::{LIFT, TINY};
 pub use quantize::{Levels, quantize_rows};

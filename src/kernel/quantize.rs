@@ -6,9 +6,9 @@ use super::parallel::for_each;
 /// The integers a scheme uses: `min..=max`, with `max(|x|)` mapped onto `top`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Levels {
-    min: i32,
-    max: i32,
-    top: f32,
+    pub(crate) min: i32,
+    pub(crate) max: i32,
+    pub(crate) top: f32,
 }
 
 impl Levels {
@@ -25,8 +25,9 @@ impl Levels {
 const ROUND: f32 = 12_582_912.0;
 
 /// Below this `127 / absmax` would overflow, so such rows are first brought up by an exact power of two.
-const TINY: f32 = 1e-30;
-const LIFT: f32 = 18_446_744_073_709_551_616.0; // 2^64
+pub(crate) const TINY: f32 = 1e-30;
+/// That power of two.
+pub(crate) const LIFT: f32 = 18_446_744_073_709_551_616.0; // 2^64
 
 /// How one row or channel becomes integers.
 #[derive(Clone, Copy, Debug)]

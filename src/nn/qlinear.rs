@@ -136,12 +136,12 @@ impl<B: Backend> QLinear<B> {
 
     /// The integers, row-major `[d_input, d_output]`.
     pub fn integers(&self) -> Vec<i8> {
-        self.weight.weights.to_integers().0
+        self.weight.weights.to_integers()
     }
 
     /// The step of each output: `weight = scale * integer`.
     pub fn scales(&self) -> Vec<f32> {
-        self.weight.weights.to_integers().1
+        self.weight.weights.scales()
     }
 
     /// Whether both layers use the same copy of the weights in memory, as tied layers do.

@@ -48,7 +48,7 @@ impl<B: Backend> Int8Weight<B> {
     pub(crate) fn into_state(self) -> WeightState {
         let Self { id, scheme, sqnr_db, .. } = self;
         let shape = self.weights.shape();
-        let (integers, scales) = self.weights.to_integers();
+        let (integers, scales) = (self.weights.to_integers(), self.weights.scales());
         WeightState { id, integers, shape, scales, scheme, sqnr_db }
     }
 

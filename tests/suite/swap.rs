@@ -225,6 +225,15 @@ fn a_report_before_the_swap() {
     assert_eq!(report.bytes_before(), report.bytes_after());
 }
 
+/// Counting reads shapes only: the weights of a fresh model are not made for a report.
+#[test]
+fn a_report_initialises_nothing() {
+    let layer = LinearConfig::new(8, 4).init::<B>(&Default::default());
+    assert_eq!(layer.int8_report().bytes_before(), 4 * (8 * 4 + 4));
+    let float = layer.as_float().expect("a float layer");
+    assert!(!float.weight.is_initialized() && !float.bias.as_ref().expect("a bias").is_initialized());
+}
+
 /// Layers with one weight go on sharing one copy, and clones that have parted do not.
 #[test]
 fn tied_weights_stay_tied() {
