@@ -59,7 +59,7 @@ pub(super) fn linear<B: Backend, const D: usize>(
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, D> {
     let (mut shape, dtype, device) = (x.shape(), x.dtype(), x.device());
-    shape[D - 1] = weights.shape()[1];
+    shape[D - 1] = weights.scales().len();
     let rows = shape[..D - 1].iter().product();
     let run = |x: &[f32], bias: Option<&[f32]>| match scheme.activations {
         Activations::Dynamic => {
@@ -73,4 +73,15 @@ pub(super) fn linear<B: Backend, const D: usize>(
     });
     let data = TensorData::new(out, shape).convert_dtype(dtype);
     Tensor::from_primitive(TensorPrimitive::Float(B::float_from_data(data, &device)))
+}
+
+/// The rows of a table at `indices` `[batch, length]`.
+pub(super) fn embed<B: Backend>(
+    weights: &Packed,
+    entries: &[usize],
+    shape: [usize; 3],
+    device: &B::Device,
+) -> Tensor<B, 3> {
+    let data = TensorData::new(weights.rows_of_table(entries), shape);
+    Tensor::from_data(data.convert::<B::FloatElem>(), device)
 }

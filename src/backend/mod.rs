@@ -1,6 +1,6 @@
 //! From Burn tensors to the place where the numbers are: slices for the CPU kernels, or plain tensor operations.
 //!
-//! To add a backend: one file, and a line in [`Weights`] or in `host`.
+//! To add a backend: one file, and a line in [`Place`] or in `host`.
 
 #[cfg(feature = "flex")]
 mod flex;
@@ -16,15 +16,22 @@ use std::sync::Arc;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::kernel::{self, Fidelity, NotFinite, Packed};
+use crate::kernel::{self, Fidelity, Form, NotFinite, Packed, Window};
 use crate::scheme::LayerScheme;
 use portable::Words;
 
 pub(crate) use host::with_floats;
 
-/// The INT8 weight matrix of one layer, in the one copy and the layout that its backend computes with.
+/// The INT8 weights of one layer, in the one copy and the layout that its backend computes with.
 #[derive(Clone)]
-pub(crate) enum Weights<B: Backend> {
+pub(crate) struct Weights<B: Backend> {
+    form: Form,
+    place: Place<B>,
+}
+
+/// Where the numbers are.
+#[derive(Clone)]
+enum Place<B: Backend> {
     /// Packed in host memory, for the CPU kernels; clones share it.
     Host(Arc<Packed>),
     /// On the device, for plain tensor operations.
@@ -32,144 +39,179 @@ pub(crate) enum Weights<B: Backend> {
 }
 
 impl<B: Backend> Weights<B> {
-    /// Quantizes a weight matrix `[k, n]`, one scale for each of the `n` output channels.
-    pub(crate) fn quantize(weight: Tensor<B, 2>, scheme: LayerScheme) -> Result<(Self, Fidelity), NotFinite> {
-        let (shape, device) = (weight.dims(), weight.device());
-        let (packed, fidelity) = with_floats(weight, |w| Packed::quantize(w, shape, scheme.range.into()))?;
-        Ok((Self::place(packed, &device), fidelity))
-    }
-
-    /// Takes integers `[k, n]` and one scale per column.
-    pub(crate) fn from_integers(
-        integers: &[i8],
-        scales: &[f32],
-        shape: [usize; 2],
-        device: &B::Device,
-    ) -> Self {
-        Self::place(Packed::from_integers(integers, scales, shape), device)
-    }
-
-    fn place(packed: Packed, device: &B::Device) -> Self {
-        if host::is_host::<B>() {
-            Self::Host(Arc::new(packed))
+    /// Quantizes a weight tensor of the shape that `form` has, one scale for each output channel.
+    pub(crate) fn quantize<const D: usize>(
+        weight: Tensor<B, D>,
+        form: Form,
+        scheme: LayerScheme,
+    ) -> Result<(Self, Fidelity), NotFinite> {
+        let device = weight.device();
+        let (packed, fidelity) = with_floats(weight, |w| Packed::quantize(w, &form, scheme.range.into()))?;
+        let place = if host::is_host::<B>() {
+            Place::Host(Arc::new(packed))
         } else {
-            Self::Portable(Words::new(&packed, device))
-        }
+            Place::Portable(Words::new(&packed.to_integers(&form), packed.scales(), &form, &device))
+        };
+        Ok((Self { form, place }, fidelity))
     }
 
-    /// The integers, row-major `[k, n]`.
+    /// Takes integers in the layout of the weight tensor, and one scale per output channel.
+    pub(crate) fn from_integers(integers: &[i8], scales: &[f32], form: Form, device: &B::Device) -> Self {
+        let place = if host::is_host::<B>() {
+            Place::Host(Arc::new(Packed::from_integers(integers, scales, &form)))
+        } else {
+            Place::Portable(Words::new(integers, scales, &form, device))
+        };
+        Self { form, place }
+    }
+
+    /// The integers in the layout of the weight tensor.
     pub(crate) fn to_integers(&self) -> Vec<i8> {
-        match self {
-            Self::Host(packed) => packed.to_integers(),
-            Self::Portable(words) => words.to_integers(),
+        match &self.place {
+            Place::Host(packed) => packed.to_integers(&self.form),
+            Place::Portable(words) => words.to_integers(&self.form),
         }
     }
 
-    /// One step per column.
+    /// One step per output channel.
     pub(crate) fn scales(&self) -> Vec<f32> {
-        match self {
-            Self::Host(packed) => packed.scales().to_vec(),
-            Self::Portable(words) => words.scales(),
+        match &self.place {
+            Place::Host(packed) => packed.scales().to_vec(),
+            Place::Portable(words) => words.scales(),
         }
     }
 
     /// The floats that the integers stand for.
-    pub(crate) fn dequantize(&self, device: &B::Device) -> Tensor<B, 2> {
-        let (integers, scales) = (self.to_integers(), self.scales());
-        let shape = self.shape();
-        let values: Vec<f32> = integers
-            .chunks_exact(shape[1].max(1))
-            .flat_map(|row| row.iter().zip(&scales).map(|(&q, scale)| f32::from(q) * scale))
-            .collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
+    pub(crate) fn dequantize<const D: usize>(&self, device: &B::Device) -> Tensor<B, D> {
+        let scales = self.scales();
+        let integers = self.to_integers().into_iter().enumerate();
+        let values: Vec<f32> =
+            integers.map(|(i, q)| f32::from(q) * scales[self.form.channel_of(i)]).collect();
+        Tensor::from_data(TensorData::new(values, self.form.shape()), device)
     }
 
-    /// `[k, n]`.
-    pub(crate) fn shape(&self) -> [usize; 2] {
-        match self {
-            Self::Host(packed) => packed.shape(),
-            Self::Portable(words) => words.shape(),
-        }
+    /// What they are to their layer.
+    pub(crate) fn form(&self) -> Form {
+        self.form
     }
 
     /// The name of what computes with them.
     pub(crate) fn kernel(&self) -> &'static str {
-        match self {
-            Self::Host(_) => kernel::active().name(),
-            Self::Portable(_) => "tensor operations",
+        match &self.place {
+            Place::Host(_) => kernel::active().name(),
+            Place::Portable(_) => "tensor operations",
         }
     }
 
     /// If `other` holds the same numbers, lets go of one of the two copies.
     pub(crate) fn share(&mut self, other: &Self) {
-        if let (Self::Host(this), Self::Host(other)) = (self, other)
-            && this == other
+        if let (Place::Host(this), Place::Host(other_place)) = (&mut self.place, &other.place)
+            && self.form == other.form
+            && this == other_place
         {
-            *this = other.clone();
+            *this = other_place.clone();
         }
     }
 
     pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Host(this), Self::Host(other)) if Arc::ptr_eq(this, other))
+        matches!((&self.place, &other.place), (Place::Host(this), Place::Host(other)) if Arc::ptr_eq(this, other))
     }
 
-    /// `x · weights + bias` over the last axis of `x`.
-    ///
-    /// On an autodiff backend the gradient of `x` is `upstream · dequantized weightsᵀ`, straight through the rounding of
-    /// the activations; weights and bias have none.
+    /// The product of the last axis of `x` with each output channel, plus bias: `x · weight`, and for a table `x · tableᵀ`.
     pub(crate) fn linear<const D: usize>(
         &self,
         x: Tensor<B, D>,
         scheme: LayerScheme,
         bias: Option<Tensor<B, 1>>,
     ) -> Tensor<B, D> {
-        if !B::ad_enabled(&x.device()) {
-            return self.product(x, scheme, bias);
+        match &self.place {
+            Place::Host(packed) => host::linear(packed, x, scheme, bias),
+            Place::Portable(words) => words.linear(x, scheme, bias),
         }
-        let weight = self.dequantize(&x.device()).cast(x.dtype());
-        let path = burn::tensor::module::linear(x.clone(), weight, None);
-        let zero = path.clone() - path.detach(); // zeros, with the gradient of the float product
-        self.product(x.detach(), scheme, bias.map(Tensor::detach)) + zero
     }
 
-    fn product<const D: usize>(
+    /// The rows of a table at `indices` `[batch, length]`: `[batch, length, width]`.
+    ///
+    /// # Panics
+    ///
+    /// If an index is not in the table.
+    pub(crate) fn embed(&self, indices: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let ([batch, length], device) = (indices.dims(), indices.device());
+        let entries = self.form.channels();
+        let checked = |index: i64| match usize::try_from(index) {
+            Ok(index) if index < entries => index,
+            _ => panic!("QEmbedding: index {index} is outside the vocabulary of {entries} entries"),
+        };
+        let checked: Vec<_> = indices.to_data().iter::<i64>().map(checked).collect();
+        match &self.place {
+            Place::Host(packed) => {
+                host::embed(packed, &checked, [batch, length, self.form.inputs()], &device)
+            }
+            Place::Portable(words) => words.embed(indices),
+        }
+    }
+
+    /// The convolution of `x` `[batch, channels, ..]`.
+    pub(crate) fn conv<const D: usize>(
         &self,
         x: Tensor<B, D>,
+        window: Window,
         scheme: LayerScheme,
         bias: Option<Tensor<B, 1>>,
     ) -> Tensor<B, D> {
-        match self {
-            Self::Host(packed) => host::linear(packed, x, scheme, bias),
-            Self::Portable(words) => words.linear(x, scheme, bias),
+        let Form::Conv(filter) = self.form else { unreachable!("only convolutions have a window") };
+        match &self.place {
+            Place::Host(packed) => {
+                Words::new(&packed.to_integers(&self.form), packed.scales(), &self.form, &x.device())
+                    .conv(&filter, x, window, scheme, bias)
+            }
+            Place::Portable(words) => words.conv(&filter, x, window, scheme, bias),
         }
     }
 
     pub(crate) fn to_device(&self, device: &B::Device) -> Self {
-        match self {
-            Self::Host(packed) => Self::Host(packed.clone()),
-            Self::Portable(words) => Self::Portable(words.to_device(device)),
-        }
+        let place = match &self.place {
+            Place::Host(packed) => Place::Host(packed.clone()),
+            Place::Portable(words) => Place::Portable(words.to_device(device)),
+        };
+        Self { form: self.form, place }
     }
+}
+
+/// The integer computation, with the gradient of the float one: straight through the rounding of the activations.
+pub(crate) fn straight_through<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    int8: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
+    float: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
+) -> Tensor<B, D> {
+    if !B::ad_enabled(&x.device()) {
+        return int8(x);
+    }
+    let path = float(x.clone());
+    let zero = path.clone() - path.detach(); // zeros, with the gradient of the float computation
+    int8(x.detach()) + zero
 }
 
 impl<B: AutodiffBackend> Weights<B> {
     pub(crate) fn inner(&self) -> Weights<B::InnerBackend> {
-        match self {
-            Self::Host(packed) => Weights::Host(packed.clone()),
-            Self::Portable(words) => Weights::Portable(words.inner()),
-        }
+        let place = match &self.place {
+            Place::Host(packed) => Place::Host(packed.clone()),
+            Place::Portable(words) => Place::Portable(words.inner()),
+        };
+        Weights { form: self.form, place }
     }
 
     pub(crate) fn from_inner(inner: Weights<B::InnerBackend>) -> Self {
-        match inner {
-            Weights::Host(packed) => Self::Host(packed),
-            Weights::Portable(words) => Self::Portable(Words::from_inner(words)),
-        }
+        let place = match inner.place {
+            Place::Host(packed) => Place::Host(packed),
+            Place::Portable(words) => Place::Portable(Words::from_inner(words)),
+        };
+        Self { form: inner.form, place }
     }
 }
 
 impl<B: Backend> std::fmt::Debug for Weights<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Int8 {:?} on {}", self.shape(), self.kernel())
+        write!(f, "Int8 {:?} on {}", self.form.shape(), self.kernel())
     }
 }

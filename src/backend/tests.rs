@@ -5,12 +5,18 @@ use burn::prelude::*;
 use burn::tensor::DType;
 
 use super::portable::Words;
-use crate::kernel::{self, Packed};
+use crate::kernel::{self, Form, Packed};
 use crate::scheme::{Activations, LayerScheme, Range};
 
 /// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
 fn values(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+}
+
+/// The same matrix on a device.
+fn words<B: Backend>(packed: &Packed, device: &B::Device) -> Words<B> {
+    let form = Form::Linear(packed.shape());
+    Words::new(&packed.to_integers(&form), packed.scales(), &form, device)
 }
 
 /// Both ways to compute `x · w + bias`: the kernels', and plain tensor operations on `B`.
@@ -29,7 +35,7 @@ fn both<B: Backend>(
     };
     let tensor = Tensor::<B, 2>::from_data(TensorData::new(x.to_vec(), [m, k]), &device);
     let bias = bias.map(|b| Tensor::from_data(TensorData::new(b.to_vec(), [n]), &device));
-    let got = Words::new(packed, &device).linear(tensor, scheme, bias);
+    let got = words(packed, &device).linear(tensor, scheme, bias);
     assert_eq!(got.dims(), [m, n]);
     (expected, got.into_data().to_vec().unwrap())
 }
@@ -39,7 +45,7 @@ fn dynamic_is_identical_on<B: Backend>() {
         for range in [Range::Symmetric, Range::Full] {
             let scheme = LayerScheme::default().with_range(range);
             let weights = values(k * n, 1);
-            let (packed, _) = Packed::quantize(&weights, [k, n], range.into()).unwrap();
+            let (packed, _) = Packed::quantize(&weights, &Form::Linear([k, n]), range.into()).unwrap();
             for bias in [None, Some(values(n, 2))] {
                 let (expected, got) = both::<B>(&values(m * k, 3), &packed, bias.as_deref(), scheme);
                 assert_eq!(got, expected, "{range:?} m={m} k={k} n={n}");
@@ -59,7 +65,7 @@ fn dynamic_activations_are_identical() {
 fn extreme_integers_are_identical() {
     let scheme = LayerScheme::default().with_range(Range::Full);
     for k in [1024, 1025, 131_080] {
-        let packed = Packed::from_integers(&vec![-128; k * 2], &[1.0, 0.5], [k, 2]);
+        let packed = Packed::from_integers(&vec![-128; k * 2], &[1.0, 0.5], &Form::Linear([k, 2]));
         let mut x: Vec<f32> = (0..k).map(|i| [0.5, 1.5, -2.5, -128.0][i % 4]).collect();
         x[0] = -128.0;
         let (expected, got) = both::<NdArray>(&x, &packed, None, scheme);
@@ -73,7 +79,8 @@ fn extreme_integers_are_identical() {
 #[test]
 fn unusual_rows_are_identical() {
     let (k, n) = (6, 3);
-    let (packed, _) = Packed::quantize(&values(k * n, 1), [k, n], Range::Symmetric.into()).unwrap();
+    let (packed, _) =
+        Packed::quantize(&values(k * n, 1), &Form::Linear([k, n]), Range::Symmetric.into()).unwrap();
     let mut x = values(6 * k, 2);
     x[..k].fill(0.0);
     x[k + 1] = f32::NAN;
@@ -92,7 +99,8 @@ fn unusual_rows_are_identical() {
 fn float_activations_agree() {
     let scheme = LayerScheme::default().with_activations(Activations::WeightOnly);
     for [m, k, n] in [[1, 1, 1], [3, 7, 5], [2, 1030, 9]] {
-        let (packed, _) = Packed::quantize(&values(k * n, 1), [k, n], scheme.range.into()).unwrap();
+        let (packed, _) =
+            Packed::quantize(&values(k * n, 1), &Form::Linear([k, n]), scheme.range.into()).unwrap();
         let (expected, got) = both::<NdArray>(&values(m * k, 3), &packed, Some(&values(n, 2)), scheme);
         let tolerance = 6e-8 * k as f32 * k as f32;
         for (got, expected) in got.iter().zip(&expected) {
@@ -106,10 +114,10 @@ fn words_give_back_their_integers() {
     for [k, n] in [[0, 3], [1, 1], [5, 3], [8, 0], [9, 70]] {
         let integers: Vec<i8> = (0..k * n).map(|i| (i * 37 % 256) as u8 as i8).collect();
         let scales: Vec<f32> = (1..=n).map(|j| j as f32).collect();
-        let packed = Packed::from_integers(&integers, &scales, [k, n]);
-        let words = Words::<NdArray>::new(&packed, &Default::default());
+        let packed = Packed::from_integers(&integers, &scales, &Form::Linear([k, n]));
+        let words = words::<NdArray>(&packed, &Default::default());
         assert_eq!(words.shape(), [k, n]);
-        assert_eq!((words.to_integers(), words.scales()), (integers, scales));
+        assert_eq!((words.to_integers(&Form::Linear([k, n])), words.scales()), (integers, scales));
     }
 }
 
@@ -117,8 +125,9 @@ fn words_give_back_their_integers() {
 #[test]
 fn types_and_empty_shapes_are_kept() {
     let device = Default::default();
-    let (packed, _) = Packed::quantize(&values(12, 1), [4, 3], Range::Symmetric.into()).unwrap();
-    let words = Words::<NdArray>::new(&packed, &device);
+    let (packed, _) =
+        Packed::quantize(&values(12, 1), &Form::Linear([4, 3]), Range::Symmetric.into()).unwrap();
+    let words = words::<NdArray>(&packed, &device);
     let x = Tensor::<NdArray, 3>::ones([2, 5, 4], &device).cast(DType::F64);
     let y = words.linear(x, LayerScheme::default(), None);
     assert_eq!((y.dims(), y.dtype()), ([2, 5, 3], DType::F64));

@@ -27,7 +27,7 @@ pub fn dynamic(
     let problem = Problem::new(kernel, x, m, weights, bias);
     with_activations(&problem, x, levels, |codes, x_scales| {
         let epilogue = Scaled { x_scales, w_scales: weights.scales(), bias };
-        if weights.slices().count() > 1 {
+        if weights.slices().len() > 1 {
             return sliced(&problem, codes, &epilogue);
         }
         let job = problem.job(codes, 0, 0..problem.groups);
@@ -42,7 +42,7 @@ pub fn dynamic(
 /// If a slice does not match the shapes, or there are so many inputs that a sum might not fit an `i32`.
 pub fn accumulate(kernel: Active, (x, m): (&[f32], usize), levels: Levels, weights: &Packed) -> Vec<i32> {
     let problem = Problem::new(kernel, x, m, weights, None);
-    assert!(weights.slices().count() <= 1, "more inputs than an i32 sum surely holds");
+    assert!(weights.slices().len() <= 1, "more inputs than an i32 sum surely holds");
     with_activations(&problem, x, levels, |codes, _| {
         let job = problem.job(codes, 0, 0..problem.groups);
         problem.run(|block| kernel.accumulate(&job, block))
@@ -86,8 +86,8 @@ pub fn float_activations(
 /// More inputs than one `i32` sum holds: exact sums slice by slice, added up in `i64`.
 fn sliced(problem: &Problem<'_>, codes: &[u8], epilogue: &Scaled<'_>) -> Vec<f32> {
     let mut totals = vec![0i64; problem.m * problem.n];
-    for (slice, groups) in problem.weights.slices().enumerate() {
-        let job = problem.job(codes, slice, groups);
+    for (slice, groups) in problem.weights.slices().iter().enumerate() {
+        let job = problem.job(codes, slice, groups.clone());
         let sums = problem.run(|block| problem.kernel.accumulate(&job, block));
         totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += i64::from(sum));
     }

@@ -6,6 +6,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `quantize` | f32 rows to integers |
+//! | `form` | what a weight tensor is to its layer, and the order of its weights in a matrix |
 //! | `pack` | the one copy of a weight matrix, in the order the kernels read it |
 //! | `gemm` | the products: dynamic activations, float activations, bare accumulators |
 //! | `epilogue` | from sums to outputs |
@@ -14,6 +15,7 @@
 
 mod aligned;
 mod epilogue;
+mod form;
 mod gemm;
 #[allow(
     unsafe_code,
@@ -26,6 +28,7 @@ mod quantize;
 #[cfg(test)]
 mod tests;
 
+pub use form::{Filter, Form, Order, Window};
 pub use gemm::{accumulate, dynamic, float_activations};
 pub use isa::{Active, NAMES, OVERRIDE, active, supported};
 pub use pack::{Fidelity, NotFinite, Packed};

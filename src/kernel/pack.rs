@@ -4,7 +4,11 @@
 //! group of four inputs, four bytes per column side by side: exactly what a dot product of four takes at once. Every
 //! kernel reads this layout and it can be read back, so nothing else of the weight has to stay.
 
+use std::ops::Range;
+use std::sync::Mutex;
+
 use super::aligned::Aligned;
+use super::form::{Form, Order};
 use super::parallel::{for_each, threads_for};
 use super::quantize::{Levels, Quantizer};
 
@@ -39,13 +43,14 @@ impl Fidelity {
     }
 }
 
-/// An INT8 weight matrix `[k, n]` with one scale per column, packed for the kernels.
+/// INT8 weights as a matrix `[k, n]` with one scale per column, packed for the kernels.
 #[derive(Clone)]
 pub struct Packed {
     k: usize,
     n: usize,
     data: Aligned,
-    /// Sum of the weights of each padded column, for each [`MAX_EXACT_INPUTS`] of the inputs.
+    slices: Vec<Range<usize>>,
+    /// Sum of the weights of each padded column, for each slice.
     sums: Vec<i32>,
     scales: Vec<f32>,
 }
@@ -66,7 +71,7 @@ impl PartialEq for Packed {
 }
 
 impl Packed {
-    /// Quantizes a row-major float matrix `[k, n]`, one scale per column.
+    /// Quantizes a weight tensor, one scale per output channel.
     ///
     /// # Errors
     ///
@@ -74,70 +79,65 @@ impl Packed {
     ///
     /// # Panics
     ///
-    /// If `weights` does not hold `k * n` values.
-    pub fn quantize(
-        weights: &[f32],
-        [k, n]: [usize; 2],
-        levels: Levels,
-    ) -> Result<(Self, Fidelity), NotFinite> {
-        assert_eq!(weights.len(), k * n, "weights do not match their shape [{k}, {n}]");
-        let quantizers: Vec<_> = column_absmax(weights, n)
-            .into_iter()
-            .enumerate()
-            .map(|(channel, max)| Quantizer::new(max, levels).ok_or(NotFinite { channel }))
-            .collect::<Result<_, _>>()?;
-        let fidelity = std::sync::Mutex::new(Fidelity::default());
-        let packed = Self::build([k, n], quantizers.iter().map(|q| q.scale).collect(), |panel| {
-            let mut seen = Fidelity::default();
-            panel.fill(|row, column| {
-                let (w, quantizer) = (weights[row * n + column], &quantizers[column]);
-                let q = quantizer.quantize(w);
-                let error = f64::from(w) - f64::from(quantizer.scale) * f64::from(q);
-                seen.signal += f64::from(w) * f64::from(w);
-                seen.noise += error * error;
-                q as i8
-            });
-            let mut total = fidelity.lock().unwrap_or_else(|e| e.into_inner());
-            total.signal += seen.signal;
-            total.noise += seen.noise;
+    /// If `weights` does not match `form`.
+    pub fn quantize(weights: &[f32], form: &Form, levels: Levels) -> Result<(Self, Fidelity), NotFinite> {
+        assert_eq!(weights.len(), form.len(), "weights do not match their shape {:?}", form.shape());
+        let seen = Mutex::new((Fidelity::default(), None::<usize>));
+        let packed = Self::build(form, vec![1.0; form.channels()], |panel, scales| {
+            let quantizers = panel.absmax(weights).map(|absmax| Quantizer::new(absmax, levels));
+            let broken = quantizers[..scales.len()].iter().position(Option::is_none);
+            let fidelity = if broken.is_none() {
+                scales.iter_mut().zip(&quantizers).for_each(|(s, q)| *s = q.map_or(1.0, |q| q.scale));
+                panel.quantize(weights, &quantizers)
+            } else {
+                Fidelity::default()
+            };
+            let mut seen = seen.lock().unwrap_or_else(|e| e.into_inner());
+            seen.0.signal += fidelity.signal;
+            seen.0.noise += fidelity.noise;
+            let broken = broken.map(|column| panel.first + column);
+            seen.1 = [seen.1, broken].into_iter().flatten().min();
         });
-        Ok((packed, fidelity.into_inner().unwrap_or_else(|e| e.into_inner())))
+        match seen.into_inner().unwrap_or_else(|e| e.into_inner()) {
+            (_, Some(channel)) => Err(NotFinite { channel }),
+            (fidelity, None) => Ok((packed, fidelity)),
+        }
     }
 
-    /// Packs integers that are already there: row-major `[k, n]`, one scale per column.
+    /// Packs integers that are already there, in the layout of the weight tensor, with one scale per output channel.
     ///
     /// # Panics
     ///
-    /// If the slices do not match the shape.
-    pub fn from_integers(integers: &[i8], scales: &[f32], [k, n]: [usize; 2]) -> Self {
-        assert_eq!(integers.len(), k * n, "weights do not match their shape [{k}, {n}]");
-        assert_eq!(scales.len(), n, "one scale per column");
-        Self::build([k, n], scales.to_vec(), |panel| {
-            panel.fill(|row, column| integers[row * n + column]);
-        })
+    /// If the slices do not match `form`.
+    pub fn from_integers(integers: &[i8], scales: &[f32], form: &Form) -> Self {
+        assert_eq!(integers.len(), form.len(), "weights do not match their shape {:?}", form.shape());
+        assert_eq!(scales.len(), form.channels(), "one scale per output channel");
+        Self::build(form, scales.to_vec(), |panel, _| panel.fill(|_, index| integers[index]))
     }
 
-    /// Lays out the panels in parallel; `fill` writes one of them.
-    fn build([k, n]: [usize; 2], scales: Vec<f32>, fill: impl Fn(&mut Panel<'_>) + Sync) -> Self {
+    /// Lays out the panels in parallel; `fill` writes one of them, and its scales.
+    fn build(form: &Form, mut scales: Vec<f32>, fill: impl Fn(&mut Panel<'_>, &mut [f32]) + Sync) -> Self {
+        let order = form.packed_order();
+        let (k, n) = (order.rows.len(), order.columns.len());
         let columns = n.next_multiple_of(COLUMN_BLOCK);
         let panel_bytes = PANEL * k.next_multiple_of(GROUP);
         let mut data = Aligned::zeroed(columns * k.next_multiple_of(GROUP));
-        let mut packed = Self { k, n, data: Aligned::default(), sums: Vec::new(), scales };
         if k > 0 {
-            let panels = data.as_i8_mut().chunks_mut(panel_bytes).enumerate();
-            for_each(threads_for(k * n * 16), panels, |(i, data)| {
-                fill(&mut Panel { first: i * PANEL, k, n, data });
+            let panels = data.as_i8_mut().chunks_mut(panel_bytes).zip(scales.chunks_mut(PANEL)).enumerate();
+            for_each(threads_for(k * n * 16), panels, |(i, (data, scales))| {
+                let columns = &order.columns[i * PANEL..][..scales.len()];
+                fill(&mut Panel { first: i * PANEL, rows: &order.rows, columns, data }, scales);
             });
         }
-        packed.data = data;
+        let mut packed = Self { k, n, data, slices: order.slices, sums: Vec::new(), scales };
         packed.sums = packed.column_sums();
         packed
     }
 
     fn column_sums(&self) -> Vec<i32> {
         let columns = self.padded_columns();
-        let mut sums = vec![0i32; columns * self.slices().count()];
-        for (sums, groups) in sums.chunks_mut(columns.max(1)).zip(self.slices()) {
+        let mut sums = vec![0i32; columns * self.slices.len()];
+        for (sums, groups) in sums.chunks_mut(columns.max(1)).zip(&self.slices) {
             for first in (0..columns).step_by(PANEL) {
                 let panel = self.panel(first);
                 for row in panel.bytes[groups.start * panel.stride..groups.end * panel.stride]
@@ -152,25 +152,48 @@ impl Packed {
         sums
     }
 
-    /// The matrix as row-major integers `[k, n]`.
-    pub fn to_integers(&self) -> Vec<i8> {
-        let mut integers = vec![0; self.k * self.n];
-        if self.n == 0 {
-            return integers;
-        }
-        for (row, out) in integers.chunks_exact_mut(self.n).enumerate() {
-            for (first, out) in (0..).step_by(PANEL).zip(out.chunks_mut(PANEL)) {
-                let panel = self.panel(first);
-                let group = &panel.bytes[row / GROUP * panel.stride..];
-                for (column, out) in out.iter_mut().enumerate() {
-                    *out = group[column * GROUP + row % GROUP];
+    /// The integers in the layout of the weight tensor.
+    pub fn to_integers(&self, form: &Form) -> Vec<i8> {
+        let order = form.packed_order();
+        let mut integers = vec![0; form.len()];
+        for (first, columns) in (0..).step_by(PANEL).zip(order.columns.chunks(PANEL)) {
+            let panel = self.panel(first);
+            for (row, &from) in order.rows.iter().enumerate().filter(|(_, from)| **from != Order::PADDING) {
+                let group = &panel.bytes[row / GROUP * panel.stride + row % GROUP..];
+                for (q, column) in group.iter().step_by(GROUP).zip(columns) {
+                    integers[from + column] = *q;
                 }
             }
         }
         integers
     }
 
-    /// `[k, n]`: inputs and outputs.
+    /// The rows `entries` of a table, one after the other, as the floats that they stand for.
+    ///
+    /// # Panics
+    ///
+    /// If an entry is not in the table.
+    pub fn rows_of_table(&self, entries: &[usize]) -> Vec<f32> {
+        let mut out = vec![0.0; entries.len() * self.k];
+        if self.k == 0 {
+            return out;
+        }
+        let threads = threads_for(out.len() * 8);
+        let chunk = entries.len().div_ceil(threads * 4).max(1);
+        let parts = entries.chunks(chunk).zip(out.chunks_mut(chunk * self.k));
+        for_each(threads, parts, |(entries, out)| {
+            for (&entry, out) in entries.iter().zip(out.chunks_exact_mut(self.k)) {
+                let (panel, scale) = (self.panel(entry / PANEL * PANEL), self.scales[entry]);
+                let groups = panel.bytes[entry % PANEL * GROUP..].chunks(panel.stride);
+                for (out, group) in out.chunks_mut(GROUP).zip(groups) {
+                    out.iter_mut().zip(group).for_each(|(out, &q)| *out = scale * f32::from(q));
+                }
+            }
+        });
+        out
+    }
+
+    /// `[k, n]`: rows, of which some may be padding, and output channels.
     pub fn shape(&self) -> [usize; 2] {
         [self.k, self.n]
     }
@@ -189,10 +212,9 @@ impl Packed {
         self.n.next_multiple_of(COLUMN_BLOCK)
     }
 
-    /// Ranges of groups whose products can be summed in an `i32`: one, but for very long columns.
-    pub(super) fn slices(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
-        let (groups, step) = (self.k.div_ceil(GROUP), MAX_EXACT_INPUTS / GROUP);
-        (0..groups).step_by(step).map(move |g| g..groups.min(g + step))
+    /// Ranges of groups whose products are summed in one `i32`: one, but for very long columns and transposed convolutions.
+    pub(super) fn slices(&self) -> &[Range<usize>] {
+        &self.slices
     }
 
     /// Column sums over the `slice`-th range of [`Self::slices`].
@@ -220,32 +242,46 @@ pub(super) struct PanelRef<'a> {
 /// A panel to write.
 struct Panel<'a> {
     first: usize,
-    k: usize,
-    n: usize,
+    rows: &'a [usize],
+    columns: &'a [usize],
     data: &'a mut [i8],
 }
 
 impl Panel<'_> {
-    /// Writes `value(row, column)` everywhere but in the padding.
+    /// Writes `value(column, index)` everywhere but in the padding; the column counts from the panel's first.
     fn fill(&mut self, mut value: impl FnMut(usize, usize) -> i8) {
-        let stride = self.data.len() / self.k.div_ceil(GROUP);
-        let columns = (self.n - self.first).min(PANEL);
-        for row in 0..self.k {
+        let stride = self.data.len() / self.rows.len().div_ceil(GROUP);
+        for (row, &from) in self.rows.iter().enumerate().filter(|(_, from)| **from != Order::PADDING) {
             let group = &mut self.data[row / GROUP * stride..][..stride];
-            for (column, cell) in group.chunks_exact_mut(GROUP).take(columns).enumerate() {
-                cell[row % GROUP] = value(row, self.first + column);
+            let cells = group.iter_mut().skip(row % GROUP).step_by(GROUP);
+            for ((i, cell), column) in cells.enumerate().zip(self.columns) {
+                *cell = value(i, from + column);
             }
         }
     }
-}
 
-/// The largest magnitude of each column, NaN or infinite where one is.
-fn column_absmax(weights: &[f32], n: usize) -> Vec<f32> {
-    let mut max = vec![0u32; n];
-    for row in weights.chunks_exact(n.max(1)) {
-        for (max, w) in max.iter_mut().zip(row) {
-            *max = (*max).max(w.to_bits() & 0x7fff_ffff);
+    /// The largest magnitude of each column, NaN or infinite where one is.
+    fn absmax(&self, weights: &[f32]) -> [f32; PANEL] {
+        let mut max = [0; PANEL];
+        for from in self.rows.iter().filter(|from| **from != Order::PADDING) {
+            for (max, column) in max.iter_mut().zip(self.columns) {
+                *max = (*max).max(weights[from + column].to_bits() & 0x7fff_ffff);
+            }
         }
+        max.map(f32::from_bits)
     }
-    max.into_iter().map(f32::from_bits).collect()
+
+    fn quantize(&mut self, weights: &[f32], quantizers: &[Option<Quantizer>; PANEL]) -> Fidelity {
+        let mut seen = Fidelity::default();
+        self.fill(|column, index| {
+            let Some(quantizer) = &quantizers[column] else { return 0 };
+            let w = weights[index];
+            let q = quantizer.quantize(w);
+            let error = f64::from(w) - f64::from(quantizer.scale) * f64::from(q);
+            seen.signal += f64::from(w) * f64::from(w);
+            seen.noise += error * error;
+            q as i8
+        });
+        seen
+    }
 }

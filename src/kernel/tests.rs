@@ -46,7 +46,7 @@ fn floats(x: &[i8]) -> Vec<f32> {
 /// Runs one shape on every kernel and compares each sum with `==`.
 fn check([m, k, n]: [usize; 3], x: &[i8], w: &[i8]) {
     let expected = naive(x, w, [m, k, n]);
-    let packed = Packed::from_integers(w, &vec![1.0; n], [k, n]);
+    let packed = Packed::from_integers(w, &vec![1.0; n], &Form::Linear([k, n]));
     for kernel in supported() {
         let sums = accumulate(kernel, (&floats(x), m), Levels::FULL, &packed);
         assert_eq!(sums.len(), m * n);
@@ -136,7 +136,7 @@ fn longer_columns_are_split() {
     let (k, n) = (MAX_EXACT_INPUTS + 5, 17);
     let mut numbers = Numbers(3);
     for (x, w) in [(vec![-128i8; k], vec![-128i8; k * n]), (numbers.rows(1, k), numbers.int8(k * n))] {
-        let packed = Packed::from_integers(&w, &vec![1.0; n], [k, n]);
+        let packed = Packed::from_integers(&w, &vec![1.0; n], &Form::Linear([k, n]));
         let expected: Vec<_> = naive(&x, &w, [1, k, n]).into_iter().map(|sum| sum as f32).collect();
         for kernel in supported() {
             let out = dynamic(kernel, (&floats(&x), 1), Levels::FULL, &packed, None);
@@ -147,7 +147,7 @@ fn longer_columns_are_split() {
 
 #[test]
 fn no_inputs_give_the_bias() {
-    let packed = Packed::from_integers(&[], &[1.0; 3], [0, 3]);
+    let packed = Packed::from_integers(&[], &[1.0; 3], &Form::Linear([0, 3]));
     for kernel in supported() {
         let out = dynamic(kernel, (&[], 2), Levels::SYMMETRIC, &packed, Some(&[1.0, 2.0, 3.0]));
         assert_eq!(out, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0], "{kernel:?}");
@@ -164,9 +164,10 @@ fn dynamic_outputs_are_identical_on_all_kernels() {
         let x: Vec<f32> = (0..m * k).map(|_| numbers.next() as f32 / 1e9 - 1.0).collect();
         let w: Vec<f32> = (0..k * n).map(|_| numbers.next() as f32 / 1e9 - 1.0).collect();
         let bias: Vec<f32> = (0..n).map(|_| numbers.next() as f32 / 1e9).collect();
-        let (packed, _) = Packed::quantize(&w, [k, n], Levels::SYMMETRIC).unwrap();
+        let form = Form::Linear([k, n]);
+        let (packed, _) = Packed::quantize(&w, &form, Levels::SYMMETRIC).unwrap();
         let (q, x_scales) = quantize_rows(&x, k, Levels::SYMMETRIC);
-        let sums = naive(&q, &packed.to_integers(), [m, k, n]);
+        let sums = naive(&q, &packed.to_integers(&form), [m, k, n]);
         let expected: Vec<f32> = (0..m * n)
             .map(|i| sums[i] as f32 * (x_scales[i / n] * packed.scales()[i % n]) + bias[i % n])
             .collect();
@@ -192,7 +193,7 @@ fn float_activations_equal_the_float_product() {
                 let x: Vec<f32> = (0..m * k).map(|_| numbers.next() as f32 / 1e9 - 1.0).collect();
                 let w = numbers.int8(k * n);
                 let scales: Vec<f32> = (1..=n).map(|j| j as f32 / 64.0).collect();
-                let packed = Packed::from_integers(&w, &scales, [k, n]);
+                let packed = Packed::from_integers(&w, &scales, &Form::Linear([k, n]));
                 for kernel in supported() {
                     let out = float_activations(kernel, (&x, m), &packed, None);
                     assert_eq!(out.len(), m * n);
@@ -221,8 +222,9 @@ fn packing_is_reversible() {
         for n in [0, 1, 15, 16, 17, 64, 65, 130] {
             let w = numbers.int8(k * n);
             let scales: Vec<f32> = (0..n).map(|j| j as f32).collect();
-            let packed = Packed::from_integers(&w, &scales, [k, n]);
-            assert_eq!(packed.to_integers(), w);
+            let form = Form::Linear([k, n]);
+            let packed = Packed::from_integers(&w, &scales, &form);
+            assert_eq!(packed.to_integers(&form), w);
             assert_eq!(packed.scales(), scales);
             assert_eq!(packed.shape(), [k, n]);
         }
@@ -262,7 +264,7 @@ fn rows_that_are_zero_or_not_finite_stay_apart() {
     assert_eq!(q, [0, 0, 0, 0, 0, 0, 64, -127]);
     assert_eq!(scales[0], 1.0);
     assert!(scales[1].is_nan() && scales[2].is_nan());
-    let packed = Packed::from_integers(&[1, 2, 3, 4], &[1.0, 1.0], [2, 2]);
+    let packed = Packed::from_integers(&[1, 2, 3, 4], &[1.0, 1.0], &Form::Linear([2, 2]));
     for kernel in supported() {
         let out = dynamic(kernel, (&x, 4), Levels::SYMMETRIC, &packed, None);
         assert_eq!(out[..2], [0.0, 0.0], "{kernel:?}");
@@ -276,17 +278,24 @@ fn rows_that_are_zero_or_not_finite_stay_apart() {
 fn weights_that_are_not_finite_are_named() {
     let mut w = vec![1.0f32; 12];
     w[7] = f32::NAN;
-    assert_eq!(Packed::quantize(&w, [3, 4], Levels::SYMMETRIC).err(), Some(NotFinite { channel: 3 }));
+    assert_eq!(
+        Packed::quantize(&w, &Form::Linear([3, 4]), Levels::SYMMETRIC).err(),
+        Some(NotFinite { channel: 3 })
+    );
     w[4] = f32::INFINITY;
-    assert_eq!(Packed::quantize(&w, [3, 4], Levels::SYMMETRIC).err(), Some(NotFinite { channel: 0 }));
+    assert_eq!(
+        Packed::quantize(&w, &Form::Linear([3, 4]), Levels::SYMMETRIC).err(),
+        Some(NotFinite { channel: 0 })
+    );
 }
 
 #[test]
 fn fidelity_is_the_signal_to_noise_ratio() {
     let w: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.7).sin()).collect();
-    let (packed, fidelity) = Packed::quantize(&w, [100, 10], Levels::SYMMETRIC).unwrap();
+    let form = Form::Linear([100, 10]);
+    let (packed, fidelity) = Packed::quantize(&w, &form, Levels::SYMMETRIC).unwrap();
     let (mut signal, mut noise) = (0.0, 0.0);
-    for (i, (&w, q)) in w.iter().zip(packed.to_integers()).enumerate() {
+    for (i, (&w, q)) in w.iter().zip(packed.to_integers(&form)).enumerate() {
         signal += f64::from(w).powi(2);
         noise += (f64::from(w) - f64::from(packed.scales()[i % 10]) * f64::from(q)).powi(2);
     }
@@ -296,6 +305,6 @@ fn fidelity_is_the_signal_to_noise_ratio() {
         (f64::from(got) - expected).abs() < 1e-5 && (40.0..60.0).contains(&got),
         "{got} against {expected}"
     );
-    let (_, exact) = Packed::quantize(&[127.0, 1.0], [2, 1], Levels::SYMMETRIC).unwrap();
+    let (_, exact) = Packed::quantize(&[127.0, 1.0], &Form::Linear([2, 1]), Levels::SYMMETRIC).unwrap();
     assert_eq!(exact.sqnr_db(), None);
 }

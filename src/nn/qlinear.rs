@@ -12,9 +12,11 @@ use burn::tensor::backend::AutodiffBackend;
 use super::layer::{FloatLayer, Int8Facts, Int8Layer, float_bytes};
 use super::linear::{Sizes, layout};
 use super::weight::Int8Weight;
+use crate::backend::straight_through;
 use crate::cast::as_type;
 use crate::census::Census;
 use crate::error::Int8Error;
+use crate::kernel::Form;
 use crate::record::{LayerRecord, WeightState};
 use crate::scheme::{Activations, LayerScheme, Range};
 
@@ -40,7 +42,7 @@ impl QLinearConfig {
     /// A layer with all weights zero.
     pub fn init<B: Backend>(&self, device: &B::Device) -> QLinear<B> {
         let scheme = LayerScheme { range: self.range, activations: self.activations };
-        let weight = Int8Weight::zeros([self.d_input, self.d_output], scheme, device);
+        let weight = Int8Weight::zeros(Form::Linear([self.d_input, self.d_output]), scheme, device);
         let bias = self.bias.then(|| Param::from_tensor(Tensor::zeros([self.d_output], device)));
         QLinear { weight, bias: bias.map(freeze), layout: nn::LinearLayout::Row }
     }
@@ -87,7 +89,12 @@ impl<B: Backend> QLinear<B> {
     ///
     /// [`Int8Error::NonFiniteWeight`] if a weight is NaN or infinite.
     pub fn from_float(float: &nn::Linear<B>, scheme: &LayerScheme) -> Result<Self, Int8Error> {
-        let weight = Int8Weight::quantize(float.weight.id, float.weight.val(), *scheme)?;
+        let weight = Int8Weight::quantize(
+            float.weight.id,
+            float.weight.val(),
+            Form::Linear(float.weight.dims()),
+            *scheme,
+        )?;
         // Not `clone`: a parameter that has not been read yet would draw its initial values again.
         let bias = float.bias.as_ref().map(|bias| freeze(Param::initialized(bias.id, bias.val())));
         Ok(Self { weight, bias, layout: layout(float) })
@@ -104,7 +111,7 @@ impl<B: Backend> QLinear<B> {
     ///
     /// If the last axis of the input is not `d_input`.
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        let [d_input, d_output] = self.weight.weights.shape();
+        let [d_input, d_output] = self.shape();
         let shape = input.shape();
         assert!(
             shape[D - 1] == d_input,
@@ -112,7 +119,11 @@ impl<B: Backend> QLinear<B> {
             shape.as_slice(),
         );
         let bias = self.bias.as_ref().map(|bias| bias.val());
-        self.weight.weights.linear(input, self.weight.scheme, bias)
+        straight_through(
+            input,
+            |input| self.weight.weights.linear(input, self.weight.scheme, bias),
+            |input| self.dequantize().forward(input),
+        )
     }
 
     /// The float layer that the integers stand for.
@@ -154,8 +165,13 @@ impl<B: Backend> QLinear<B> {
         self.weight.scheme
     }
 
+    fn shape(&self) -> [usize; 2] {
+        let form = self.weight.weights.form();
+        [form.inputs(), form.channels()]
+    }
+
     fn sizes(&self) -> Sizes {
-        let shape = self.weight.weights.shape();
+        let shape = self.shape();
         Sizes { shape, bias: self.bias.as_ref().map(|_| shape[1]) }
     }
 
@@ -194,7 +210,7 @@ impl<B: Backend> Int8Layer for QLinear<B> {
     }
 
     fn float_shell(&self) -> nn::Linear<B> {
-        let [d_input, d_output] = self.weight.weights.shape();
+        let [d_input, d_output] = self.shape();
         nn::LinearConfig::new(d_input, d_output)
             .with_bias(self.bias.is_some())
             .with_layout(self.layout)
@@ -202,7 +218,7 @@ impl<B: Backend> Int8Layer for QLinear<B> {
     }
 
     fn facts(&self) -> Int8Facts {
-        let [d_input, d_output] = self.weight.weights.shape();
+        let [d_input, d_output] = self.shape();
         Int8Facts {
             weight_shape: vec![d_input, d_output],
             scheme: self.weight.scheme,
@@ -239,7 +255,7 @@ impl<B: Backend> Module<B> for QLinear<B> {
     }
 
     fn num_params(&self) -> usize {
-        let [d_input, d_output] = self.weight.weights.shape();
+        let [d_input, d_output] = self.shape();
         d_input * d_output + self.sizes().bias.unwrap_or(0)
     }
 
@@ -254,7 +270,7 @@ impl<B: Backend> Module<B> for QLinear<B> {
             move |device, _| weight.dequantize().to_device(device),
             self.weight.device.clone(),
             false,
-            Shape::from(self.weight.weights.shape()),
+            Shape::from(self.shape()),
         );
         visitor.enter_module("weight", "Struct:QLinear");
         weight.visit(visitor);
@@ -306,7 +322,7 @@ impl<B: AutodiffBackend> HasAutodiffModule<B> for QLinear<B::InnerBackend> {
 
 impl<B: Backend> ModuleDisplayDefault for QLinear<B> {
     fn content(&self, content: Content) -> Option<Content> {
-        let [d_input, d_output] = self.weight.weights.shape();
+        let [d_input, d_output] = self.shape();
         content
             .set_top_level_type("QLinear")
             .add("d_input", &d_input)

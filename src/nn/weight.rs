@@ -6,6 +6,7 @@ use burn::tensor::backend::AutodiffBackend;
 
 use crate::backend::Weights;
 use crate::error::Int8Error;
+use crate::kernel::Form;
 use crate::record::WeightState;
 use crate::scheme::LayerScheme;
 
@@ -24,30 +25,32 @@ impl<B: Backend> Int8Weight<B> {
     pub(crate) fn quantize(
         id: ParamId,
         weight: Tensor<B, 2>,
+        form: Form,
         scheme: LayerScheme,
     ) -> Result<Self, Int8Error> {
         let device = weight.device();
-        let (weights, fidelity) = Weights::quantize(weight, scheme)
+        let (weights, fidelity) = Weights::quantize(weight, form, scheme)
             .map_err(|error| Int8Error::NonFiniteWeight { path: String::new(), channel: error.channel })?;
         Ok(Self { id, weights, scheme, sqnr_db: fidelity.sqnr_db(), device })
     }
 
     /// All zeros, to load a record into.
-    pub(crate) fn zeros(shape: [usize; 2], scheme: LayerScheme, device: &B::Device) -> Self {
-        let (integers, scales) = (vec![0; shape[0] * shape[1]], vec![1.0; shape[1]]);
-        let weights = Weights::from_integers(&integers, &scales, shape, device);
+    pub(crate) fn zeros(form: Form, scheme: LayerScheme, device: &B::Device) -> Self {
+        let (integers, scales) = (vec![0; form.len()], vec![1.0; form.channels()]);
+        let weights = Weights::from_integers(&integers, &scales, form, device);
         Self { id: ParamId::new(), weights, scheme, sqnr_db: None, device: device.clone() }
     }
 
     pub(crate) fn from_state(state: WeightState, device: &B::Device) -> Self {
         let WeightState { id, integers, shape, scales, scheme, sqnr_db } = state;
-        let weights = Weights::from_integers(&integers, &scales, shape, device);
+        let form = Form::Linear(shape);
+        let weights = Weights::from_integers(&integers, &scales, form, device);
         Self { id, weights, scheme, sqnr_db, device: device.clone() }
     }
 
     pub(crate) fn into_state(self) -> WeightState {
         let Self { id, scheme, sqnr_db, .. } = self;
-        let shape = self.weights.shape();
+        let Form::Linear(shape) = self.weights.form() else { unreachable!() };
         let (integers, scales) = (self.weights.to_integers(), self.weights.scales());
         WeightState { id, integers, shape, scales, scheme, sqnr_db }
     }
@@ -58,8 +61,8 @@ impl<B: Backend> Int8Weight<B> {
 
     /// Bytes as saved: one a weight, four a scale.
     pub(crate) fn saved_bytes(&self) -> usize {
-        let [k, n] = self.weights.shape();
-        k * n + n * size_of::<f32>()
+        let form = self.weights.form();
+        form.len() + form.channels() * size_of::<f32>()
     }
 
     pub(crate) fn to_device(&self, device: &B::Device) -> Self {

@@ -3,12 +3,16 @@
 //! Integers live on the device four to a 32-bit word, and one slice of them at a time becomes float for a matrix product.
 //! The product of integers is exact: a slice is so short that no partial sum leaves the integers that `f32` holds.
 
+mod conv;
+
+use std::ops::Range;
+
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{DType, ElementConversion};
+use burn::tensor::{DType, Element, ElementConversion};
 
 use super::host::with_floats;
-use crate::kernel::{LIFT, Levels, Packed, TINY};
+use crate::kernel::{Form, LIFT, Levels, Order, TINY};
 use crate::scheme::{Activations, LayerScheme};
 
 /// Inputs whose products sum exactly in `f32`: `1024 * 128 * 128 = 2^24`.
@@ -21,6 +25,8 @@ const WORD: usize = 4;
 const OFFSET: i32 = 128;
 
 /// Integers `[k, n]` on a device, four neighbours of a column in one word, the first in the lowest byte.
+///
+/// The rows are in the form's plain order.
 #[derive(Clone)]
 pub(crate) struct Words<B: Backend> {
     k: usize,
@@ -29,19 +35,20 @@ pub(crate) struct Words<B: Backend> {
 }
 
 impl<B: Backend> Words<B> {
-    pub(super) fn new(packed: &Packed, device: &B::Device) -> Self {
-        let [k, n] = packed.shape();
-        let integers = packed.to_integers();
+    /// From integers in the layout of the weight tensor.
+    pub(super) fn new(integers: &[i8], scales: &[f32], form: &Form, device: &B::Device) -> Self {
+        let Order { rows, columns, .. } = form.plain_order();
+        let (k, n) = (rows.len(), columns.len());
         let mut words = vec![0i32; k.div_ceil(WORD) * n];
-        for (row, integers) in integers.chunks_exact(n.max(1)).enumerate() {
+        for (row, from) in rows.iter().enumerate() {
             let words = &mut words[row / WORD * n..][..n];
-            for (word, &q) in words.iter_mut().zip(integers) {
-                *word |= (i32::from(q) + OFFSET) << (8 * (row % WORD));
+            for (word, column) in words.iter_mut().zip(&columns) {
+                *word |= (i32::from(integers[from + column]) + OFFSET) << (8 * (row % WORD));
             }
         }
         let shape = [k.div_ceil(WORD), n];
         let words = Tensor::from_data(TensorData::new(words, shape), (device, DType::I32));
-        let scales = TensorData::new(packed.scales().to_vec(), [1, n]);
+        let scales = TensorData::new(scales.to_vec(), [1, n]);
         Self { k, words, scales: Tensor::from_data(scales, (device, DType::F32)) }
     }
 
@@ -49,16 +56,18 @@ impl<B: Backend> Words<B> {
         [self.k, self.words.dims()[1]]
     }
 
-    pub(super) fn to_integers(&self) -> Vec<i8> {
-        let [k, n] = self.shape();
+    /// The integers in the layout of the weight tensor.
+    pub(super) fn to_integers(&self, form: &Form) -> Vec<i8> {
+        let Order { rows, columns, .. } = form.plain_order();
         let words: Vec<i32> = self.words.to_data().iter().collect();
-        (0..k * n)
-            .map(|i| {
-                let (row, column) = (i / n, i % n);
-                let byte = (words[row / WORD * n + column] >> (8 * (row % WORD))) & 0xff;
-                (byte - OFFSET) as i8
-            })
-            .collect()
+        let mut integers = vec![0; form.len()];
+        for (row, from) in rows.iter().enumerate() {
+            let words = &words[row / WORD * columns.len()..];
+            for (word, column) in words.iter().zip(&columns) {
+                integers[from + column] = (((word >> (8 * (row % WORD))) & 0xff) - OFFSET) as i8;
+            }
+        }
+        integers
     }
 
     pub(super) fn scales(&self) -> Vec<f32> {
@@ -101,55 +110,112 @@ impl<B: Backend> Words<B> {
         y.reshape(shape).cast(dtype)
     }
 
-    /// The exact product with integers `q`, rounded to float once.
-    fn exact_product(&self, q: Tensor<B, 2>) -> Tensor<B, 2> {
-        let slices = (0..self.k).step_by(EXACT_IN_I32);
-        if slices.len() == 1 {
-            return to_f32(self.sum(&q, 0, self.k));
+    /// The rows at `indices` `[batch, length]`, the table being the transposed matrix: `[batch, length, width]`.
+    pub(super) fn embed(&self, indices: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let [batch, length] = indices.dims();
+        let device = indices.device();
+        let (k, indices) = (self.k, indices.reshape([batch * length]));
+        if batch * length * k == 0 {
+            return Tensor::zeros([batch, length, k], &device);
         }
-        // Two halves of 16 bits each, whose totals are exact in float: only their last sum rounds.
-        let halves = slices.map(|start| {
-            let sum = self.sum(&q, start, self.k.min(start + EXACT_IN_I32));
-            let high = sum.clone().bitwise_right_shift_scalar(16.elem());
-            let low = sum.bitwise_and_scalar(0xffff.elem());
-            (to_f32(high), to_f32(low))
-        });
-        let total = halves.reduce(|(high, low), (h, l)| (high + h, low + l));
-        let (high, low) = total.expect("more than one slice");
-        high * 65536.0 + low
+        let integers = unpack(self.words.clone().select(1, indices.clone()));
+        let integers = integers.slice([0..k, 0..batch * length]);
+        let rows = (integers * self.scales.clone().select(1, indices)).transpose();
+        rows.reshape([batch, length, k]).cast(B::FloatElem::dtype())
     }
 
-    /// The exact sums over the inputs `start..end`.
-    fn sum(&self, q: &Tensor<B, 2>, start: usize, end: usize) -> Tensor<B, 2, Int> {
-        let slices = (start..end).step_by(EXACT_IN_F32).map(|start| {
-            let range = start..end.min(start + EXACT_IN_F32);
-            let product = q.clone().slice([0..q.dims()[0], range.clone()]);
-            product.matmul(self.floats(range)).int().cast(DType::I32)
-        });
-        slices.reduce(|total, slice| total + slice).expect("at least one input")
+    /// The exact product with integers `q`, rounded to float once.
+    fn exact_product(&self, q: Tensor<B, 2>) -> Tensor<B, 2> {
+        let mut total = Total::default();
+        for (range, product) in self.products(q) {
+            total.add(range.len(), product);
+        }
+        total.finish().expect("at least one input")
     }
 
     fn float_product(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let slices = (0..self.k).step_by(EXACT_IN_F32).map(|start| {
-            let range = start..self.k.min(start + EXACT_IN_F32);
-            let part = x.clone().slice([0..x.dims()[0], range.clone()]);
-            part.matmul(self.floats(range))
-        });
-        slices.reduce(|total, slice| total + slice).expect("at least one input")
+        self.products(x)
+            .map(|(_, product)| product)
+            .reduce(|sum, product| sum + product)
+            .expect("at least one input")
     }
 
-    /// The integers of the inputs `range` as floats; `range` starts on a word.
-    fn floats(&self, range: std::ops::Range<usize>) -> Tensor<B, 2> {
+    /// The products with one slice of the inputs after another, each exact if `x` holds integers.
+    fn products(&self, x: Tensor<B, 2>) -> impl Iterator<Item = (Range<usize>, Tensor<B, 2>)> {
+        (0..self.k).step_by(EXACT_IN_F32).map(move |start| {
+            let range = start..self.k.min(start + EXACT_IN_F32);
+            let part = x.clone().slice([0..x.dims()[0], range.clone()]);
+            (range.clone(), part.matmul(self.floats(range)))
+        })
+    }
+
+    /// The integers of the inputs `range` as floats.
+    fn floats(&self, range: Range<usize>) -> Tensor<B, 2> {
         let [_, n] = self.words.dims();
         let words = range.start / WORD..range.end.div_ceil(WORD);
-        let rows = words.len() * WORD;
-        let words = self.words.clone().slice([words, 0..n]);
-        let bytes = (0..WORD as i32).map(|byte| {
-            let low = words.clone().bitwise_right_shift_scalar((8 * byte).elem());
-            low.bitwise_and_scalar(0xff.elem())
+        let first = range.start % WORD;
+        unpack(self.words.clone().slice([words, 0..n])).slice([first..first + range.len(), 0..n])
+    }
+}
+
+/// Words `[k / 4, n]` to integers `[k, n]`, as floats.
+fn unpack<B: Backend>(words: Tensor<B, 2, Int>) -> Tensor<B, 2> {
+    let [rows, n] = words.dims();
+    let bytes = (0..WORD as i32).map(|byte| {
+        let low = words.clone().bitwise_right_shift_scalar((8 * byte).elem());
+        low.bitwise_and_scalar(0xff.elem())
+    });
+    let integers = Tensor::stack::<3>(bytes.collect(), 1).reshape([rows * WORD, n]);
+    to_f32(integers) - OFFSET as f32
+}
+
+/// An exact sum of products of integers, however many.
+struct Total<B: Backend, const D: usize> {
+    /// Inputs that `sum` holds.
+    inputs: usize,
+    sum: Option<Tensor<B, D, Int>>,
+    /// Upper and lower 16 bits of sums that are complete: both totals are exact in float, only their own sum rounds.
+    halves: Option<(Tensor<B, D>, Tensor<B, D>)>,
+}
+
+impl<B: Backend, const D: usize> Default for Total<B, D> {
+    fn default() -> Self {
+        Self { inputs: 0, sum: None, halves: None }
+    }
+}
+
+impl<B: Backend, const D: usize> Total<B, D> {
+    /// Adds the exact product of at most [`EXACT_IN_F32`] inputs.
+    fn add(&mut self, inputs: usize, product: Tensor<B, D>) {
+        if self.inputs + inputs > EXACT_IN_I32 {
+            self.split();
+        }
+        let product = product.int().cast(DType::I32);
+        self.inputs += inputs;
+        self.sum = Some(match self.sum.take() {
+            Some(sum) => sum + product,
+            None => product,
         });
-        let integers = Tensor::stack::<3>(bytes.collect(), 1).reshape([rows, n]);
-        to_f32(integers.slice([0..range.len(), 0..n])) - OFFSET as f32
+    }
+
+    fn split(&mut self) {
+        self.inputs = 0;
+        let Some(sum) = self.sum.take() else { return };
+        let high = to_f32(sum.clone().bitwise_right_shift_scalar(16.elem()));
+        let low = to_f32(sum.bitwise_and_scalar(0xffff.elem()));
+        self.halves = Some(match self.halves.take() {
+            Some((h, l)) => (h + high, l + low),
+            None => (high, low),
+        });
+    }
+
+    /// The sum, rounded to float once; `None` if nothing was added.
+    fn finish(mut self) -> Option<Tensor<B, D>> {
+        if self.halves.is_none() {
+            return self.sum.map(to_f32);
+        }
+        self.split();
+        self.halves.map(|(high, low)| high * 65536.0 + low)
     }
 }
 
