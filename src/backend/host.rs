@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use burn::prelude::*;
 use burn::tensor::TensorPrimitive;
 
-use crate::kernel::{self, Packed};
+use crate::kernel::conv::Images;
+use crate::kernel::{self, Filter, Packed, Window};
 use crate::scheme::{Activations, LayerScheme};
 
 /// Whether tensors of `B`, or of the backend that it adds autodiff to, are in host memory: their devices are the same.
@@ -66,6 +67,35 @@ pub(super) fn linear<B: Backend, const D: usize>(
             kernel::dynamic(kernel::active(), (x, rows), scheme.range.into(), weights, bias)
         }
         Activations::WeightOnly => kernel::float_activations(kernel::active(), (x, rows), weights, bias),
+    };
+    let out = with_floats(x, |x| match bias {
+        Some(bias) => with_floats(bias, |bias| run(x, Some(bias))),
+        None => run(x, None),
+    });
+    let data = TensorData::new(out, shape).convert_dtype(dtype);
+    Tensor::from_primitive(TensorPrimitive::Float(B::float_from_data(data, &device)))
+}
+
+pub(super) fn conv<B: Backend, const D: usize>(
+    weights: &Packed,
+    filter: &Filter,
+    x: Tensor<B, D>,
+    window: &Window,
+    scheme: LayerScheme,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, D> {
+    let (mut shape, dtype, device) = (x.shape(), x.dtype(), x.device());
+    let batch = shape[0];
+    shape[1] = filter.channels[1];
+    shape[2..].copy_from_slice(&window.output[5 - D..]);
+    let run = |values: &[f32], bias: Option<&[f32]>| {
+        let images = Images { values, batch, filter, window, weights };
+        match scheme.activations {
+            Activations::Dynamic => {
+                kernel::conv::dynamic(kernel::active(), &images, scheme.range.into(), bias)
+            }
+            Activations::WeightOnly => kernel::conv::float_activations(kernel::active(), &images, bias),
+        }
     };
     let out = with_floats(x, |x| match bias {
         Some(bias) => with_floats(bias, |bias| run(x, Some(bias))),

@@ -161,11 +161,8 @@ impl<B: Backend> Weights<B> {
     ) -> Tensor<B, D> {
         let Form::Conv(filter) = self.form else { unreachable!("only convolutions have a window") };
         match &self.place {
-            Place::Host(packed) => {
-                Words::new(&packed.to_integers(&self.form), packed.scales(), &self.form, &x.device())
-                    .conv(&filter, x, window, scheme, bias)
-            }
-            Place::Portable(words) => words.conv(&filter, x, window, scheme, bias),
+            Place::Host(packed) => host::conv(packed, &filter, x, &window, scheme, bias),
+            Place::Portable(words) => words.conv(&filter, x, &window, scheme, bias),
         }
     }
 

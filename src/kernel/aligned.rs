@@ -1,5 +1,8 @@
 //! Byte buffers that start on a cache line, so that a vector load never straddles two.
 
+use std::cell::Cell;
+use std::thread::LocalKey;
+
 use bytemuck::{Pod, Zeroable};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -35,4 +38,28 @@ impl Aligned {
     pub(super) fn as_i8_mut(&mut self) -> &mut [i8] {
         bytemuck::cast_slice_mut(&mut self.0)
     }
+}
+
+thread_local! {
+    /// Quantized activations.
+    pub(super) static CODES: Cell<Aligned> = Cell::default();
+    /// Their scales.
+    pub(super) static SCALES: Cell<Aligned> = Cell::default();
+    /// Activations on the way to where they belong.
+    pub(super) static STAGING: Cell<Aligned> = Cell::default();
+    /// Weights as floats.
+    pub(super) static UNPACKED: Cell<Aligned> = Cell::default();
+}
+
+/// Bytes of a buffer that stay from call to call: one very large batch must not hold its memory for ever.
+const KEPT: usize = 64 << 20;
+
+/// Lends this thread's buffer, or a new one if it is lent out already (a thread that waits may start another product).
+pub(super) fn lend<R>(buffer: &'static LocalKey<Cell<Aligned>>, run: impl FnOnce(&mut Aligned) -> R) -> R {
+    let mut lent = buffer.take();
+    let result = run(&mut lent);
+    if lent.bytes() <= KEPT {
+        buffer.set(lent);
+    }
+    result
 }

@@ -1,9 +1,8 @@
 //! The products of a float matrix with packed weights.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::aligned::Aligned;
+use super::aligned::{CODES, SCALES, lend};
 use super::epilogue::Scaled;
 use super::isa::{Active, Job, written};
 use super::pack::{GROUP, PANEL, Packed};
@@ -72,8 +71,8 @@ pub fn float_activations(
     if problem.padded() == problem.k {
         return run(bytemuck::cast_slice(x));
     }
-    with_scratch(|scratch| {
-        let bytes = scratch.codes.at_least(problem.m * problem.padded() * size_of::<f32>());
+    lend(&CODES, |buffer| {
+        let bytes = buffer.at_least(problem.m * problem.padded() * size_of::<f32>());
         let padded: &mut [f32] = bytemuck::cast_slice_mut(bytes);
         for (row, x) in padded.chunks_exact_mut(problem.padded()).zip(x.chunks_exact(problem.k)) {
             row[..problem.k].copy_from_slice(x);
@@ -166,27 +165,6 @@ const BLOCKS_PER_THREAD: usize = 16;
 /// Multiply-adds of a block that are worth the trip to the queue.
 const SMALLEST_BLOCK: usize = 250_000;
 
-/// Buffers that live from call to call.
-#[derive(Default)]
-struct Scratch {
-    codes: Aligned,
-    scales: Vec<f32>,
-}
-
-/// Bytes of a buffer that stay: one very large batch must not hold its memory for ever.
-const KEPT: usize = 64 << 20;
-
-/// Lends this thread's buffers, or new ones if they are lent out already (a thread that waits may start another product).
-fn with_scratch<R>(run: impl FnOnce(&mut Scratch) -> R) -> R {
-    thread_local!(static SCRATCH: Cell<Scratch> = Cell::default());
-    let mut scratch = SCRATCH.take();
-    let result = run(&mut scratch);
-    if scratch.codes.bytes() <= KEPT {
-        SCRATCH.set(scratch);
-    }
-    result
-}
-
 /// Quantizes `x` into this thread's buffers.
 fn with_activations<R>(
     problem: &Problem<'_>,
@@ -194,17 +172,18 @@ fn with_activations<R>(
     levels: Levels,
     run: impl FnOnce(&[u8], &[f32]) -> R,
 ) -> R {
-    with_scratch(|scratch| {
-        let stride = problem.padded() * problem.kernel.code_bytes();
-        let codes = scratch.codes.at_least(problem.m * stride);
-        scratch.scales.resize(problem.m, 0.0);
-        if problem.k == 0 {
-            scratch.scales.fill(1.0);
-        } else {
-            let threads = threads_for(problem.m * problem.k * 16);
-            let to = (&mut *codes, stride);
-            encode_rows(problem.kernel, x, problem.k, levels, to, &mut scratch.scales, threads);
-        }
-        run(codes, &scratch.scales)
+    lend(&CODES, |codes| {
+        lend(&SCALES, |scales| {
+            let stride = problem.padded() * problem.kernel.code_bytes();
+            let codes = codes.at_least(problem.m * stride);
+            let scales: &mut [f32] = bytemuck::cast_slice_mut(scales.at_least(problem.m * size_of::<f32>()));
+            if problem.k == 0 {
+                scales.fill(1.0);
+            } else {
+                let threads = threads_for(problem.m * problem.k * 16);
+                encode_rows(problem.kernel, x, problem.k, levels, (&mut *codes, stride), scales, threads);
+            }
+            run(codes, scales)
+        })
     })
 }

@@ -9,11 +9,13 @@
 //! | `form` | what a weight tensor is to its layer, and the order of its weights in a matrix |
 //! | `pack` | the one copy of a weight matrix, in the order the kernels read it |
 //! | `gemm` | the products: dynamic activations, float activations, bare accumulators |
+//! | `conv` | convolutions, in the same three ways |
 //! | `epilogue` | from sums to outputs |
 //! | `parallel` | disjoint pieces of the output, and the threads that take them |
 //! | `isa` | one file per instruction set: the only SIMD, the only `unsafe` |
 
 mod aligned;
+pub mod conv;
 mod epilogue;
 mod form;
 mod gemm;

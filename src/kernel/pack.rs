@@ -212,6 +212,26 @@ impl Packed {
         self.n.next_multiple_of(COLUMN_BLOCK)
     }
 
+    /// The integers of some rows and columns as floats: a row of `columns.len()` for each of `rows`.
+    pub(super) fn unpack(&self, rows: &[usize], columns: Range<usize>, out: &mut [f32]) {
+        let width = columns.len();
+        for (row, out) in rows.iter().zip(out.chunks_exact_mut(width.max(1))) {
+            let mut column = columns.start;
+            while column < columns.end {
+                let (first, panel) = (column % PANEL, self.panel(column - column % PANEL));
+                let beside = (PANEL - first).min(columns.end - column);
+                let group = &panel.bytes[row / GROUP * panel.stride..][..panel.stride];
+                let cells: &[i32] = bytemuck::cast_slice(group);
+                let shift = 8 * (GROUP - 1 - row % GROUP);
+                let out = &mut out[column - columns.start..][..beside];
+                for (out, cell) in out.iter_mut().zip(&cells[first..]) {
+                    *out = ((i32::from_le(*cell) << shift) >> 24) as f32;
+                }
+                column += beside;
+            }
+        }
+    }
+
     /// Ranges of groups whose products are summed in one `i32`: one, but for very long columns and transposed convolutions.
     pub(super) fn slices(&self) -> &[Range<usize>] {
         &self.slices

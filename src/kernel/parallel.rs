@@ -72,6 +72,16 @@ impl<T: Copy> Block<'_, T> {
         self.written += out.len();
     }
 
+    /// Writes `values` into every `step`-th element of a row, from `first` on, counted from the block's corner.
+    #[inline(always)]
+    pub(super) fn write_every(&mut self, row: usize, first: usize, step: usize, values: &[T]) {
+        if step == 1 {
+            return self.write(row, first..first + values.len(), values);
+        }
+        let out = self.rows[row][first..].iter_mut().step_by(step);
+        self.written += out.zip(values).map(|(out, &value)| _ = out.write(value)).count();
+    }
+
     /// How many elements have been written.
     pub(super) fn written(&self) -> usize {
         self.written

@@ -110,6 +110,60 @@ pub(super) fn encode_row<E: Encode>(x: &[f32], levels: Levels, codes: &mut [u8])
     quantizer.scale
 }
 
+/// What one pixel brings to one step of a convolution: the codes of four channels.
+pub(super) trait Cell: bytemuck::Pod {
+    /// Four zeros.
+    const ZEROS: Self;
+    /// With `q` in one of its lanes, which was zero.
+    fn with(self, lane: usize, q: i32) -> Self;
+}
+
+/// Four bytes `q + 128`.
+impl Cell for u32 {
+    const ZEROS: Self = 0x8080_8080;
+
+    #[inline(always)]
+    fn with(self, lane: usize, q: i32) -> Self {
+        self.wrapping_add((q as u32) << (8 * lane)) // each byte stays in 0..=255, so none carries into the next
+    }
+}
+
+/// Four `i16`.
+impl Cell for u64 {
+    const ZEROS: Self = 0;
+
+    #[inline(always)]
+    fn with(self, lane: usize, q: i32) -> Self {
+        self | (u64::from(q as u16) << (16 * lane))
+    }
+}
+
+/// Cells that stay in the first-level cache while all lanes are written.
+const CELLS_AT_ONCE: usize = 1024;
+
+/// Quantizes up to four planes of pixels, one to a lane; lanes without one are zero.
+#[inline(always)]
+pub(super) fn encode_cells<C: Cell>(planes: &[&[f32]], quantizer: &Quantizer, cells: &mut [u8]) {
+    let cells: &mut [C] = bytemuck::cast_slice_mut(cells);
+    for (i, cells) in cells.chunks_mut(CELLS_AT_ONCE).enumerate() {
+        cells.fill(C::ZEROS);
+        for (lane, plane) in planes.iter().enumerate() {
+            let pixels = &plane[i * CELLS_AT_ONCE..][..cells.len()];
+            for (cell, &x) in cells.iter_mut().zip(pixels) {
+                *cell = cell.with(lane, quantizer.quantize(x));
+            }
+        }
+    }
+}
+
+/// Quantizes to integers that stay `f32`.
+#[inline(always)]
+pub(super) fn round(x: &[f32], quantizer: &Quantizer, out: &mut [f32]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = quantizer.quantize(x) as f32;
+    }
+}
+
 /// Quantizes every row of `x` (`[scales.len(), k]`) into `codes`, `stride` bytes a row.
 pub(super) fn encode_rows(
     kernel: Active,

@@ -12,7 +12,7 @@ impl<B: Backend> Words<B> {
         &self,
         filter: &Filter,
         x: Tensor<B, D>,
-        window: Window,
+        window: &Window,
         scheme: LayerScheme,
         bias: Option<Tensor<B, 1>>,
     ) -> Tensor<B, D> {
@@ -33,11 +33,11 @@ impl<B: Backend> Words<B> {
         } else if scheme.activations == Activations::Dynamic {
             let (q, x_scales) = quantize_rows(x, scheme.range.into());
             let mut total = Total::default();
-            self.taps(filter, &window, q.reshape(planes), |inputs, product| total.add(inputs, product));
+            self.taps(filter, window, q.reshape(planes), |inputs, product| total.add(inputs, product));
             (total.finish(), x_scales.reshape([batch, 1, 1]) * scales)
         } else {
             let mut total: Option<Tensor<B, 3>> = None;
-            self.taps(filter, &window, x.reshape(planes), |_, product| {
+            self.taps(filter, window, x.reshape(planes), |_, product| {
                 total = Some(total.take().map_or(product.clone(), |total| total + product));
             });
             (total, scales)

@@ -10,7 +10,7 @@ use crate::kernel::pack::{PANEL, Packed, PanelRef};
 use crate::kernel::parallel::Block;
 
 /// Most rows of a tile, whatever the instruction set.
-pub(super) const TILE_ROWS: usize = 6;
+pub(in crate::kernel) const TILE_ROWS: usize = 6;
 
 /// One product: encoded activations and packed weights.
 pub(in crate::kernel) struct Job<'a> {
@@ -25,20 +25,19 @@ pub(in crate::kernel) struct Job<'a> {
     pub(in crate::kernel) sums: &'a [i32],
 }
 
-/// The vector operations that a tile is made of, for one instruction set.
+/// The vector arithmetic that a tile is made of, for one instruction set.
 ///
 /// # Safety
 ///
-/// All functions need a CPU with the instruction set's features. `weights` reads `4 * COLUMNS` bytes, `inputs` reads
-/// `INPUT_BYTES` and [`Micro::X`] may keep the pointer, so those bytes must outlive it.
-pub(super) trait Micro {
+/// All functions need a CPU with the instruction set's features, and `x` to point to what its maker promised.
+pub(super) trait Dot {
     /// The element of a sum.
     type Sum: Copy + Default;
     /// Sums of `COLUMNS` columns.
     type Acc: Copy;
-    /// Weights of `COLUMNS` columns for a group of four inputs.
+    /// What activations are multiplied with.
     type W: Copy;
-    /// A group of four inputs of one row.
+    /// Activations.
     type X: Copy;
     /// Columns of one accumulator.
     const COLUMNS: usize;
@@ -46,18 +45,28 @@ pub(super) trait Micro {
     const WIDTH: usize;
     /// Rows of a full tile.
     const ROWS: usize;
-    /// Bytes of four encoded inputs.
-    const INPUT_BYTES: usize;
 
     unsafe fn zero() -> Self::Acc;
-    unsafe fn weights(from: *const i8) -> Self::W;
-    unsafe fn inputs(from: *const u8) -> Self::X;
     unsafe fn multiply_add(acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc;
     /// Writes the `COLUMNS` sums; `out` has at least that many.
     unsafe fn store(acc: Self::Acc, out: &mut [Self::Sum]);
     /// Asks for the weights at `from` before they are needed; any address will do.
     #[inline(always)]
     unsafe fn prefetch(_from: *const i8) {}
+}
+
+/// Tiles of a matrix product: the rows are rows of inputs, each vector holds the weights of neighbouring columns.
+///
+/// # Safety
+///
+/// As [`Dot`]. `weights` reads `4 * COLUMNS` bytes, `inputs` reads `INPUT_BYTES` and its result may keep the pointer, so
+/// those bytes must outlive it.
+pub(super) trait Micro: Dot {
+    /// Bytes of four encoded inputs.
+    const INPUT_BYTES: usize;
+
+    unsafe fn weights(from: *const i8) -> Self::W;
+    unsafe fn inputs(from: *const u8) -> Self::X;
     /// Takes out what the encoding of the inputs put into the sums.
     #[inline(always)]
     fn correct(_sums: &mut [Self::Sum], _column_sums: &[i32]) {}
@@ -66,7 +75,7 @@ pub(super) trait Micro {
 }
 
 /// The sums of one tile, row by row.
-pub(super) type Sums<T> = [[T; PANEL]; TILE_ROWS];
+pub(in crate::kernel) type Sums<T> = [[T; PANEL]; TILE_ROWS];
 
 /// What one tile multiplies.
 pub(super) struct Operands<'a> {
@@ -215,14 +224,16 @@ unsafe fn strip<M: Micro, E: Epilogue<M::Sum>>(
 macro_rules! kernel {
     (
         $(#[$doc:meta])* $vis:vis const $row:ident: $name:literal,
-        features: [$($feature:tt),*], codes: $code:ty, integers: $integers:ty, floats: $floats:ty
+        features: [$($feature:tt),*], codes: $code:ty, integers: $integers:ty, floats: $floats:ty,
+        cells: $cell:ty, pixels: $pixels:ty, pixel_floats: $pixel_floats:ty
     ) => {
         $(#[$doc])*
         $vis const $row: $crate::kernel::isa::Kernel = {
             use $crate::kernel::epilogue::{Bare, Scaled};
-            use $crate::kernel::isa::micro::{Job, block};
+            use $crate::kernel::isa::micro::{Job, Sums, block};
+            use $crate::kernel::isa::pixels::{self, PixelOperands, Pixels, TileSize};
             use $crate::kernel::parallel::Block;
-            use $crate::kernel::quantize::{Levels, encode_row};
+            use $crate::kernel::quantize::{self, Levels, Quantizer, encode_cells, encode_row};
 
             $(#[target_feature(enable = $feature)])*
             fn encode(x: &[f32], levels: Levels, codes: &mut [u8]) -> f32 {
@@ -243,6 +254,36 @@ macro_rules! kernel {
                 // SAFETY: this function has the features.
                 unsafe { block::<$floats, _>(job, to, out) }
             }
+            $(#[target_feature(enable = $feature)])*
+            fn absmax(x: &[f32]) -> f32 {
+                quantize::absmax(x)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn cells(planes: &[&[f32]], quantizer: &Quantizer, cells: &mut [u8]) {
+                encode_cells::<$cell>(planes, quantizer, cells)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn round(x: &[f32], quantizer: &Quantizer, out: &mut [f32]) {
+                quantize::round(x, quantizer, out)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn pixels(size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<i32>) {
+                // SAFETY: this function has the features.
+                unsafe { <$pixels as Pixels>::tile(size, operands, sums) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn pixel_floats(size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<f32>) {
+                // SAFETY: this function has the features.
+                unsafe { <$pixel_floats as Pixels>::tile(size, operands, sums) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn scale_integers(sums: &[i32], offset: i32, by: [f32; 2], out: &mut [f32]) {
+                pixels::scale_integers(sums, offset, by, out)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn scale_floats(sums: &[f32], by: [f32; 2], out: &mut [f32]) {
+                pixels::scale_floats(sums, by, out)
+            }
             $crate::kernel::isa::Kernel {
                 name: $name,
                 supported: || true $(&& std::arch::is_x86_feature_detected!($feature))*,
@@ -251,6 +292,15 @@ macro_rules! kernel {
                 dynamic,
                 accumulate,
                 float_activations,
+                absmax,
+                cells,
+                round,
+                pixels,
+                pixel_size: TileSize::of::<$pixels>(),
+                pixel_floats,
+                pixel_float_size: TileSize::of::<$pixel_floats>(),
+                scale_integers,
+                scale_floats,
             }
         };
     };

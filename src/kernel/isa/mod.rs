@@ -4,6 +4,7 @@
 //! integers and one for floats, and a row here.
 
 mod micro;
+mod pixels;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2;
@@ -17,8 +18,9 @@ use std::sync::OnceLock;
 
 use super::epilogue::{Bare, Scaled};
 use super::parallel::Block;
-use super::quantize::Levels;
-pub(super) use micro::Job;
+use super::quantize::{Levels, Quantizer};
+pub(super) use micro::{Job, Sums, TILE_ROWS};
+pub(super) use pixels::{PixelOperands, Steps, TileSize};
 
 /// The environment variable that forces a kernel by name.
 pub const OVERRIDE: &str = "BURN_INT8_KERNEL";
@@ -35,6 +37,15 @@ struct Kernel {
     dynamic: unsafe fn(&Job<'_>, &Scaled<'_>, &mut Block<'_, f32>),
     accumulate: unsafe fn(&Job<'_>, &Bare, &mut Block<'_, i32>),
     float_activations: unsafe fn(&Job<'_>, &Scaled<'_>, &mut Block<'_, f32>),
+    absmax: unsafe fn(&[f32]) -> f32,
+    cells: unsafe fn(&[&[f32]], &Quantizer, &mut [u8]),
+    round: unsafe fn(&[f32], &Quantizer, &mut [f32]),
+    pixels: unsafe fn([usize; 2], &PixelOperands<'_>, &mut Sums<i32>),
+    pixel_size: TileSize,
+    pixel_floats: unsafe fn([usize; 2], &PixelOperands<'_>, &mut Sums<f32>),
+    pixel_float_size: TileSize,
+    scale_integers: unsafe fn(&[i32], i32, [f32; 2], &mut [f32]),
+    scale_floats: unsafe fn(&[f32], [f32; 2], &mut [f32]),
 }
 
 /// Fastest first.
@@ -119,6 +130,55 @@ impl Active {
     pub(super) fn float_activations(self, job: &Job<'_>, to: &Scaled<'_>, block: &mut Block<'_, f32>) {
         // SAFETY: as in `encode_row`.
         unsafe { (self.0.float_activations)(job, to, block) }
+    }
+
+    /// The largest magnitude; NaN or infinite if any value is.
+    pub(super) fn absmax(self, x: &[f32]) -> f32 {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.absmax)(x) }
+    }
+
+    /// Quantizes up to four planes of pixels into cells.
+    pub(super) fn cells(self, planes: &[&[f32]], quantizer: &Quantizer, cells: &mut [u8]) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.cells)(planes, quantizer, cells) }
+    }
+
+    /// Quantizes to integers that stay `f32`.
+    pub(super) fn round(self, x: &[f32], quantizer: &Quantizer, out: &mut [f32]) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.round)(x, quantizer, out) }
+    }
+
+    /// The sums of up to `pixel_size` channels and pixels; they still hold what the encoding of the cells put in.
+    pub(super) fn pixels(self, size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<i32>) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.pixels)(size, operands, sums) }
+    }
+
+    pub(super) fn pixel_size(self) -> TileSize {
+        self.0.pixel_size
+    }
+
+    pub(super) fn pixel_floats(self, size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<f32>) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.pixel_floats)(size, operands, sums) }
+    }
+
+    pub(super) fn pixel_float_size(self) -> TileSize {
+        self.0.pixel_float_size
+    }
+
+    /// `(sum - offset) as f32 * scale + bias`.
+    pub(super) fn scale_integers(self, sums: &[i32], offset: i32, scale_bias: [f32; 2], out: &mut [f32]) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.scale_integers)(sums, offset, scale_bias, out) }
+    }
+
+    /// `sum * scale + bias`.
+    pub(super) fn scale_floats(self, sums: &[f32], scale_bias: [f32; 2], out: &mut [f32]) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.scale_floats)(sums, scale_bias, out) }
     }
 }
 

@@ -4,11 +4,12 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{Micro, kernel, tiles};
+use super::micro::{Dot, Micro, kernel, tiles};
+use super::pixels::{Pixels, pixel_tiles};
 
 struct Integers;
 
-impl Micro for Integers {
+impl Dot for Integers {
     type Sum = i32;
     /// Four columns, two partial sums each.
     type Acc = __m256i;
@@ -17,24 +18,11 @@ impl Micro for Integers {
     const COLUMNS: usize = 4;
     const WIDTH: usize = 4;
     const ROWS: usize = 3;
-    const INPUT_BYTES: usize = 8;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
         // SAFETY: the caller vouches for AVX2.
         unsafe { _mm256_setzero_si256() }
-    }
-
-    #[inline(always)]
-    unsafe fn weights(from: *const i8) -> Self::W {
-        // SAFETY: the caller vouches for AVX2 and for 16 bytes.
-        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn inputs(from: *const u8) -> Self::X {
-        // SAFETY: the caller vouches for AVX2 and for 8 bytes; read without assuming alignment.
-        unsafe { _mm256_set1_epi64x(from.cast::<i64>().read_unaligned()) }
     }
 
     #[inline(always)]
@@ -53,13 +41,47 @@ impl Micro for Integers {
             _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_castsi256_si128(sums));
         }
     }
+}
+
+impl Micro for Integers {
+    const INPUT_BYTES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX2 and for 16 bytes.
+        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX2 and for 8 bytes; read without assuming alignment.
+        unsafe { _mm256_set1_epi64x(from.cast::<i64>().read_unaligned()) }
+    }
 
     tiles!(Self: 1 2 3 x [4]);
 }
 
+impl Pixels for Integers {
+    const CELL: usize = 8;
+
+    #[inline(always)]
+    unsafe fn cells(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX2 and for 32 bytes.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX2 and for 4 bytes; read without assuming alignment.
+        unsafe { _mm256_cvtepi8_epi16(_mm_set1_epi32(from.cast::<i32>().read_unaligned())) }
+    }
+
+    pixel_tiles!(Self: 1 2 3 x [1 2 3 4]);
+}
+
 pub(super) struct Floats256;
 
-impl Micro for Floats256 {
+impl Dot for Floats256 {
     type Sum = f32;
     type Acc = __m256;
     /// One vector for each of the four inputs.
@@ -68,13 +90,34 @@ impl Micro for Floats256 {
     const COLUMNS: usize = 8;
     const WIDTH: usize = 2;
     const ROWS: usize = 5;
-    const INPUT_BYTES: usize = 16;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
         // SAFETY: the caller vouches for AVX2.
         unsafe { _mm256_setzero_ps() }
     }
+
+    #[inline(always)]
+    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, [w0, w1, w2, w3]: Self::W) -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2 with FMA and for four floats at `x`; read without assuming alignment.
+        unsafe {
+            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.read_unaligned()), w0, acc);
+            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.add(1).read_unaligned()), w1, acc);
+            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.add(2).read_unaligned()), w2, acc);
+            _mm256_fmadd_ps(_mm256_set1_ps(x.add(3).read_unaligned()), w3, acc)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, out: &mut [f32]) {
+        let out: &mut [f32; 8] = (&mut out[..8]).try_into().expect("eight columns");
+        // SAFETY: the caller vouches for AVX2; `out` is 32 bytes.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), acc) }
+    }
+}
+
+impl Micro for Floats256 {
+    const INPUT_BYTES: usize = 16;
 
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> Self::W {
@@ -95,15 +138,30 @@ impl Micro for Floats256 {
         from.cast()
     }
 
+    tiles!(Self: 1 2 3 4 5 x [2]);
+}
+
+pub(super) struct PixelFloats256;
+
+impl Dot for PixelFloats256 {
+    type Sum = f32;
+    type Acc = __m256;
+    type W = __m256;
+    type X = __m256;
+    const COLUMNS: usize = 8;
+    const WIDTH: usize = 2;
+    const ROWS: usize = 6;
+
     #[inline(always)]
-    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, [w0, w1, w2, w3]: Self::W) -> Self::Acc {
-        // SAFETY: the caller vouches for AVX2 with FMA and for four floats at `x`; read without assuming alignment.
-        unsafe {
-            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.read_unaligned()), w0, acc);
-            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.add(1).read_unaligned()), w1, acc);
-            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.add(2).read_unaligned()), w2, acc);
-            _mm256_fmadd_ps(_mm256_set1_ps(x.add(3).read_unaligned()), w3, acc)
-        }
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2 with FMA.
+        unsafe { _mm256_fmadd_ps(x, w, acc) }
     }
 
     #[inline(always)]
@@ -112,12 +170,29 @@ impl Micro for Floats256 {
         // SAFETY: the caller vouches for AVX2; `out` is 32 bytes.
         unsafe { _mm256_storeu_ps(out.as_mut_ptr(), acc) }
     }
+}
 
-    tiles!(Self: 1 2 3 4 5 x [2]);
+impl Pixels for PixelFloats256 {
+    const CELL: usize = 4;
+
+    #[inline(always)]
+    unsafe fn cells(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX2 and for 32 bytes.
+        unsafe { _mm256_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX2 and for 4 bytes; read without assuming alignment.
+        unsafe { _mm256_set1_ps(from.cast::<f32>().read_unaligned()) }
+    }
+
+    pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2]);
 }
 
 kernel! {
     /// Most x86 CPUs since 2013.
     pub(super) const KERNEL: "avx2",
-    features: ["avx2", "fma"], codes: i16, integers: Integers, floats: Floats256
+    features: ["avx2", "fma"], codes: i16, integers: Integers, floats: Floats256,
+    cells: u64, pixels: Integers, pixel_floats: PixelFloats256
 }

@@ -4,11 +4,12 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{Micro, kernel, tiles};
+use super::micro::{Dot, Micro, kernel, tiles};
+use super::pixels::{Pixels, pixel_tiles};
 
 struct Integers;
 
-impl Micro for Integers {
+impl Dot for Integers {
     type Sum = i32;
     type Acc = __m512i;
     type W = __m512i;
@@ -16,24 +17,11 @@ impl Micro for Integers {
     const COLUMNS: usize = 16;
     const WIDTH: usize = 4;
     const ROWS: usize = 6;
-    const INPUT_BYTES: usize = 4;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
         // SAFETY: the caller vouches for AVX-512F.
         unsafe { _mm512_setzero_si512() }
-    }
-
-    #[inline(always)]
-    unsafe fn weights(from: *const i8) -> Self::W {
-        // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
-        unsafe { _mm512_loadu_si512(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn inputs(from: *const u8) -> Self::X {
-        // SAFETY: the caller vouches for AVX-512F and for 4 bytes; read without assuming alignment.
-        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
 
     #[inline(always)]
@@ -54,6 +42,22 @@ impl Micro for Integers {
         // SAFETY: a prefetch reads nothing; every x86-64 has it.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from) }
     }
+}
+
+impl Micro for Integers {
+    const INPUT_BYTES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX-512F and for 4 bytes; read without assuming alignment.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
 
     #[inline(always)]
     fn correct(sums: &mut [i32], column_sums: &[i32]) {
@@ -61,6 +65,24 @@ impl Micro for Integers {
     }
 
     tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
+}
+
+impl Pixels for Integers {
+    const CELL: usize = 4;
+
+    #[inline(always)]
+    unsafe fn cells(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX-512F and for 4 bytes; read without assuming alignment.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
 /// `sum((x + 128) * w) - 128 * sum(w)`, modulo 2^32.
@@ -73,7 +95,7 @@ pub(super) fn take_out_offset(sums: &mut [i32], column_sums: &[i32]) {
 
 struct Floats;
 
-impl Micro for Floats {
+impl Dot for Floats {
     type Sum = f32;
     type Acc = __m512;
     /// One vector for each of the four inputs.
@@ -82,31 +104,11 @@ impl Micro for Floats {
     const COLUMNS: usize = 16;
     const WIDTH: usize = 4;
     const ROWS: usize = 4;
-    const INPUT_BYTES: usize = 16;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
         // SAFETY: the caller vouches for AVX-512F.
         unsafe { _mm512_setzero_ps() }
-    }
-
-    #[inline(always)]
-    unsafe fn weights(from: *const i8) -> Self::W {
-        // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
-        unsafe {
-            let w = _mm512_loadu_si512(from.cast());
-            [
-                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<24>(w))),
-                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<16>(w))),
-                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<8>(w))),
-                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(w)),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn inputs(from: *const u8) -> Self::X {
-        from.cast()
     }
 
     #[inline(always)]
@@ -132,12 +134,85 @@ impl Micro for Floats {
         // SAFETY: a prefetch reads nothing; every x86-64 has it.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from) }
     }
+}
+
+impl Micro for Floats {
+    const INPUT_BYTES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
+        unsafe {
+            let w = _mm512_loadu_si512(from.cast());
+            [
+                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<24>(w))),
+                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<16>(w))),
+                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<8>(w))),
+                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(w)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        from.cast()
+    }
 
     tiles!(Self: 1 2 3 4 x [1 2 3 4]);
+}
+
+struct PixelFloats;
+
+impl Dot for PixelFloats {
+    type Sum = f32;
+    type Acc = __m512;
+    type W = __m512;
+    type X = __m512;
+    const COLUMNS: usize = 16;
+    const WIDTH: usize = 4;
+    const ROWS: usize = 6;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: the caller vouches for AVX-512F.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
+        // SAFETY: the caller vouches for AVX-512F.
+        unsafe { _mm512_fmadd_ps(x, w, acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, out: &mut [f32]) {
+        let out: &mut [f32; 16] = (&mut out[..16]).try_into().expect("sixteen columns");
+        // SAFETY: the caller vouches for AVX-512F; `out` is 64 bytes.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), acc) }
+    }
+}
+
+impl Pixels for PixelFloats {
+    const CELL: usize = 4;
+
+    #[inline(always)]
+    unsafe fn cells(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
+        unsafe { _mm512_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX-512F and for 4 bytes; read without assuming alignment.
+        unsafe { _mm512_set1_ps(from.cast::<f32>().read_unaligned()) }
+    }
+
+    pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
 kernel! {
     /// Servers since 2019, desktops with Zen 4 or later.
     pub(super) const KERNEL: "avx512-vnni",
-    features: ["avx512f", "avx512bw", "avx512vl", "avx512vnni"], codes: u8, integers: Integers, floats: Floats
+    features: ["avx512f", "avx512bw", "avx512vl", "avx512vnni"], codes: u8, integers: Integers, floats: Floats,
+    cells: u32, pixels: Integers, pixel_floats: PixelFloats
 }

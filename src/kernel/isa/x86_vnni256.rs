@@ -5,8 +5,9 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{Micro, kernel, tiles};
-use super::x86_avx2::Floats256;
+use super::micro::{Dot, Micro, kernel, tiles};
+use super::pixels::{Pixels, pixel_tiles};
+use super::x86_avx2::{Floats256, PixelFloats256};
 use super::x86_avx512_vnni::take_out_offset;
 
 /// One kernel for both encodings: they differ in the instruction alone.
@@ -14,7 +15,7 @@ macro_rules! integers {
     ($name:ident, $dot:ident) => {
         struct $name;
 
-        impl Micro for $name {
+        impl Dot for $name {
             type Sum = i32;
             type Acc = __m256i;
             type W = __m256i;
@@ -22,24 +23,11 @@ macro_rules! integers {
             const COLUMNS: usize = 8;
             const WIDTH: usize = 2;
             const ROWS: usize = 6;
-            const INPUT_BYTES: usize = 4;
 
             #[inline(always)]
             unsafe fn zero() -> Self::Acc {
                 // SAFETY: the caller vouches for AVX2.
                 unsafe { _mm256_setzero_si256() }
-            }
-
-            #[inline(always)]
-            unsafe fn weights(from: *const i8) -> Self::W {
-                // SAFETY: the caller vouches for AVX2 and for 32 bytes.
-                unsafe { _mm256_loadu_si256(from.cast()) }
-            }
-
-            #[inline(always)]
-            unsafe fn inputs(from: *const u8) -> Self::X {
-                // SAFETY: the caller vouches for AVX2 and for 4 bytes; read without assuming alignment.
-                unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
             }
 
             #[inline(always)]
@@ -54,6 +42,22 @@ macro_rules! integers {
                 // SAFETY: the caller vouches for AVX2; `out` is 32 bytes.
                 unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), acc) }
             }
+        }
+
+        impl Micro for $name {
+            const INPUT_BYTES: usize = 4;
+
+            #[inline(always)]
+            unsafe fn weights(from: *const i8) -> Self::W {
+                // SAFETY: the caller vouches for AVX2 and for 32 bytes.
+                unsafe { _mm256_loadu_si256(from.cast()) }
+            }
+
+            #[inline(always)]
+            unsafe fn inputs(from: *const u8) -> Self::X {
+                // SAFETY: the caller vouches for AVX2 and for 4 bytes; read without assuming alignment.
+                unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+            }
 
             #[inline(always)]
             fn correct(sums: &mut [i32], column_sums: &[i32]) {
@@ -61,6 +65,24 @@ macro_rules! integers {
             }
 
             tiles!(Self: 1 2 3 4 5 6 x [2]);
+        }
+
+        impl Pixels for $name {
+            const CELL: usize = 4;
+
+            #[inline(always)]
+            unsafe fn cells(from: *const u8) -> Self::X {
+                // SAFETY: the caller vouches for AVX2 and for 32 bytes.
+                unsafe { _mm256_loadu_si256(from.cast()) }
+            }
+
+            #[inline(always)]
+            unsafe fn weight(from: *const i8) -> Self::W {
+                // SAFETY: the caller vouches for AVX2 and for 4 bytes; read without assuming alignment.
+                unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+            }
+
+            pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2]);
         }
     };
 }
@@ -71,11 +93,13 @@ integers!(Avx512VlVnni, _mm256_dpbusd_epi32);
 kernel! {
     /// Recent desktop CPUs without AVX-512.
     pub(super) const AVX_VNNI: "avx-vnni",
-    features: ["avx2", "fma", "avxvnni"], codes: u8, integers: AvxVnni, floats: Floats256
+    features: ["avx2", "fma", "avxvnni"], codes: u8, integers: AvxVnni, floats: Floats256,
+    cells: u32, pixels: AvxVnni, pixel_floats: PixelFloats256
 }
 
 kernel! {
     /// The same kernel in the other encoding: how a machine with AVX-512 tests it.
     pub(super) const AVX512VL_VNNI: "avx512vl-vnni",
-    features: ["avx2", "fma", "avx512vl", "avx512vnni"], codes: u8, integers: Avx512VlVnni, floats: Floats256
+    features: ["avx2", "fma", "avx512vl", "avx512vnni"], codes: u8, integers: Avx512VlVnni, floats: Floats256,
+    cells: u32, pixels: Avx512VlVnni, pixel_floats: PixelFloats256
 }

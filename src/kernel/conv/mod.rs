@@ -1,0 +1,227 @@
+//! Convolutions of float images with packed filters, without copies of patches.
+//!
+//! Each group of a sample is quantized once, into cells with zeros around them; a tile of outputs then reads, step by
+//! step, the cells under one tap and some channels, all neighbours in memory. See `plan` for where things are.
+
+mod cells;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use super::aligned::{CODES, UNPACKED, lend};
+use super::form::{Filter, Window};
+use super::isa::{Active, TileSize, written};
+use super::pack::Packed;
+use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
+use super::quantize::{Levels, Quantizer};
+use cells::Source;
+use plan::{Cells, Plan};
+use walk::{Arithmetic, Bare, Filters, Finish, InFloats, InIntegers, Part, Scaled};
+
+/// A batch of images `[batch, channels, ..]` and the filters that slide over them.
+#[derive(Clone, Copy)]
+pub struct Images<'a> {
+    /// Row-major.
+    pub values: &'a [f32],
+    /// How many samples there are.
+    pub batch: usize,
+    /// The filters' sizes.
+    pub filter: &'a Filter,
+    /// Where they stand.
+    pub window: &'a Window,
+    /// The filters.
+    pub weights: &'a Packed,
+}
+
+/// Convolves with dynamically quantized activations, one scale per sample:
+/// `out = sum as f32 * (x_scale * w_scale) + bias`, `[batch, channels, ..]`, the sums exact.
+///
+/// # Panics
+///
+/// If a slice does not match the shapes.
+pub fn dynamic(kernel: Active, images: &Images<'_>, levels: Levels, bias: Option<&[f32]>) -> Vec<f32> {
+    let quantizers = images.quantizers(kernel, levels);
+    let scaled = |sample: usize| Scaled {
+        x_scale: quantizers[sample].map_or(f32::NAN, |q: Quantizer| q.scale),
+        w_scales: images.weights.scales(),
+        bias,
+    };
+    if images.has_planes() {
+        Job::<InFloats>::new(kernel, images, Cells::Integers, &quantizers).run(scaled)
+    } else {
+        Job::<InIntegers>::new(kernel, images, Cells::Codes, &quantizers).run(scaled)
+    }
+}
+
+/// The exact integer sums of [`dynamic`], before any scale.
+///
+/// # Panics
+///
+/// As [`dynamic`].
+pub fn accumulate(kernel: Active, images: &Images<'_>, levels: Levels) -> Vec<i32> {
+    let quantizers = images.quantizers(kernel, levels);
+    if images.has_planes() {
+        Job::<InFloats>::new(kernel, images, Cells::Integers, &quantizers).run(|_| Bare)
+    } else {
+        Job::<InIntegers>::new(kernel, images, Cells::Codes, &quantizers).run(|_| Bare)
+    }
+}
+
+/// Convolves with float activations: `out = (sum of x * q) * w_scale + bias`, a float sum in an order of the kernel's own.
+///
+/// # Panics
+///
+/// As [`dynamic`].
+pub fn float_activations(kernel: Active, images: &Images<'_>, bias: Option<&[f32]>) -> Vec<f32> {
+    let w_scales = images.weights.scales();
+    Job::<InFloats>::new(kernel, images, Cells::Floats, &[]).run(|_| Scaled { x_scale: 1.0, w_scales, bias })
+}
+
+impl Images<'_> {
+    /// Whether a group reads a single channel: then there are no four channels to multiply at once, and floats, which hold
+    /// such short sums exactly, are as fast.
+    fn has_planes(&self) -> bool {
+        self.filter.group_channels()[0] == 1
+    }
+
+    /// Values of one sample.
+    fn sample(&self) -> usize {
+        self.filter.channels[0] * self.window.input.iter().product::<usize>()
+    }
+
+    /// How each sample becomes integers; `None` where it has a NaN or an infinity.
+    fn quantizers(&self, kernel: Active, levels: Levels) -> Vec<Option<Quantizer>> {
+        const AT_ONCE: usize = 1 << 15;
+        let largest: Vec<_> = (0..self.batch).map(|_| AtomicU32::new(0)).collect();
+        if self.sample() > 0 {
+            let samples = self.values.chunks(self.sample()).zip(&largest);
+            let parts = samples.flat_map(|(x, largest)| x.chunks(AT_ONCE).map(move |x| (x, largest)));
+            // Magnitudes are ordered as their bits are, NaN last.
+            let work = |(x, largest): (&[f32], &AtomicU32)| {
+                largest.fetch_max(kernel.absmax(x).to_bits(), Ordering::Relaxed);
+            };
+            for_each(threads_for(self.values.len() * 8), parts, work);
+        }
+        largest.into_iter().map(|max| Quantizer::new(f32::from_bits(max.into_inner()), levels)).collect()
+    }
+}
+
+/// One convolution, checked and planned.
+struct Job<'a, A> {
+    kernel: Active,
+    images: &'a Images<'a>,
+    kind: Cells,
+    quantizers: &'a [Option<Quantizer>],
+    plan: Plan,
+    size: TileSize,
+    arithmetic: std::marker::PhantomData<A>,
+}
+
+/// At the end a thread waits for at most one block of another.
+const BLOCKS_PER_THREAD: usize = 12;
+/// Pixels of a block below which its last tile, which is seldom full, weighs too much.
+const SMALLEST_STRIP: usize = 256;
+
+impl<'a, A: Arithmetic> Job<'a, A> {
+    fn new(kernel: Active, images: &'a Images<'a>, kind: Cells, quantizers: &'a [Option<Quantizer>]) -> Self {
+        assert_eq!(
+            images.values.len(),
+            images.batch * images.sample(),
+            "the images do not match their shape"
+        );
+        let size = A::size(kernel);
+        let plan = Plan::new(images.filter, images.window, kind, [size.cell, size.columns]);
+        Self { kernel, images, kind, quantizers, plan, size, arithmetic: std::marker::PhantomData }
+    }
+
+    /// Computes all groups of all samples: together if there are many, else one after the other on all threads.
+    fn run<F: Finish<A>>(&self, finish: impl Fn(usize) -> F + Sync) -> Vec<F::Out> {
+        let Images { batch, filter, window, .. } = *self.images;
+        let pixels: usize = window.output.iter().product();
+        let [inputs, outputs] = filter.group_channels();
+        let len = batch * filter.channels[1] * pixels;
+        if len == 0 {
+            return Vec::new();
+        }
+        let work = batch * filter.groups * inputs * window.input.iter().product::<usize>() * 8;
+        let threads = threads_for(len * filter.taps() * inputs + work);
+        let (apart, within) = if batch * filter.groups >= 8 * threads { (threads, 1) } else { (1, threads) };
+        written(len, |out| {
+            let count = AtomicUsize::new(0);
+            for_each(apart, out.chunks_mut(outputs * pixels).enumerate(), |(i, out)| {
+                let (sample, group) = (i / filter.groups, i % filter.groups);
+                count.fetch_add(self.part(sample, group, out, within, finish(sample)), Ordering::Relaxed);
+            });
+            count.into_inner()
+        })
+    }
+
+    /// Computes one group of one sample; returns how many outputs it has written.
+    fn part<F: Finish<A>>(
+        &self,
+        sample: usize,
+        group: usize,
+        out: &mut [std::mem::MaybeUninit<F::Out>],
+        threads: usize,
+        finish: F,
+    ) -> usize {
+        let Images { values, filter, window, weights, .. } = *self.images;
+        let [inputs, outputs] = filter.group_channels();
+        let x_len = inputs * window.input.iter().product::<usize>();
+        let x = &values[(sample * filter.groups + group) * x_len..][..x_len];
+        let quantizer = self.quantizers.get(sample).and_then(Option::as_ref);
+        let source = Source { kernel: self.kernel, kind: self.kind, quantizer };
+        let pixels = out.len() / outputs;
+        lend(&CODES, |buffer| {
+            let cells = buffer.at_least(self.plan.cells * self.size.cell);
+            source.fill(&self.plan, x, cells, self.size.cell, threads_for(x_len * 16).min(threads));
+            let part = Part {
+                kernel: self.kernel,
+                plan: &self.plan,
+                cells,
+                packed: weights,
+                offset: if self.kind == Cells::Codes && self.size.cell == 4 { 128 } else { 0 },
+                first_channel: group * outputs,
+                output: window.output,
+                finish: &finish,
+            };
+            let count = AtomicUsize::new(0);
+            let blocks = Blocks::new(out, pixels, self.block_size(threads));
+            for_each(threads, blocks, |mut block: Block<'_, F::Out>| {
+                if self.kind == Cells::Codes {
+                    part.block::<A>(&Filters::Packed(weights), &mut block);
+                } else {
+                    lend(&UNPACKED, |buffer| {
+                        let (first, columns) = (group * outputs + block.first_row, block.rows());
+                        let bytes = buffer.at_least(self.plan.rows.len() * columns * size_of::<f32>());
+                        let values = bytemuck::cast_slice_mut(bytes);
+                        weights.unpack(&self.plan.rows, first..first + columns, values);
+                        part.block::<A>(&Filters::Floats { values, first, columns }, &mut block);
+                    });
+                }
+                count.fetch_add(block.written(), Ordering::Relaxed);
+            });
+            count.into_inner()
+        })
+    }
+
+    /// Bands of channels, cut into strips of whole lines; few channels first, so that tiles of pixels stay full.
+    fn block_size(&self, threads: usize) -> [usize; 2] {
+        let Window { output, .. } = *self.images.window;
+        let [_, channels] = self.images.filter.group_channels();
+        let pixels: usize = output.iter().product();
+        let whole = [channels.min(BLOCK_ROWS), pixels];
+        if threads == 1 {
+            return whole;
+        }
+        let wanted = threads * BLOCKS_PER_THREAD;
+        let strips = (pixels / SMALLEST_STRIP).clamp(1, wanted);
+        let lines = (pixels / output[2]).div_ceil(strips);
+        let bands = wanted.div_ceil(strips).max(channels.div_ceil(BLOCK_ROWS));
+        let rows = channels.div_ceil(bands).next_multiple_of(self.size.rows).min(whole[0]);
+        [rows, lines * output[2]]
+    }
+}

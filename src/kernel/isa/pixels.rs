@@ -1,0 +1,162 @@
+//! What all instruction sets share for convolutions: tiles whose rows are output channels and whose vectors hold
+//! neighbouring pixels, so that outputs come in the order in which they are stored.
+
+use std::ops::Range;
+
+use super::micro::{Dot, Sums};
+
+/// Tiles of a convolution. Inputs come in cells: what one pixel brings to one step of the sum.
+///
+/// # Safety
+///
+/// As [`Dot`]. `cells` reads `CELL * COLUMNS` bytes, `weight` reads four.
+pub(super) trait Pixels: Dot {
+    /// Bytes of a cell.
+    const CELL: usize;
+
+    unsafe fn cells(from: *const u8) -> Self::X;
+    unsafe fn weight(from: *const i8) -> Self::W;
+    /// Computes a tile of `size` channels and accumulators.
+    unsafe fn tile(size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<Self::Sum>);
+}
+
+/// Where the cells of each step are, in bytes from the cell of the first.
+pub(in crate::kernel) struct Steps {
+    offsets: Vec<usize>,
+    /// The largest of them.
+    reach: usize,
+}
+
+impl Steps {
+    pub(in crate::kernel) fn new(offsets: Vec<usize>) -> Self {
+        let reach = offsets.iter().copied().max().unwrap_or(0);
+        Self { offsets, reach }
+    }
+
+    pub(in crate::kernel) fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    pub(in crate::kernel) fn reach(&self) -> usize {
+        self.reach
+    }
+}
+
+/// What one tile multiplies.
+pub(in crate::kernel) struct PixelOperands<'a> {
+    /// From the cell of the first pixel on.
+    pub(in crate::kernel) x: &'a [u8],
+    pub(in crate::kernel) steps: &'a Steps,
+    /// The steps to sum up.
+    pub(in crate::kernel) range: Range<usize>,
+    /// From the first channel's weight in the first of those steps on: four bytes a channel.
+    pub(in crate::kernel) w: &'a [i8],
+    /// Bytes from one step to the next.
+    pub(in crate::kernel) w_stride: usize,
+}
+
+/// The tile of `ROWS` channels and `WIDTH` accumulators, all of them in registers.
+///
+/// # Safety
+///
+/// The CPU has the features of `M`.
+#[inline(always)]
+pub(super) unsafe fn pixel_tile<M: Pixels, const ROWS: usize, const WIDTH: usize>(
+    operands: &PixelOperands<'_>,
+    sums: &mut Sums<M::Sum>,
+) {
+    let &PixelOperands { x, steps, w, w_stride, .. } = operands;
+    let offsets = &steps.offsets[operands.range.clone()];
+    // These two pay for every pointer below.
+    assert!(offsets.is_empty() || x.len() >= steps.reach + WIDTH * M::COLUMNS * M::CELL);
+    assert!(offsets.is_empty() || w.len() >= (offsets.len() - 1) * w_stride + ROWS * 4);
+    // SAFETY: the caller vouches for the features. Each offset is at most `reach` (`Steps` has no other maker than `new`), so
+    // the cells read end at most at `reach + WIDTH * COLUMNS * CELL`, and for each of the steps and `row < ROWS` the weights
+    // end at most at `(steps - 1) * w_stride + ROWS * 4`, both within their slices by the asserts; a prefetch address is
+    // never read (hence `wrapping_add`).
+    unsafe {
+        let mut acc = [[M::zero(); WIDTH]; ROWS];
+        for (step, &offset) in offsets.iter().enumerate() {
+            let x = x.as_ptr().add(offset);
+            let w = w.as_ptr().add(step * w_stride);
+            M::prefetch(w.wrapping_add(PREFETCH));
+            let mut cells = [M::cells(x); WIDTH];
+            for i in 1..WIDTH {
+                cells[i] = M::cells(x.add(i * M::COLUMNS * M::CELL));
+            }
+            for row in 0..ROWS {
+                let w = M::weight(w.add(row * 4));
+                for i in 0..WIDTH {
+                    acc[row][i] = M::multiply_add(acc[row][i], cells[i], w);
+                }
+            }
+        }
+        for (acc, sums) in acc.iter().zip(sums) {
+            for (acc, sums) in acc.iter().zip(sums.chunks_exact_mut(M::COLUMNS)) {
+                M::store(*acc, sums);
+            }
+        }
+    }
+}
+
+/// How far ahead of the products the weights are asked for, in bytes.
+const PREFETCH: usize = 2048;
+
+/// Implements [`Pixels::tile`]: one instance of [`pixel_tile`] for each of the sizes listed.
+macro_rules! pixel_tiles {
+    ($micro:ty: $($rows:literal)* x $width:tt) => {
+        #[inline(always)]
+        unsafe fn tile(
+            size: [usize; 2],
+            operands: &$crate::kernel::isa::pixels::PixelOperands<'_>,
+            sums: &mut $crate::kernel::isa::micro::Sums<Self::Sum>,
+        ) {
+            $(pixel_tiles!(@row $micro, $rows, $width, size, operands, sums);)*
+            unreachable!("no tile of {size:?}")
+        }
+    };
+    (@row $micro:ty, $rows:literal, [$($width:literal)*], $size:ident, $operands:ident, $sums:ident) => {
+        $(if $size == [$rows, $width] {
+            // SAFETY: this function's caller vouches for the same features.
+            return unsafe {
+                $crate::kernel::isa::pixels::pixel_tile::<$micro, $rows, $width>($operands, $sums)
+            };
+        })*
+    };
+}
+pub(super) use pixel_tiles;
+
+/// The sizes of an instruction set's tiles.
+#[derive(Clone, Copy)]
+pub(in crate::kernel) struct TileSize {
+    /// Most channels.
+    pub(in crate::kernel) rows: usize,
+    /// Pixels of one accumulator.
+    pub(in crate::kernel) lanes: usize,
+    /// Most pixels.
+    pub(in crate::kernel) columns: usize,
+    /// Bytes of a cell.
+    pub(in crate::kernel) cell: usize,
+}
+
+impl TileSize {
+    pub(super) const fn of<M: Pixels>() -> Self {
+        Self { rows: M::ROWS, lanes: M::COLUMNS, columns: M::COLUMNS * M::WIDTH, cell: M::CELL }
+    }
+}
+
+/// `(sum - offset) as f32 * scale + bias`, modulo 2^32 before it is float.
+#[inline(always)]
+pub(super) fn scale_integers(sums: &[i32], offset: i32, [scale, bias]: [f32; 2], out: &mut [f32]) {
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = sum.wrapping_sub(offset) as f32 * scale + bias;
+    }
+}
+
+/// `sum * scale + bias`.
+#[inline(always)]
+pub(super) fn scale_floats(sums: &[f32], [scale, bias]: [f32; 2], out: &mut [f32]) {
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = sum * scale + bias;
+    }
+}
