@@ -72,14 +72,29 @@ impl<T: Copy> Block<'_, T> {
         self.written += out.len();
     }
 
+    /// Lets `write` fill part of one row, both counted from the block's corner; it returns how many elements it has written,
+    /// each counted once.
+    #[inline(always)]
+    pub(super) fn fill(
+        &mut self,
+        row: usize,
+        columns: std::ops::Range<usize>,
+        write: impl FnOnce(&mut [MaybeUninit<T>]) -> usize,
+    ) {
+        self.written += write(&mut self.rows[row][columns]);
+    }
+
     /// Writes `values` into every `step`-th element of a row, from `first` on, counted from the block's corner.
     #[inline(always)]
-    pub(super) fn write_every(&mut self, row: usize, first: usize, step: usize, values: &[T]) {
-        if step == 1 {
-            return self.write(row, first..first + values.len(), values);
-        }
+    pub(super) fn write_every(
+        &mut self,
+        row: usize,
+        first: usize,
+        step: usize,
+        values: impl Iterator<Item = T>,
+    ) {
         let out = self.rows[row][first..].iter_mut().step_by(step);
-        self.written += out.zip(values).map(|(out, &value)| _ = out.write(value)).count();
+        self.written += out.zip(values).map(|(out, value)| _ = out.write(value)).count();
     }
 
     /// How many elements have been written.

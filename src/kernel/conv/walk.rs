@@ -1,5 +1,6 @@
 //! The walk over a block of outputs, tile by tile.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::plan::{PhasePlan, Plan};
@@ -13,10 +14,18 @@ pub(super) trait Arithmetic: Sync {
 
     fn size(kernel: Active) -> TileSize;
     fn tile(kernel: Active, size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<Self::Sum>);
-    /// `(sum - offset) * scale + bias`.
-    fn scale(kernel: Active, sums: &[Self::Sum], offset: i32, scale_bias: [f32; 2], out: &mut [f32]);
+    /// Writes `(sum - offset) * scale + bias`; returns how many.
+    fn scale(
+        kernel: Active,
+        sums: &[Self::Sum],
+        offset: i32,
+        scale_bias: [f32; 2],
+        out: Slots<'_, f32>,
+    ) -> usize;
     /// `sum - offset`, for sums of integers.
     fn exact(sum: Self::Sum, offset: i32) -> i32;
+    /// `sum - offset`.
+    fn float(sum: Self::Sum, offset: i32) -> f32;
 }
 
 /// Sums in `i32` of codes that are offset by 128 where the kernel wants them so.
@@ -33,12 +42,16 @@ impl Arithmetic for InIntegers {
         kernel.pixels(size, operands, sums);
     }
 
-    fn scale(kernel: Active, sums: &[i32], offset: i32, scale_bias: [f32; 2], out: &mut [f32]) {
-        kernel.scale_integers(sums, offset, scale_bias, out);
+    fn scale(kernel: Active, sums: &[i32], offset: i32, scale_bias: [f32; 2], out: Slots<'_, f32>) -> usize {
+        kernel.scale_integers(sums, offset, scale_bias, out)
     }
 
     fn exact(sum: i32, offset: i32) -> i32 {
         sum.wrapping_sub(offset)
+    }
+
+    fn float(sum: i32, offset: i32) -> f32 {
+        Self::exact(sum, offset) as f32
     }
 }
 
@@ -56,22 +69,38 @@ impl Arithmetic for InFloats {
         kernel.pixel_floats(size, operands, sums);
     }
 
-    fn scale(kernel: Active, sums: &[f32], _offset: i32, scale_bias: [f32; 2], out: &mut [f32]) {
-        kernel.scale_floats(sums, scale_bias, out);
+    fn scale(kernel: Active, sums: &[f32], _offset: i32, scale_bias: [f32; 2], out: Slots<'_, f32>) -> usize {
+        kernel.scale_floats(sums, scale_bias, out)
     }
 
     fn exact(sum: f32, _offset: i32) -> i32 {
         sum as i32
     }
+
+    fn float(sum: f32, _offset: i32) -> f32 {
+        sum
+    }
 }
+
+/// Outputs to be written.
+type Slots<'a, T> = &'a mut [MaybeUninit<T>];
 
 /// What becomes of the sums of one sample.
 pub(super) trait Finish<A: Arithmetic>: Sync {
     type Out: Copy + Default + Send;
 
-    /// From the sums of one channel.
-    fn finish(&self, kernel: Active, channel: usize, sums: &[A::Sum], offset: i32, out: &mut [Self::Out]);
-    /// From sums that took more than one tile.
+    /// Writes what the sums of one channel give; returns how many.
+    fn finish(
+        &self,
+        kernel: Active,
+        channel: usize,
+        sums: &[A::Sum],
+        offset: i32,
+        out: Slots<'_, Self::Out>,
+    ) -> usize;
+    /// What one sum gives.
+    fn finish_one(&self, channel: usize, sum: A::Sum, offset: i32) -> Self::Out;
+    /// What a sum gives that took more than one tile.
     fn finish_exact(&self, channel: usize, total: i64) -> Self::Out;
 }
 
@@ -91,8 +120,20 @@ impl Scaled<'_> {
 impl<A: Arithmetic> Finish<A> for Scaled<'_> {
     type Out = f32;
 
-    fn finish(&self, kernel: Active, channel: usize, sums: &[A::Sum], offset: i32, out: &mut [f32]) {
-        A::scale(kernel, sums, offset, self.scale_bias(channel), out);
+    fn finish(
+        &self,
+        kernel: Active,
+        channel: usize,
+        sums: &[A::Sum],
+        offset: i32,
+        out: Slots<'_, f32>,
+    ) -> usize {
+        A::scale(kernel, sums, offset, self.scale_bias(channel), out)
+    }
+
+    fn finish_one(&self, channel: usize, sum: A::Sum, offset: i32) -> f32 {
+        let [scale, bias] = self.scale_bias(channel);
+        A::float(sum, offset) * scale + bias
     }
 
     fn finish_exact(&self, channel: usize, total: i64) -> f32 {
@@ -107,8 +148,19 @@ pub(super) struct Bare;
 impl<A: Arithmetic> Finish<A> for Bare {
     type Out = i32;
 
-    fn finish(&self, _kernel: Active, _channel: usize, sums: &[A::Sum], offset: i32, out: &mut [i32]) {
-        out.iter_mut().zip(sums).for_each(|(out, &sum)| *out = A::exact(sum, offset));
+    fn finish(
+        &self,
+        _kernel: Active,
+        _channel: usize,
+        sums: &[A::Sum],
+        offset: i32,
+        out: Slots<'_, i32>,
+    ) -> usize {
+        out.iter_mut().zip(sums).map(|(out, &sum)| _ = out.write(A::exact(sum, offset))).count()
+    }
+
+    fn finish_one(&self, _channel: usize, sum: A::Sum, offset: i32) -> i32 {
+        A::exact(sum, offset)
     }
 
     fn finish_exact(&self, _channel: usize, total: i64) -> i32 {
@@ -128,23 +180,26 @@ pub(super) enum Filters<'a> {
 }
 
 impl Filters<'_> {
-    /// The bytes from `step` of `channel` on, from one step to the next, and how many channels lie side by side there.
-    fn of(&self, step: usize, channel: usize) -> (&[i8], usize, usize) {
+    /// The bytes from `step` of `channel` on, and how many from one step to the next.
+    fn of(&self, step: usize, channel: usize) -> (&[i8], usize) {
         match *self {
             Self::Packed(packed) => {
                 let first = channel % PANEL;
                 let panel = packed.panel(channel - first);
-                let start = (step * panel.stride + first * GROUP).min(panel.bytes.len());
-                (&panel.bytes[start..], panel.stride, PANEL - first)
+                (&panel.bytes[step * panel.stride + first * GROUP..], panel.stride)
             }
-            Self::Floats { values, first, columns } => {
-                let start = (step * columns + channel - first).min(values.len());
-                (
-                    bytemuck::cast_slice(&values[start..]),
-                    columns * size_of::<f32>(),
-                    columns + first - channel,
-                )
-            }
+            Self::Floats { values, first, columns } => (
+                bytemuck::cast_slice(&values[step * columns + channel - first..]),
+                columns * size_of::<f32>(),
+            ),
+        }
+    }
+
+    /// How many channels from `channel` on lie side by side.
+    fn beside(&self, channel: usize) -> usize {
+        match *self {
+            Self::Packed(_) => PANEL - channel % PANEL,
+            Self::Floats { first, columns, .. } => first + columns - channel,
         }
     }
 }
@@ -172,13 +227,28 @@ struct Run {
 }
 
 /// Neighbouring cells that a tile starts from, and where its outputs go.
-struct Tile<'a> {
-    phase: &'a PhasePlan,
-    filters: &'a Filters<'a>,
+struct Tile {
     position: usize,
     pixels: usize,
-    runs: &'a [Run],
+    runs: Range<usize>,
 }
+
+/// What tiles need on the way, made once for a block.
+struct Desk<S> {
+    runs: Vec<Run>,
+    tiles: Vec<Tile>,
+    sums: Box<Sums<S>>,
+}
+
+/// Some channels: the rows `rows` of the block, which start with `channel`.
+#[derive(Clone)]
+struct Band {
+    rows: Range<usize>,
+    channel: usize,
+}
+
+/// Bytes of cells that stay in the first-level cache while some channels after the other read them.
+const CELLS_IN_CACHE: usize = 16 << 10;
 
 impl<F> Part<'_, F> {
     /// Computes a block: some channels of whole lines of the output.
@@ -186,120 +256,160 @@ impl<F> Part<'_, F> {
     where
         F: Finish<A>,
     {
-        let [_, height, width] = self.output;
-        let lines = block.first_column / width..(block.first_column + block.columns()) / width;
-        let columns = A::size(self.kernel).columns;
-        let mut runs = Vec::with_capacity(columns);
+        let TileSize { columns, cell, .. } = A::size(self.kernel);
+        let at_once = (CELLS_IN_CACHE / (columns * cell * self.plan.blocks.max(1))).max(1);
+        let sums = Box::new([[Default::default(); PANEL]; TILE_ROWS]);
+        let mut desk = Desk { runs: Vec::new(), tiles: Vec::new(), sums };
         for phase in &self.plan.phases {
-            for z in lines.start / height..lines.end.div_ceil(height) {
-                let within = |line: usize| line.saturating_sub(z * height).min(height);
-                let (cell_z, _, planes) = phase.outputs[0].within(z..z + 1);
-                let (cell_y, first_y, ys) = phase.outputs[1].within(within(lines.start)..within(lines.end));
-                let (cell_x, first_x, xs) = phase.outputs[2].within(0..width);
-                if planes * ys * xs == 0 {
-                    continue;
-                }
-                let line = self.plan.axes[2].length;
-                let first = self.plan.position([cell_z, cell_y, cell_x]);
-                let all = (ys - 1) * line + xs;
-                for start in (0..all).step_by(columns) {
-                    let pixels = columns.min(all - start);
-                    runs.clear();
-                    for y in start / line..=(start + pixels - 1) / line {
-                        let tile = (y * line).max(start)..(y * line + xs).min(start + pixels);
-                        if !tile.is_empty() {
-                            let (y_out, x) = (first_y + y * phase.outputs[1].step(), tile.start - y * line);
-                            let column = (z * height + y_out) * width + first_x + x * phase.outputs[2].step();
-                            let tile = tile.start - start..tile.end - start;
-                            let column = column - block.first_column;
-                            runs.push(Run { tile, column, step: phase.outputs[2].step() });
-                        }
+            self.tiles(phase, block.first_column..block.first_column + block.columns(), columns, &mut desk);
+            let tiles = std::mem::take(&mut desk.tiles);
+            for tiles in tiles.chunks(at_once) {
+                self.channels::<A>(phase, filters, tiles, &mut desk, block);
+            }
+            desk.tiles = tiles;
+        }
+    }
+
+    /// Lists the tiles of a phase that make the outputs of some whole lines.
+    fn tiles<S>(&self, phase: &PhasePlan, lines: Range<usize>, columns: usize, desk: &mut Desk<S>) {
+        let [_, height, width] = self.output;
+        desk.runs.clear();
+        desk.tiles.clear();
+        let first_column = lines.start;
+        let lines = lines.start / width..lines.end / width;
+        for z in lines.start / height..lines.end.div_ceil(height) {
+            let within = |line: usize| line.saturating_sub(z * height).min(height);
+            let (cell_z, _, planes) = phase.outputs[0].within(z..z + 1);
+            let (cell_y, first_y, ys) = phase.outputs[1].within(within(lines.start)..within(lines.end));
+            let (cell_x, first_x, xs) = phase.outputs[2].within(0..width);
+            if planes * ys * xs == 0 {
+                continue;
+            }
+            let line = self.plan.axes[2].length;
+            let first = self.plan.position([cell_z, cell_y, cell_x]);
+            let all = (ys - 1) * line + xs;
+            for start in (0..all).step_by(columns) {
+                let end = all.min(start + columns);
+                let first_run = desk.runs.len();
+                for y in start / line..=(end - 1) / line {
+                    let tile = (y * line).max(start)..(y * line + xs).min(end);
+                    if !tile.is_empty() {
+                        let (y_out, x) = (first_y + y * phase.outputs[1].step(), tile.start - y * line);
+                        let step = phase.outputs[2].step();
+                        let column = (z * height + y_out) * width + first_x + x * step - first_column;
+                        desk.runs.push(Run { tile: tile.start - start..tile.end - start, column, step });
                     }
-                    let tile = Tile { phase, filters, position: first + start, pixels, runs: &runs };
-                    self.channels::<A>(&tile, block);
                 }
+                let runs = first_run..desk.runs.len();
+                desk.tiles.push(Tile { position: first + start, pixels: end - start, runs });
             }
         }
     }
 
-    /// Computes all channels of the block for the pixels of one tile.
-    fn channels<A: Arithmetic>(&self, tile: &Tile<'_>, block: &mut Block<'_, F::Out>)
-    where
+    /// Computes all channels of the block for the pixels of some tiles.
+    fn channels<A: Arithmetic>(
+        &self,
+        phase: &PhasePlan,
+        filters: &Filters<'_>,
+        tiles: &[Tile],
+        desk: &mut Desk<A::Sum>,
+        block: &mut Block<'_, F::Out>,
+    ) where
         F: Finish<A>,
     {
-        let TileSize { rows: most, .. } = A::size(self.kernel);
-        let mut sums: Sums<A::Sum> = [[Default::default(); PANEL]; TILE_ROWS];
-        let mut out = [F::Out::default(); PANEL];
         let mut row = 0;
         while row < block.rows() {
             let channel = self.first_channel + block.first_row + row;
-            let (_, _, beside) = tile.filters.of(0, channel);
-            let left = beside.min(block.rows() - row);
-            let rows = left.div_ceil(left.div_ceil(most)); // even tiles: 8 rows are 4 + 4, not 6 + 2
-            if let [slice] = &tile.phase.slices[..] {
-                self.sums::<A>(tile, slice.clone(), channel, rows, &mut sums);
-                for (i, sums) in sums.iter().enumerate().take(rows) {
-                    let (sums, out) = (&sums[..tile.pixels], &mut out[..tile.pixels]);
-                    let offset = self.offset_of(tile.phase.first_slice, channel + i);
-                    self.finish.finish(self.kernel, channel + i, sums, offset, out);
-                    write(tile, out, row + i, block);
+            let left = filters.beside(channel).min(block.rows() - row);
+            let rows = left.div_ceil(left.div_ceil(A::size(self.kernel).rows)); // even: 8 rows are 4 + 4, not 6 + 2
+            let band = Band { rows: row..row + rows, channel };
+            for tile in tiles {
+                if let [slice] = &phase.slices[..] {
+                    self.sums::<A>(phase, filters, tile, slice.clone(), &band, &mut desk.sums);
+                    self.finish::<A>(phase, tile, &band, desk, block);
+                } else {
+                    self.long::<A>(phase, filters, tile, &band, desk, block);
                 }
-            } else {
-                self.long::<A>(tile, channel, row, rows, block);
             }
             row += rows;
+        }
+    }
+
+    /// Writes the outputs of one tile.
+    fn finish<A: Arithmetic>(
+        &self,
+        phase: &PhasePlan,
+        tile: &Tile,
+        band: &Band,
+        desk: &Desk<A::Sum>,
+        block: &mut Block<'_, F::Out>,
+    ) where
+        F: Finish<A>,
+    {
+        for (i, (row, sums)) in band.rows.clone().zip(desk.sums.iter()).enumerate() {
+            let channel = band.channel + i;
+            let offset = self.offset_of(phase.first_slice, channel);
+            for run in &desk.runs[tile.runs.clone()] {
+                let (sums, len) = (&sums[run.tile.clone()], run.tile.len());
+                if run.step == 1 {
+                    block.fill(row, run.column..run.column + len, |out| {
+                        self.finish.finish(self.kernel, channel, sums, offset, out)
+                    });
+                } else {
+                    let exact = |sum: &A::Sum| self.finish.finish_one(channel, *sum, offset);
+                    block.write_every(row, run.column, run.step, sums.iter().map(exact));
+                }
+            }
         }
     }
 
     /// More steps than one sum holds, or none: totals in `i64`.
     fn long<A: Arithmetic>(
         &self,
-        tile: &Tile<'_>,
-        channel: usize,
-        row: usize,
-        rows: usize,
+        phase: &PhasePlan,
+        filters: &Filters<'_>,
+        tile: &Tile,
+        band: &Band,
+        desk: &mut Desk<A::Sum>,
         block: &mut Block<'_, F::Out>,
     ) where
         F: Finish<A>,
     {
-        let mut sums: Sums<A::Sum> = [[Default::default(); PANEL]; TILE_ROWS];
         let mut totals = [[0i64; PANEL]; TILE_ROWS];
-        for (i, slice) in tile.phase.slices.iter().enumerate() {
-            self.sums::<A>(tile, slice.clone(), channel, rows, &mut sums);
-            for (row, (totals, sums)) in totals.iter_mut().zip(&sums).enumerate().take(rows) {
-                let offset = self.offset_of(tile.phase.first_slice + i, channel + row);
+        for (i, slice) in phase.slices.iter().enumerate() {
+            self.sums::<A>(phase, filters, tile, slice.clone(), band, &mut desk.sums);
+            for (row, (totals, sums)) in
+                totals.iter_mut().zip(desk.sums.iter()).enumerate().take(band.rows.len())
+            {
+                let offset = self.offset_of(phase.first_slice + i, band.channel + row);
                 totals.iter_mut().zip(sums).for_each(|(t, &s)| *t += i64::from(A::exact(s, offset)));
             }
         }
-        for (i, totals) in totals.iter().enumerate().take(rows) {
-            let out = totals.map(|total| self.finish.finish_exact(channel + i, total));
-            write(tile, &out, row + i, block);
+        for (i, (row, totals)) in band.rows.clone().zip(&totals).enumerate() {
+            for run in &desk.runs[tile.runs.clone()] {
+                let exact = |total: &i64| self.finish.finish_exact(band.channel + i, *total);
+                block.write_every(row, run.column, run.step, totals[run.tile.clone()].iter().map(exact));
+            }
         }
     }
 
     fn sums<A: Arithmetic>(
         &self,
-        tile: &Tile<'_>,
+        phase: &PhasePlan,
+        filters: &Filters<'_>,
+        tile: &Tile,
         slice: Range<usize>,
-        channel: usize,
-        rows: usize,
+        band: &Band,
         sums: &mut Sums<A::Sum>,
     ) {
         let TileSize { lanes, cell, .. } = A::size(self.kernel);
-        let (w, w_stride, _) = tile.filters.of(tile.phase.first_step + slice.start, channel);
+        let (w, w_stride) = filters.of(phase.first_step + slice.start, band.channel);
         let x = &self.cells[tile.position * cell..];
-        let operands = PixelOperands { x, steps: &tile.phase.steps, range: slice, w, w_stride };
-        A::tile(self.kernel, [rows, tile.pixels.div_ceil(lanes)], &operands, sums);
+        let operands = PixelOperands { x, steps: &phase.steps, range: slice, w, w_stride };
+        A::tile(self.kernel, [band.rows.len(), tile.pixels.div_ceil(lanes)], &operands, sums);
     }
 
     fn offset_of(&self, slice: usize, channel: usize) -> i32 {
         if self.offset == 0 { 0 } else { self.packed.sums(slice)[channel].wrapping_mul(self.offset) }
-    }
-}
-
-/// Writes the outputs of one channel of a tile.
-fn write<T: Copy>(tile: &Tile<'_>, out: &[T], row: usize, block: &mut Block<'_, T>) {
-    for run in tile.runs {
-        block.write_every(row, run.column, run.step, &out[run.tile.clone()]);
     }
 }

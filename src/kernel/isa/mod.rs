@@ -44,8 +44,8 @@ struct Kernel {
     pixel_size: TileSize,
     pixel_floats: unsafe fn([usize; 2], &PixelOperands<'_>, &mut Sums<f32>),
     pixel_float_size: TileSize,
-    scale_integers: unsafe fn(&[i32], i32, [f32; 2], &mut [f32]),
-    scale_floats: unsafe fn(&[f32], [f32; 2], &mut [f32]),
+    scale_integers: unsafe fn(&[i32], i32, [f32; 2], &mut [MaybeUninit<f32>]) -> usize,
+    scale_floats: unsafe fn(&[f32], [f32; 2], &mut [MaybeUninit<f32>]) -> usize,
 }
 
 /// Fastest first.
@@ -169,14 +169,25 @@ impl Active {
         self.0.pixel_float_size
     }
 
-    /// `(sum - offset) as f32 * scale + bias`.
-    pub(super) fn scale_integers(self, sums: &[i32], offset: i32, scale_bias: [f32; 2], out: &mut [f32]) {
+    /// Writes `(sum - offset) as f32 * scale + bias`; returns how many, each written.
+    pub(super) fn scale_integers(
+        self,
+        sums: &[i32],
+        offset: i32,
+        scale_bias: [f32; 2],
+        out: &mut [MaybeUninit<f32>],
+    ) -> usize {
         // SAFETY: as in `encode_row`.
         unsafe { (self.0.scale_integers)(sums, offset, scale_bias, out) }
     }
 
-    /// `sum * scale + bias`.
-    pub(super) fn scale_floats(self, sums: &[f32], scale_bias: [f32; 2], out: &mut [f32]) {
+    /// Writes `sum * scale + bias`; returns how many, each written.
+    pub(super) fn scale_floats(
+        self,
+        sums: &[f32],
+        scale_bias: [f32; 2],
+        out: &mut [MaybeUninit<f32>],
+    ) -> usize {
         // SAFETY: as in `encode_row`.
         unsafe { (self.0.scale_floats)(sums, scale_bias, out) }
     }
@@ -190,7 +201,7 @@ pub(super) fn written<T: Copy>(len: usize, fill: impl FnOnce(&mut [MaybeUninit<T
     let count = fill(&mut out.spare_capacity_mut()[..len]);
     assert_eq!(count, len, "every output is written");
     // SAFETY: the capacity is at least `len`. `fill` cuts the slice into `Blocks`, which are disjoint, and counts what
-    // `Block::write` has written; the walk over a block writes each of its elements once. The count is `len`: all of them.
+    // `Block`s say has been written; the walk over a block writes each of its elements once. The count is `len`: all of them.
     unsafe { out.set_len(len) };
     out
 }

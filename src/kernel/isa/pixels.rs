@@ -1,6 +1,7 @@
 //! What all instruction sets share for convolutions: tiles whose rows are output channels and whose vectors hold
 //! neighbouring pixels, so that outputs come in the order in which they are stored.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::micro::{Dot, Sums};
@@ -145,18 +146,25 @@ impl TileSize {
     }
 }
 
-/// `(sum - offset) as f32 * scale + bias`, modulo 2^32 before it is float.
+/// Writes `(sum - offset) as f32 * scale + bias`, modulo 2^32 before it is float; returns how many.
 #[inline(always)]
-pub(super) fn scale_integers(sums: &[i32], offset: i32, [scale, bias]: [f32; 2], out: &mut [f32]) {
+pub(super) fn scale_integers(
+    sums: &[i32],
+    offset: i32,
+    [scale, bias]: [f32; 2],
+    out: &mut [MaybeUninit<f32>],
+) -> usize {
     for (out, sum) in out.iter_mut().zip(sums) {
-        *out = sum.wrapping_sub(offset) as f32 * scale + bias;
+        out.write(sum.wrapping_sub(offset) as f32 * scale + bias);
     }
+    out.len().min(sums.len())
 }
 
-/// `sum * scale + bias`.
+/// Writes `sum * scale + bias`; returns how many.
 #[inline(always)]
-pub(super) fn scale_floats(sums: &[f32], [scale, bias]: [f32; 2], out: &mut [f32]) {
+pub(super) fn scale_floats(sums: &[f32], [scale, bias]: [f32; 2], out: &mut [MaybeUninit<f32>]) -> usize {
     for (out, sum) in out.iter_mut().zip(sums) {
-        *out = sum * scale + bias;
+        out.write(sum * scale + bias);
     }
+    out.len().min(sums.len())
 }
