@@ -5,7 +5,8 @@ use burn::prelude::*;
 use burn::tensor::DType;
 
 use super::portable::Words;
-use crate::kernel::{self, Form, Packed};
+use crate::kernel::conv::Images;
+use crate::kernel::{self, Filter, Form, Packed};
 use crate::scheme::{Activations, LayerScheme, Range};
 
 /// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
@@ -133,4 +134,103 @@ fn types_and_empty_shapes_are_kept() {
     assert_eq!((y.dims(), y.dtype()), ([2, 5, 3], DType::F64));
     let y = words.linear(Tensor::<_, 2>::zeros([0, 4], &device), LayerScheme::default(), None);
     assert_eq!(y.dims(), [0, 3]);
+}
+
+/// Both ways to convolve two samples: the kernels', and plain tensor operations.
+fn both_conv(
+    filter: Filter,
+    input: [usize; 3],
+    padding: [[usize; 2]; 3],
+    scheme: LayerScheme,
+) -> [Vec<f32>; 2] {
+    let device = Default::default();
+    let form = Form::Conv(filter);
+    let window = filter.window(input, padding).expect("an output");
+    let (weights, _) = Packed::quantize(&values(form.len(), 1), &form, scheme.range.into()).unwrap();
+    let [depth, height, width] = input;
+    let shape = [2, filter.channels[0], depth, height, width];
+    let (x, bias) = (values(shape.iter().product(), 2), values(filter.channels[1], 3));
+    let images = Images { values: &x, batch: 2, filter: &filter, window: &window, weights: &weights };
+    let expected = match scheme.activations {
+        Activations::Dynamic => {
+            kernel::conv::dynamic(kernel::active(), &images, scheme.range.into(), Some(&bias))
+        }
+        Activations::WeightOnly => kernel::conv::float_activations(kernel::active(), &images, Some(&bias)),
+    };
+    let words = Words::<NdArray>::new(&weights.to_integers(&form), weights.scales(), &form, &device);
+    let x = Tensor::<NdArray, 5>::from_data(TensorData::new(x, shape), &device);
+    let bias = Tensor::from_data(TensorData::new(bias, [filter.channels[1]]), &device);
+    let got = words.conv(&filter, x, &window, scheme, Some(bias));
+    let [depth, height, width] = window.output;
+    assert_eq!(got.dims(), [2, filter.channels[1], depth, height, width]);
+    [expected, got.into_data().to_vec().unwrap()]
+}
+
+/// Strides, dilations, groups and paddings of both kinds of convolution; one with more inputs than `f32` sums exactly.
+#[test]
+fn convolutions_are_identical() {
+    let plain = Filter {
+        axes: 3,
+        channels: [6, 4],
+        groups: 1,
+        kernel: [1, 3, 2],
+        stride: [1; 3],
+        dilation: [1; 3],
+        transposed: false,
+    };
+    let filters = [
+        plain,
+        Filter { groups: 2, stride: [1, 2, 3], ..plain },
+        Filter { channels: [6, 12], groups: 6, dilation: [1, 2, 1], ..plain },
+        Filter { kernel: [2, 3, 3], stride: [2, 1, 2], dilation: [1, 2, 2], ..plain },
+        Filter { channels: [130, 2], kernel: [1, 3, 3], ..plain },
+        Filter { channels: [1100, 2], kernel: [1, 1, 1], ..plain },
+    ];
+    for filter in filters {
+        for transposed in [false, true] {
+            let filter = Filter { transposed, ..filter };
+            for (input, padding) in [([3, 6, 7], [[0; 2]; 3]), ([2, 5, 5], [[0, 0], [1, 2], [2, 0]])] {
+                for range in [Range::Symmetric, Range::Full] {
+                    let scheme = LayerScheme::default().with_range(range);
+                    let [expected, got] = both_conv(filter, input, padding, scheme);
+                    assert_eq!(got, expected, "{filter:?} on {input:?}, {padding:?}");
+                }
+                let scheme = LayerScheme::default().with_activations(Activations::WeightOnly);
+                let [expected, got] = both_conv(filter, input, padding, scheme);
+                let k = Form::Conv(filter).inputs() as f32;
+                let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 6e-8 * k * k + 1e-6; // as `float_activations_agree`
+                assert!(got.iter().zip(&expected).all(close), "{filter:?} on {input:?}");
+            }
+        }
+    }
+}
+
+/// A table's rows come out as the floats that they stand for, and its product is that of its transpose.
+#[test]
+fn tables_are_identical() {
+    let device = Default::default();
+    for [entries, width] in [[1, 1], [70, 5], [9, 64]] {
+        let form = Form::Table([entries, width]);
+        let (packed, _) =
+            Packed::quantize(&values(entries * width, 1), &form, Range::Symmetric.into()).unwrap();
+        let integers = packed.to_integers(&form);
+        let words = Words::<NdArray>::new(&integers, packed.scales(), &form, &device);
+        assert_eq!(words.to_integers(&form), integers);
+        let picked = [0, entries - 1, entries / 2, 0];
+        let rows = packed.rows_of_table(&picked);
+        for (row, &entry) in rows.chunks(width).zip(&picked) {
+            let integers = &integers[entry * width..][..width];
+            let expected: Vec<_> = integers.iter().map(|&q| f32::from(q) * packed.scales()[entry]).collect();
+            assert_eq!(row, expected);
+        }
+        let indices = picked.map(|entry| entry as i64);
+        let indices =
+            Tensor::<NdArray, 2, Int>::from_data(TensorData::new(indices.to_vec(), [2, 2]), &device);
+        assert_eq!(words.embed(indices).into_data().to_vec::<f32>().unwrap(), rows);
+        let x = values(3 * width, 2);
+        let expected = kernel::dynamic(kernel::active(), (&x, 3), Range::Symmetric.into(), &packed, None);
+        let x = Tensor::<NdArray, 2>::from_data(TensorData::new(x, [3, width]), &device);
+        let logits = words.linear(x, LayerScheme::default(), None);
+        assert_eq!(logits.into_data().to_vec::<f32>().unwrap(), expected);
+    }
 }
