@@ -7,16 +7,18 @@
 //! |---|---|---|
 //! | [`Linear`] | [`QLinear`] | [`burn::nn::Linear`] |
 //!
-//! To add a layer: a file that implements [`FloatLayer`] for Burn's layer and [`Int8Layer`] for the new one, and a line here.
+//! To add a layer: a file that implements [`FloatLayer`] for Burn's layer, with its config and its `forward`, and a line here.
 
+mod int8;
 pub(crate) mod layer;
 mod linear;
-mod qlinear;
+mod module;
 mod quantizable;
-mod weight;
+mod sizes;
+pub(crate) mod weight;
 
 pub use burn::nn::LinearLayout;
-pub use layer::{FloatLayer, Int8Facts, Int8Layer};
-pub use linear::{Linear, LinearConfig};
-pub use qlinear::{QLinear, QLinearConfig};
+pub use int8::Int8;
+pub use layer::FloatLayer;
+pub use linear::{Linear, LinearConfig, QLinear};
 pub use quantizable::Quantizable;

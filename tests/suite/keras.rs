@@ -11,7 +11,7 @@ use burn::nn;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::activation::{gelu, relu};
-use burn_int8::kernel::{self, Levels, Packed};
+use burn_int8::kernel::{self, Form, Levels, Packed};
 use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
 use safetensors::SafeTensors;
@@ -314,7 +314,7 @@ fn accumulators_are_keras() {
         let rows = input.chunks_exact(k).map(|row| [row, &[127]].concat());
         let input: Vec<_> = rows.flatten().map(f32::from).collect();
         let weights = [transpose(&columns, k), vec![0; n]].concat();
-        let weights = Packed::from_integers(&weights, &vec![1.0; n], [k + 1, n]);
+        let weights = Packed::from_integers(&weights, &vec![1.0; n], &Form::Linear([k + 1, n]));
         for kernel in kernel::supported() {
             let rows = sums.len() / weights.shape()[1];
             let got = kernel::accumulate(kernel, (&input, rows), Levels::SYMMETRIC, &weights);
