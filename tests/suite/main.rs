@@ -1,5 +1,8 @@
 //! One integration binary: each one links all of Burn.
 
+mod conv;
+mod convs;
+mod embedding;
 mod keras;
 mod linear;
 mod model;
