@@ -1,7 +1,7 @@
 //! INT8 convolutions against naive loops over the same integers, and against Burn's float layers.
 
 use burn::backend::{Autodiff, Flex, NdArray};
-use burn::module::{AutodiffModule, HasAutodiffModule, Module};
+use burn::module::{AutodiffModule, Module};
 use burn::nn::conv;
 use burn::optim::{GradientsParams, Optimizer, SgdConfig};
 use burn::prelude::*;

@@ -1,7 +1,7 @@
 //! INT8 tables: looked up, and multiplied with as an output head.
 
 use burn::backend::{Autodiff, Flex, NdArray};
-use burn::module::{AutodiffModule, HasAutodiffModule, Module, Param};
+use burn::module::{AutodiffModule, Module};
 use burn::nn;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
@@ -11,10 +11,10 @@ use burn_int8::prelude::*;
 use proptest::prelude::*;
 
 use crate::convs::quantize;
-use crate::model::{floats, tensor, values};
+use crate::model::{burns_embedding, floats, tensor, values};
 
 fn burns<B: Backend>(entries: usize, width: usize) -> nn::Embedding<B> {
-    nn::Embedding { weight: Param::from_tensor(tensor([entries, width], 3)) }
+    burns_embedding(entries, width, 3)
 }
 
 fn int8<B: Backend>(entries: usize, width: usize, activations: Activations) -> QEmbedding<B> {
