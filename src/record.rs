@@ -30,6 +30,7 @@ pub const RECORD_VERSION: u8 = 1;
 type Int8Precision = FullPrecisionSettings;
 
 /// The record of a layer that may be float or INT8.
+#[allow(clippy::large_enum_variant, reason = "Burn's layers are as large, which the lint does not see")]
 pub enum LayerRecord<L: FloatLayer> {
     /// Burn's own record.
     Float(L::Record),

@@ -36,6 +36,7 @@ use crate::record::LayerRecord;
 /// assert!(layer.is_int8());
 /// # Ok::<(), Int8Error>(())
 /// ```
+#[allow(clippy::large_enum_variant, reason = "Burn's layers are as large, which the lint does not see")]
 #[derive(Clone, Debug)]
 pub enum Quantizable<L: FloatLayer> {
     /// As it was trained.

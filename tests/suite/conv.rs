@@ -114,12 +114,15 @@ fn every_option_on_flex() {
     cases().iter().for_each(check::<Flex>);
 }
 
+/// Kernel, stride, dilation, padding in front and behind, input.
+type Axis = (usize, usize, usize, usize, usize, usize);
+
 fn any_case() -> impl Strategy<Value = Case> {
     let axis = || (1usize..5, 1usize..4, 1usize..4, 0usize..3, 0usize..3, 1usize..8);
     let layer = (1usize..4, any::<bool>(), 1usize..4, 1usize..6, 1usize..6, any::<bool>(), 0usize..3);
     let cases = (layer, [axis(), axis(), axis()]).prop_map(|(layer, each)| {
         let (axes, is_transposed, groups, inputs, outputs, bias, pad) = layer;
-        let per_axis = |of: fn((usize, usize, usize, usize, usize, usize)) -> usize, missing| {
+        let per_axis = |of: fn(Axis) -> usize, missing| {
             std::array::from_fn(|axis| if axis < 3 - axes { missing } else { of(each[axis]) })
         };
         let (front, behind) = (per_axis(|a| a.3, 0), per_axis(|a| a.4, 0));

@@ -43,8 +43,7 @@ fn lookup_on<B: Backend>() {
                 .flatten()
                 .flat_map(|&i| {
                     let i = i as usize;
-                    let row = q[i * 5..][..5].iter().map(|&q| f32::from(q) * scales[i]).collect::<Vec<_>>();
-                    row
+                    q[i * 5..][..5].iter().map(|&q| f32::from(q) * scales[i]).collect::<Vec<_>>()
                 })
                 .collect();
             let y = int8.forward(tokens(indices));
