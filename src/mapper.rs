@@ -1,6 +1,6 @@
 //! The swap: a mapper that turns float layers into INT8 ones as it passes through a model.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ParamId};
@@ -135,8 +135,8 @@ fn check<B: Backend, M: Module<B>>(rules: Rules, model: &M) -> Result<(Rules, Ce
 pub struct Int8Swapper {
     rules: Rules,
     path: Vec<String>,
-    /// INT8 layers by the identity of their weight, so that tied layers go on sharing one copy.
-    seen: HashMap<ParamId, Box<dyn Any>>,
+    /// INT8 layers by the identity of their weight and by their type, so that tied layers go on sharing one copy.
+    seen: HashMap<(ParamId, TypeId), Box<dyn Any>>,
 }
 
 impl Int8Swapper {
@@ -167,6 +167,7 @@ impl Int8Swapper {
 
     /// Lets layers with the same weight share its memory. An identity alone is no proof: clones may have parted since.
     fn tie<L: FloatLayer>(&mut self, id: ParamId, mut layer: Int8<L>) -> Int8<L> {
+        let id = (id, TypeId::of::<L>());
         match self.seen.get(&id).and_then(|other| other.downcast_ref::<Int8<L>>()) {
             Some(other) => layer.share_weights(other),
             None => drop(self.seen.insert(id, Box::new(layer.clone()))),
