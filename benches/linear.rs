@@ -14,7 +14,7 @@ use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn::tensor::ops::QuantizedTensor;
 use burn::tensor::quantization::{Calibration, QTensorPrimitive, QuantLevel, QuantValue};
-use burn_int8::kernel::{self, Levels, Packed};
+use burn_int8::kernel::{self, Form, Levels, Packed};
 use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
 use criterion::{
@@ -77,7 +77,8 @@ fn assert_close<B: Backend>(expected: &Tensor<B, 2>, got: Tensor<B, 2>, what: &s
 fn kernels(group: &mut Group<'_>, [m, k, n]: [usize; 3]) {
     let values = |len: usize| (0..len).map(|i| ((i * 7919 % 2003) as f32 / 1001.5) - 1.0).collect::<Vec<_>>();
     let x = values(m * k);
-    let (packed, _) = Packed::quantize(&values(k * n), [k, n], Levels::SYMMETRIC).expect("finite");
+    let (packed, _) =
+        Packed::quantize(&values(k * n), &Form::Linear([k, n]), Levels::SYMMETRIC).expect("finite");
     for active in kernel::supported() {
         group.bench_function(format!("kernel {}", active.name()), |b| {
             b.iter(|| black_box(kernel::dynamic(active, (&x, m), Levels::SYMMETRIC, &packed, None)));

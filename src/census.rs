@@ -2,10 +2,12 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
+use burn::tensor::Element;
 
-use crate::nn::FloatLayer;
-use crate::nn::layer::{Int8Facts, float_bytes};
+use crate::nn::layer::FloatLayer;
+use crate::nn::weight::WeightParam;
 use crate::rules::LayerInfo;
+use crate::scheme::LayerScheme;
 
 /// Layers of Burn's that hold most of a model's weights.
 const STOCK: &[&str] = &[
@@ -35,6 +37,21 @@ pub(crate) enum Form {
     Int8(Int8Facts),
     /// One of Burn's own, which can't be swapped.
     Stock,
+}
+
+/// What the report says about an INT8 layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Int8Facts {
+    pub(crate) weight_shape: Vec<usize>,
+    pub(crate) scheme: LayerScheme,
+    /// Signal to quantization noise of its weights in dB, if there is a noise.
+    pub(crate) sqnr_db: Option<f32>,
+    /// The name of the kernel that computes it.
+    pub(crate) kernel: &'static str,
+    /// Bytes of a saved float layer.
+    pub(crate) float_bytes: usize,
+    /// Bytes of this layer as saved.
+    pub(crate) int8_bytes: usize,
 }
 
 /// All layers of a model, in order, and the bytes of its other parameters.
@@ -68,10 +85,12 @@ impl Census {
 
     /// Counts a layer that can become INT8.
     pub(crate) fn float<L: FloatLayer>(&mut self, layer: &L) {
-        let non_finite = if self.check_weights { layer.non_finite_channel() } else { None };
+        let form = L::form(&layer.options());
+        let check = || layer.weight().non_finite_channel(&form);
+        let non_finite = if self.check_weights { check() } else { None };
         let mut bytes = Bytes::default();
         layer.visit(&mut bytes);
-        self.add(L::KIND, layer.weight_shape(), Form::Float { non_finite }, bytes.0, 0);
+        self.add(L::KIND, form.shape(), Form::Float { non_finite }, bytes.0, 0);
     }
 
     /// Counts a layer that is INT8.
@@ -119,6 +138,11 @@ impl<B: Backend> ModuleVisitor<B> for Bytes {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         self.0 += bytes_of(param);
     }
+}
+
+/// Bytes of `count` floats of the backend's default type.
+pub(crate) fn float_bytes<B: Backend>(count: usize) -> usize {
+    count * B::FloatElem::dtype().size()
 }
 
 /// Asks for the shape alone: reading the value would initialise a parameter that has never been used.

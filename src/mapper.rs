@@ -1,6 +1,6 @@
 //! The swap: a mapper that turns float layers into INT8 ones as it passes through a model.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ParamId};
@@ -8,7 +8,9 @@ use burn::prelude::*;
 
 use crate::census::{Census, Form, Found};
 use crate::error::{Int8Error, QuantizeError};
-use crate::nn::{FloatLayer, Int8Layer, Quantizable};
+use crate::nn::layer::FloatLayer;
+use crate::nn::weight::WeightParam;
+use crate::nn::{Int8, Quantizable};
 use crate::report::Report;
 use crate::rules::{LayerInfo, Rules};
 use crate::scheme::{Int8Config, LayerScheme};
@@ -133,8 +135,8 @@ fn check<B: Backend, M: Module<B>>(rules: Rules, model: &M) -> Result<(Rules, Ce
 pub struct Int8Swapper {
     rules: Rules,
     path: Vec<String>,
-    /// INT8 layers by the identity of their weight, so that tied layers go on sharing one copy.
-    seen: HashMap<ParamId, Box<dyn Any>>,
+    /// INT8 layers by the identity of their weight and by their type, so that tied layers go on sharing one copy.
+    seen: HashMap<(ParamId, TypeId), Box<dyn Any>>,
 }
 
 impl Int8Swapper {
@@ -154,18 +156,19 @@ impl Int8Swapper {
     /// What becomes of the layer at the current path.
     pub(crate) fn swap<L: FloatLayer>(&mut self, layer: Quantizable<L>) -> Quantizable<L> {
         let Quantizable::Float(float) = layer else { return layer };
-        let shape = float.weight_shape();
+        let shape = L::form(&float.options()).shape();
         let info = LayerInfo { path: self.path.join("."), kind: L::KIND, shape };
         let scheme = self.rules.decide(&info).ok();
-        match scheme.and_then(|scheme| L::Int8::from_float(&float, &scheme).ok()) {
-            Some(int8) => Quantizable::Int8(self.tie(float.weight_id(), int8)),
+        match scheme.and_then(|scheme| Int8::from_float(&float, &scheme).ok()) {
+            Some(int8) => Quantizable::Int8(self.tie(float.weight().id(), int8)),
             None => Quantizable::Float(float),
         }
     }
 
     /// Lets layers with the same weight share its memory. An identity alone is no proof: clones may have parted since.
-    fn tie<Q: Int8Layer>(&mut self, id: ParamId, mut layer: Q) -> Q {
-        match self.seen.get(&id).and_then(|other| other.downcast_ref::<Q>()) {
+    fn tie<L: FloatLayer>(&mut self, id: ParamId, mut layer: Int8<L>) -> Int8<L> {
+        let id = (id, TypeId::of::<L>());
+        match self.seen.get(&id).and_then(|other| other.downcast_ref::<Int8<L>>()) {
             Some(other) => layer.share_weights(other),
             None => drop(self.seen.insert(id, Box::new(layer.clone()))),
         }

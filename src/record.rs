@@ -1,8 +1,10 @@
 //! What the recorders write.
 //!
 //! A float layer is written exactly as Burn writes it. An INT8 layer has the same fields, but its weight holds `i8` values
-//! in Burn's layout `[d_input, d_output]`, followed by how they are to be read. That part is there if and only if the
+//! in the shape of Burn's, followed by how they are to be read. That part is there if and only if the
 //! values are `i8`, so formats without field names find it, too.
+
+mod item;
 
 use std::fmt;
 
@@ -15,32 +17,60 @@ use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::nn::{FloatLayer, Int8Layer};
+use crate::nn::layer::{Bias, FloatLayer};
+use crate::nn::weight::WeightParam;
 use crate::scheme::{Activations, LayerScheme, Range};
+
+pub use item::{ConvItem, ConvTransposeItem, EmbeddingItem, LayerItem, LinearItem};
 
 /// The version of the INT8 part of a record. A record with another one is refused.
 pub const RECORD_VERSION: u8 = 1;
 
 /// What floats of an INT8 layer are saved in, whatever a recorder's settings: what it computes with. A reload is exact.
-pub(crate) type Int8Precision = FullPrecisionSettings;
+type Int8Precision = FullPrecisionSettings;
 
 /// The record of a layer that may be float or INT8.
+#[allow(clippy::large_enum_variant, reason = "Burn's layers are as large, which the lint does not see")]
 pub enum LayerRecord<L: FloatLayer> {
     /// Burn's own record.
     Float(L::Record),
     /// Integers, scales and how they were made.
-    Int8(<L::Int8 as Int8Layer>::State),
+    Int8(Int8State<L::Backend>),
+}
+
+/// What recorders carry of an INT8 layer.
+pub struct Int8State<B: Backend> {
+    pub(crate) weight: WeightState,
+    pub(crate) bias: Option<Bias<B>>,
 }
 
 impl<B: Backend, L: FloatLayer<Backend = B>> Record<B> for LayerRecord<L> {
     type Item<S: PrecisionSettings> = L::Item;
 
     fn into_item<S: PrecisionSettings>(self) -> L::Item {
-        L::record_to_item::<S>(self)
+        match self {
+            Self::Float(record) => {
+                let (weight, bias) = L::record_parts(record);
+                L::Item::new(weight.into_item::<S>(), bias.map(FloatItem::new::<B, S>))
+            }
+            Self::Int8(Int8State { weight, bias }) => {
+                L::Item::new(L::Weight::int8_item(weight), bias.map(FloatItem::new::<B, Int8Precision>))
+            }
+        }
     }
 
     fn from_item<S: PrecisionSettings>(item: L::Item, device: &Device<B>) -> Self {
-        L::item_to_record::<S>(item, device)
+        let (weight, bias) = item.into_parts();
+        match L::Weight::from_item::<S>(weight, device) {
+            Ok(weight) => {
+                let bias = bias.map(|bias| bias.into_param::<B, S>(device));
+                Self::Float(L::record(weight, bias))
+            }
+            Err(weight) => {
+                let bias = bias.map(|bias| bias.into_param::<B, Int8Precision>(device));
+                Self::Int8(Int8State { weight, bias })
+            }
+        }
     }
 }
 
@@ -50,7 +80,7 @@ pub struct WeightState {
     pub(crate) id: ParamId,
     /// Row-major, in `shape`.
     pub(crate) integers: Vec<i8>,
-    pub(crate) shape: [usize; 2],
+    pub(crate) shape: Vec<usize>,
     /// One per output channel.
     pub(crate) scales: Vec<f32>,
     pub(crate) scheme: LayerScheme,
@@ -127,7 +157,7 @@ impl<const D: usize> Serialize for WeightItem<D> {
             sqnr_db: state.sqnr_db,
             scales: TensorData::new(state.scales.clone(), [state.scales.len()]),
         };
-        let integers = TensorData::new(state.integers.clone(), state.shape);
+        let integers = TensorData::new(state.integers.clone(), state.shape.clone());
         let mut fields = serializer.serialize_struct("ParamSerde", FIELDS.len())?;
         fields.serialize_field("id", &state.id.serialize())?;
         fields.serialize_field("param", &integers)?;
@@ -174,7 +204,8 @@ impl<'de, const D: usize> Visitor<'de> for WeightVisitor<D> {
     }
 }
 
-/// Builds the item, after checking everything that later code relies on.
+/// Builds the item, after checking everything that later code relies on; but how many scales there must be, only the layer
+/// knows: `item`.
 fn weight_item<E: de::Error, const D: usize>(
     id: String,
     param: TensorData,
@@ -186,14 +217,10 @@ fn weight_item<E: de::Error, const D: usize>(
         return Ok(WeightItem::Float(FloatItem { id, param }));
     }
     let Some(part) = part else { return Err(E::missing_field("int8")) };
-    check_data(&param, 2)?;
+    check_data(&param, D)?;
     check_data(&part.scales, 1)?;
-    let shape = [param.shape[0], param.shape[1]];
+    let shape = param.shape.to_vec();
     let scales: Vec<f32> = part.scales.into_vec().map_err(|_| E::custom("INT8 scales are not f32"))?;
-    if scales.len() != shape[1] {
-        let (channels, got) = (shape[1], scales.len());
-        return Err(E::custom(format!("{got} INT8 scales for {channels} output channels")));
-    }
     if let Some(channel) = scales.iter().position(|s| !(s.is_finite() && *s >= 0.0)) {
         return Err(E::custom(format!("the INT8 scale of output channel {channel} is {}", scales[channel])));
     }

@@ -169,10 +169,8 @@ fn describe(scheme: LayerScheme) -> String {
 
 /// What to do about a layer of Burn's own.
 fn remedy(kind: &str) -> String {
-    match kind {
-        "Linear" => "burn::nn::Linear can't be swapped: use burn_int8::nn::Linear".into(),
-        other => format!("burn::nn::{other} has no INT8 form in this version"),
-    }
+    let module = if kind.starts_with("Conv") { "nn::conv" } else { "nn" };
+    format!("burn::{module}::{kind} can't be swapped: use burn_int8::nn::{kind}")
 }
 
 impl fmt::Display for Report {

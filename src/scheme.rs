@@ -17,7 +17,8 @@ pub enum Range {
 /// What happens to the inputs of an INT8 layer.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum Activations {
-    /// Each row is quantized on the fly with its own scale and multiplied in integers: the fast way.
+    /// Each row, of a convolution each sample, is quantized on the fly with its own scale and multiplied in integers: the
+    /// fast way.
     Dynamic,
     /// They stay float and the weights become float in registers: as small, more accurate, not as fast.
     WeightOnly,

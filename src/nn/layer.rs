@@ -1,104 +1,66 @@
 //! What a layer has to say to be swapped: the part that differs from kind to kind.
 
-use burn::module::{Module, ModuleDisplay, ParamId};
-use burn::prelude::*;
-use burn::record::PrecisionSettings;
-use burn::tensor::Element;
-use burn::tensor::ops::Device;
-use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
 
-use crate::error::Int8Error;
-use crate::record::LayerRecord;
-use crate::scheme::LayerScheme;
+use burn::module::{Content, Initializer, Module, ModuleDisplay, Param};
+use burn::prelude::*;
+use burn::tensor::ops::Device;
+
+use super::weight::WeightParam;
+use crate::kernel::Form;
+use crate::record::LayerItem;
+
+/// The bias of a layer.
+pub type Bias<B> = Param<Tensor<B, 1>>;
 
 /// A layer of Burn's that has an INT8 form.
 ///
 /// Implemented for Burn's layers by this crate; a model's code never names it.
-pub trait FloatLayer: Module<Self::Backend> + ModuleDisplay {
+pub trait FloatLayer: Module<Self::Backend> + ModuleDisplay + 'static {
     /// The backend that it runs on.
     type Backend: Backend;
-    /// What it becomes.
-    type Int8: Int8Layer<Backend = Self::Backend, Float = Self>;
+    /// Its weight.
+    type Weight: WeightParam<Self::Backend>;
+    /// Everything of it but its numbers.
+    type Options: Clone + Debug + Send + Sync + 'static;
     /// What recorders write for it, float or INT8.
-    type Item: Serialize + DeserializeOwned + Clone;
+    type Item: LayerItem<Weight = <Self::Weight as WeightParam<Self::Backend>>::Item>;
     /// Its name in reports.
     const KIND: &'static str;
 
-    /// The shape of its weight, input channels before output channels; does not initialise it.
-    fn weight_shape(&self) -> Vec<usize>;
+    /// Its options; does not initialise its parameters.
+    fn options(&self) -> Self::Options;
 
-    /// The identity of its weight, by which tied layers are recognised.
-    fn weight_id(&self) -> ParamId;
+    /// What its weight is to it.
+    fn form(options: &Self::Options) -> Form;
 
-    /// The first output channel with a weight that is NaN or infinite.
-    fn non_finite_channel(&self) -> Option<usize>;
+    /// Its weight.
+    fn weight(&self) -> &Self::Weight;
 
-    /// Panics, with both shapes, if `record` was saved by a layer of other sizes.
-    fn assert_fits(&self, record: &Self::Record);
+    /// Its bias, if it has one.
+    fn bias(&self) -> Option<&Bias<Self::Backend>>;
 
-    /// The INT8 layer of a record, with the options of this one.
-    ///
-    /// # Panics
-    ///
-    /// With both shapes, if the record was saved by a layer of other sizes.
-    fn load_int8(self, state: <Self::Int8 as Int8Layer>::State) -> Self::Int8;
+    /// The layer of these numbers.
+    fn new(options: &Self::Options, weight: Self::Weight, bias: Option<Bias<Self::Backend>>) -> Self;
 
-    /// From its record to what a recorder writes.
-    fn record_to_item<S: PrecisionSettings>(record: LayerRecord<Self>) -> Self::Item;
+    /// The record of these numbers.
+    fn record(weight: Self::Weight, bias: Option<Bias<Self::Backend>>) -> Self::Record;
 
-    /// From what a recorder read to its record.
-    fn item_to_record<S: PrecisionSettings>(
-        item: Self::Item,
-        device: &Device<Self::Backend>,
-    ) -> LayerRecord<Self>;
-}
+    /// The numbers of a record.
+    fn record_parts(record: Self::Record) -> (Self::Weight, Option<Bias<Self::Backend>>);
 
-/// The INT8 form of a layer.
-pub trait Int8Layer:
-    Module<Self::Backend, Record = LayerRecord<Self::Float>> + ModuleDisplay + 'static
-{
-    /// The backend that it runs on.
-    type Backend: Backend;
-    /// What it was.
-    type Float: FloatLayer<Backend = Self::Backend, Int8 = Self>;
-    /// What recorders carry, on no device.
-    type State: Send;
+    /// Adds its options to what is displayed, as Burn does.
+    fn describe(options: &Self::Options, bias: bool, content: Content) -> Content;
 
-    /// Quantizes a float layer.
-    ///
-    /// # Errors
-    ///
-    /// [`Int8Error::NonFiniteWeight`], with an empty path.
-    fn from_float(float: &Self::Float, scheme: &LayerScheme) -> Result<Self, Int8Error>;
+    /// A layer to load a float record into; allocates nothing.
+    fn shell(options: &Self::Options, bias: bool, device: &Device<Self::Backend>) -> Self {
+        let form = Self::form(options);
+        let bias = bias.then(|| Initializer::Zeros.init([form.channels()], device));
+        Self::new(options, Self::Weight::zeros(&form, device), bias)
+    }
 
-    /// A float layer with the sizes and options of this one, to load a float record into; allocates nothing.
-    fn float_shell(&self) -> Self::Float;
-
-    /// What the report says about it.
-    fn facts(&self) -> Int8Facts;
-
-    /// If the weights of `other` are the same numbers, keeps only one copy of them.
-    fn share_weights(&mut self, other: &Self);
-}
-
-/// What the report says about an INT8 layer.
-#[derive(Debug, Clone)]
-pub struct Int8Facts {
-    /// The shape of its weight, as [`FloatLayer::weight_shape`].
-    pub weight_shape: Vec<usize>,
-    /// How it was quantized.
-    pub scheme: LayerScheme,
-    /// Signal to quantization noise of its weights in dB, if there is a noise.
-    pub sqnr_db: Option<f32>,
-    /// The name of the kernel that computes it.
-    pub kernel: &'static str,
-    /// Bytes of a saved float layer.
-    pub float_bytes: usize,
-    /// Bytes of this layer as saved.
-    pub int8_bytes: usize,
-}
-
-/// Bytes of `count` floats of the backend's default type.
-pub(crate) fn float_bytes<B: Backend>(count: usize) -> usize {
-    count * B::FloatElem::dtype().size()
+    /// The shape that its weight is saved in while it is float.
+    fn saved_shape(options: &Self::Options) -> Vec<usize> {
+        Self::form(options).shape()
+    }
 }

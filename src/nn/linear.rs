@@ -1,22 +1,24 @@
-//! The drop-in `Linear`.
+//! `Linear` and `QLinear`.
 
 use burn::config::Config;
-use burn::module::{Initializer, Param, ParamId};
+use burn::module::{Content, Initializer, Param};
 use burn::nn;
 use burn::prelude::*;
-use burn::record::PrecisionSettings;
-use serde::{Deserialize, Serialize};
 
-use super::layer::FloatLayer;
-use super::qlinear::{QLinear, QLinearState};
+use super::int8::Int8;
+use super::layer::{Bias, FloatLayer};
 use super::quantizable::Quantizable;
-use crate::backend::with_floats;
-use crate::record::{FloatItem, Int8Precision, LayerRecord, WeightItem};
+use crate::backend::straight_through;
+use crate::kernel::Form;
+use crate::record::LinearItem;
 
 /// Applies a linear transformation to the input tensor: `O = IW + b`.
 ///
 /// Burn's [`burn::nn::Linear`], until it is quantized: then a [`QLinear`].
 pub type Linear<B> = Quantizable<nn::Linear<B>>;
+
+/// A linear layer in INT8: `O = IW + b`, one scale per output.
+pub type QLinear<B> = Int8<nn::Linear<B>>;
 
 /// Configuration to create a [`Linear`] layer using [`init`](LinearConfig::init); the same as [`burn::nn::LinearConfig`].
 ///
@@ -50,12 +52,19 @@ pub struct LinearConfig {
 impl LinearConfig {
     /// Initialize a new [`Linear`] module.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Linear<B> {
+        self.burns().init(device).into()
+    }
+
+    /// An INT8 layer with all weights zero, to load a record into.
+    pub fn init_int8<B: Backend>(&self, device: &B::Device) -> QLinear<B> {
+        Int8::zeros(&self.burns().init(device))
+    }
+
+    fn burns(&self) -> nn::LinearConfig {
         nn::LinearConfig::new(self.d_input, self.d_output)
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
             .with_layout(self.layout)
-            .init(device)
-            .into()
     }
 }
 
@@ -78,125 +87,112 @@ impl<B: Backend> Quantizable<nn::Linear<B>> {
     }
 }
 
-/// What recorders write for a linear layer: the fields of Burn's own.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct LinearItem {
-    weight: WeightItem<2>,
-    bias: Option<FloatItem<1>>,
+impl<B: Backend> Int8<nn::Linear<B>> {
+    /// Applies the layer to the last axis of the input.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[..., d_input]`
+    /// - output: `[..., d_output]`, of the input's float type
+    ///
+    /// # Numerics
+    ///
+    /// `O[i, j] = sum(q_I[i, :] * q_W[:, j]) as f32 * (scale_I[i] * scale_W[j]) + b[j]`, the sum exact in integers, the
+    /// input quantized row by row as it comes. Rows with a NaN or an infinity give NaN, other rows are not touched. With
+    /// [`Activations::WeightOnly`](crate::Activations::WeightOnly) the input stays float.
+    ///
+    /// # Panics
+    ///
+    /// If the last axis of the input is not `d_input`.
+    pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
+        let LinearOptions { d_input, d_output, .. } = self.options;
+        let shape = input.shape();
+        assert!(
+            shape[D - 1] == d_input,
+            "QLinear: the last axis of an input of shape {:?} must be {d_input}, as the weight is [{d_input}, {d_output}]",
+            shape.as_slice(),
+        );
+        straight_through(
+            input,
+            |input| self.weight.weights.linear(input, self.weight.scheme, self.bias()),
+            |input| self.dequantize().forward(input),
+        )
+    }
+}
+
+/// What a linear layer is but its numbers.
+#[derive(Clone, Debug)]
+pub struct LinearOptions {
+    d_input: usize,
+    d_output: usize,
+    /// How its float records are laid out.
+    layout: nn::LinearLayout,
 }
 
 impl<B: Backend> FloatLayer for nn::Linear<B> {
     type Backend = B;
-    type Int8 = QLinear<B>;
-    type Item = LinearItem;
+    type Weight = Param<Tensor<B, 2>>;
+    type Options = LinearOptions;
+    type Item = LinearItem<2>;
     const KIND: &'static str = "Linear";
 
-    fn weight_shape(&self) -> Vec<usize> {
-        let [d_input, d_output] = shape(self);
-        vec![d_input, d_output]
-    }
-
-    fn weight_id(&self) -> ParamId {
-        self.weight.id
-    }
-
-    fn non_finite_channel(&self) -> Option<usize> {
-        let [_, d_output] = shape(self);
-        with_floats(self.weight.val(), |w| {
-            w.iter().enumerate().filter(|(_, w)| !w.is_finite()).map(|(i, _)| i % d_output).min()
-        })
-    }
-
-    fn assert_fits(&self, record: &Self::Record) {
-        let mut layer = Sizes::of(self);
-        if is_transposed(&self.weight) {
-            layer.shape.reverse(); // as it is saved
+    fn options(&self) -> LinearOptions {
+        let [mut d_input, mut d_output] = self.weight.lazy_shape().dims();
+        let transposed = is_transposed(&self.weight);
+        // Until it is initialised, a transposed weight has the shape that it is saved in.
+        if transposed && !self.weight.is_initialized() {
+            (d_input, d_output) = (d_output, d_input);
         }
-        let shape = record.weight.shape().dims();
-        Sizes { shape, bias: record.bias.as_ref().map(|bias| bias.dims()[0]) }.assert_fit(&layer);
+        let layout = if transposed { nn::LinearLayout::Col } else { nn::LinearLayout::Row };
+        LinearOptions { d_input, d_output, layout }
     }
 
-    fn load_int8(self, state: QLinearState<B>) -> QLinear<B> {
-        let layout = layout(&self);
-        QLinear::load(state, &Sizes::of(&self), layout, &self.weight.lazy_device())
+    fn form(options: &LinearOptions) -> Form {
+        Form::Linear([options.d_input, options.d_output])
     }
 
-    fn record_to_item<S: PrecisionSettings>(record: LayerRecord<Self>) -> LinearItem {
-        match record {
-            LayerRecord::Float(record) => LinearItem {
-                weight: WeightItem::Float(FloatItem::new::<B, S>(record.weight)),
-                bias: record.bias.map(FloatItem::new::<B, S>),
-            },
-            LayerRecord::Int8(state) => LinearItem {
-                weight: WeightItem::Int8(state.weight),
-                bias: state.bias.map(FloatItem::new::<B, Int8Precision>),
-            },
-        }
+    fn weight(&self) -> &Self::Weight {
+        &self.weight
     }
 
-    fn item_to_record<S: PrecisionSettings>(item: LinearItem, device: &B::Device) -> LayerRecord<Self> {
-        match item.weight {
-            WeightItem::Float(weight) => LayerRecord::Float(nn::LinearRecord {
-                weight: weight.into_param::<B, S>(device),
-                bias: item.bias.map(|bias| bias.into_param::<B, S>(device)),
-            }),
-            WeightItem::Int8(weight) => LayerRecord::Int8(QLinearState {
-                weight,
-                bias: item.bias.map(|bias| bias.into_param::<B, Int8Precision>(device)),
-            }),
+    fn bias(&self) -> Option<&Bias<B>> {
+        self.bias.as_ref()
+    }
+
+    fn new(_: &LinearOptions, weight: Self::Weight, bias: Option<Bias<B>>) -> Self {
+        Self { weight, bias }
+    }
+
+    fn record(weight: Self::Weight, bias: Option<Bias<B>>) -> Self::Record {
+        nn::LinearRecord { weight, bias }
+    }
+
+    fn record_parts(record: Self::Record) -> (Self::Weight, Option<Bias<B>>) {
+        (record.weight, record.bias)
+    }
+
+    fn describe(options: &LinearOptions, bias: bool, content: Content) -> Content {
+        content.add("d_input", &options.d_input).add("d_output", &options.d_output).add("bias", &bias)
+    }
+
+    /// Burn's own constructor: it alone lays out records.
+    fn shell(options: &LinearOptions, bias: bool, device: &B::Device) -> Self {
+        nn::LinearConfig::new(options.d_input, options.d_output)
+            .with_bias(bias)
+            .with_layout(options.layout)
+            .init(device)
+    }
+
+    fn saved_shape(options: &LinearOptions) -> Vec<usize> {
+        match options.layout {
+            nn::LinearLayout::Row => vec![options.d_input, options.d_output],
+            nn::LinearLayout::Col => vec![options.d_output, options.d_input],
         }
     }
-}
-
-/// `[d_input, d_output]`, without initialising the weight.
-fn shape<B: Backend>(linear: &nn::Linear<B>) -> [usize; 2] {
-    let mut shape: [usize; 2] = linear.weight.lazy_shape().dims();
-    // Until it is initialised, a transposed weight has the shape that it is saved in.
-    if !linear.weight.is_initialized() && is_transposed(&linear.weight) {
-        shape.reverse();
-    }
-    shape
 }
 
 /// Whether the weight is saved transposed. Asks its loading transformation, which does not initialise it.
 fn is_transposed<B: Backend>(weight: &Param<Tensor<B, 2>>) -> bool {
     let probe = Tensor::zeros([1, 2], &weight.lazy_device());
     weight.clone().transform_for_load(probe, weight.id).dims() == [2, 1]
-}
-
-pub(super) fn layout<B: Backend>(linear: &nn::Linear<B>) -> nn::LinearLayout {
-    if is_transposed(&linear.weight) { nn::LinearLayout::Col } else { nn::LinearLayout::Row }
-}
-
-/// What a record must have in common with the layer that it is loaded into.
-#[derive(PartialEq)]
-pub(super) struct Sizes {
-    pub(super) shape: [usize; 2],
-    /// The length of the bias.
-    pub(super) bias: Option<usize>,
-}
-
-impl Sizes {
-    fn of<B: Backend>(linear: &nn::Linear<B>) -> Self {
-        let bias = linear.bias.as_ref().map(|bias| bias.lazy_shape()[0]);
-        Self { shape: shape(linear), bias }
-    }
-
-    /// Panics unless this record fits `layer`.
-    pub(super) fn assert_fit(&self, layer: &Self) {
-        assert!(
-            self == layer,
-            "Linear: the record holds {self}, but the layer is {layer}; load it into a model of the same configuration",
-        );
-    }
-}
-
-impl std::fmt::Display for Sizes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.shape)?;
-        match self.bias {
-            Some(n) => write!(f, " with a bias of {n}"),
-            None => write!(f, " without bias"),
-        }
-    }
 }

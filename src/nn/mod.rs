@@ -6,17 +6,30 @@
 //! | drop-in | INT8 form | replaces |
 //! |---|---|---|
 //! | [`Linear`] | [`QLinear`] | [`burn::nn::Linear`] |
+//! | [`Embedding`] | [`QEmbedding`] | [`burn::nn::Embedding`] |
+//! | [`Conv1d`], [`Conv2d`], [`Conv3d`] | [`QConv1d`], [`QConv2d`], [`QConv3d`] | [`burn::nn::conv::Conv1d`] and so on |
+//! | [`ConvTranspose1d`], [`ConvTranspose2d`], [`ConvTranspose3d`] | [`QConvTranspose1d`], [`QConvTranspose2d`], [`QConvTranspose3d`] | [`burn::nn::conv::ConvTranspose1d`] and so on |
 //!
-//! To add a layer: a file that implements [`FloatLayer`] for Burn's layer and [`Int8Layer`] for the new one, and a line here.
+//! To add a layer: a file that implements [`FloatLayer`] for Burn's layer, with its config and its `forward`, and a line here.
 
+mod conv;
+mod embedding;
+mod int8;
 pub(crate) mod layer;
 mod linear;
-mod qlinear;
+mod module;
 mod quantizable;
-mod weight;
+mod sizes;
+pub(crate) mod weight;
 
-pub use burn::nn::LinearLayout;
-pub use layer::{FloatLayer, Int8Facts, Int8Layer};
-pub use linear::{Linear, LinearConfig};
-pub use qlinear::{QLinear, QLinearConfig};
+pub use burn::nn::{LinearLayout, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
+pub use conv::{
+    Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig, ConvTranspose1d, ConvTranspose1dConfig,
+    ConvTranspose2d, ConvTranspose2dConfig, ConvTranspose3d, ConvTranspose3dConfig, QConv1d, QConv2d,
+    QConv3d, QConvTranspose1d, QConvTranspose2d, QConvTranspose3d,
+};
+pub use embedding::{Embedding, EmbeddingConfig, QEmbedding};
+pub use int8::Int8;
+pub use layer::FloatLayer;
+pub use linear::{Linear, LinearConfig, QLinear};
 pub use quantizable::Quantizable;

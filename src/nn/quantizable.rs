@@ -7,7 +7,10 @@ use burn::module::{
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::layer::{FloatLayer, Int8Layer};
+use super::int8::Int8;
+use super::layer::FloatLayer;
+use super::sizes::{Sizes, load_float};
+use super::weight::WeightParam;
 use crate::cast::as_type;
 use crate::census::Census;
 use crate::mapper::Int8Swapper;
@@ -33,12 +36,13 @@ use crate::record::LayerRecord;
 /// assert!(layer.is_int8());
 /// # Ok::<(), Int8Error>(())
 /// ```
+#[allow(clippy::large_enum_variant, reason = "Burn's layers are as large, which the lint does not see")]
 #[derive(Clone, Debug)]
 pub enum Quantizable<L: FloatLayer> {
     /// As it was trained.
     Float(L),
     /// As it was quantized.
-    Int8(L::Int8),
+    Int8(Int8<L>),
 }
 
 impl<L: FloatLayer> Quantizable<L> {
@@ -56,7 +60,7 @@ impl<L: FloatLayer> Quantizable<L> {
     }
 
     /// The INT8 layer, once it is quantized.
-    pub fn as_int8(&self) -> Option<&L::Int8> {
+    pub fn as_int8(&self) -> Option<&Int8<L>> {
         match self {
             Self::Float(_) => None,
             Self::Int8(layer) => Some(layer),
@@ -122,9 +126,14 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for Quantizable<L> {
     /// Either kind of record loads into either form: the layer becomes what was saved.
     fn load_record(self, record: Self::Record) -> Self {
         match (self, record) {
-            (Self::Float(layer), LayerRecord::Float(record)) => load_float(layer, record),
-            (Self::Int8(layer), LayerRecord::Float(record)) => load_float(layer.float_shell(), record),
-            (Self::Float(layer), LayerRecord::Int8(state)) => Self::Int8(layer.load_int8(state)),
+            (Self::Float(layer), LayerRecord::Float(record)) => Self::Float(load_float(layer, record)),
+            (Self::Int8(layer), LayerRecord::Float(record)) => {
+                Self::Float(load_float(layer.float_shell(), record))
+            }
+            (Self::Float(layer), LayerRecord::Int8(state)) => {
+                let (sizes, device) = (Sizes::of(&layer), layer.weight().lazy_device());
+                Self::Int8(Int8::load(state, layer.options(), &sizes, &device))
+            }
             (Self::Int8(layer), record) => Self::Int8(layer.load_record(record)),
         }
     }
@@ -137,17 +146,11 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for Quantizable<L> {
     }
 }
 
-fn load_float<L: FloatLayer>(layer: L, record: L::Record) -> Quantizable<L> {
-    layer.assert_fits(&record);
-    Quantizable::Float(layer.load_record(record))
-}
-
 impl<B, L> AutodiffModule<B> for Quantizable<L>
 where
     B: AutodiffBackend,
     L: FloatLayer<Backend = B> + AutodiffModule<B>,
-    L::InnerModule: FloatLayer<Backend = B::InnerBackend>,
-    L::Int8: AutodiffModule<B, InnerModule = <L::InnerModule as FloatLayer>::Int8>,
+    L::InnerModule: FloatLayer<Backend = B::InnerBackend, Options = L::Options>,
 {
     type InnerModule = Quantizable<L::InnerModule>;
 
@@ -158,7 +161,7 @@ where
     fn from_inner(inner: Self::InnerModule) -> Self {
         match inner {
             Quantizable::Float(layer) => Self::Float(L::from_inner(layer)),
-            Quantizable::Int8(layer) => Self::Int8(L::Int8::from_inner(layer)),
+            Quantizable::Int8(layer) => Self::Int8(Int8::from_inner(layer)),
         }
     }
 }

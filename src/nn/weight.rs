@@ -1,18 +1,19 @@
-//! The INT8 weight of a layer with its identity and its scheme: what all INT8 layers have in common.
+//! The weight of a layer: a float parameter of any rank, or integers with an identity and a scheme.
 
-use burn::module::ParamId;
+use burn::module::{Initializer, Param, ParamId};
 use burn::prelude::*;
+use burn::record::PrecisionSettings;
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::backend::Weights;
+use crate::backend::{Weights, with_floats};
 use crate::error::Int8Error;
 use crate::kernel::Form;
-use crate::record::WeightState;
+use crate::record::{FloatItem, WeightItem, WeightState};
 use crate::scheme::LayerScheme;
 
-/// A matrix `[k, n]`: integers, one scale for each of `n` output channels, and how they came to be.
+/// Integers, one scale for each output channel, and how they came to be.
 #[derive(Clone, Debug)]
-pub(crate) struct Int8Weight<B: Backend> {
+pub struct Int8Weight<B: Backend> {
     pub(crate) id: ParamId,
     pub(crate) weights: Weights<B>,
     pub(crate) scheme: LayerScheme,
@@ -21,19 +22,6 @@ pub(crate) struct Int8Weight<B: Backend> {
 }
 
 impl<B: Backend> Int8Weight<B> {
-    /// Quantizes `weight`.
-    pub(crate) fn quantize(
-        id: ParamId,
-        weight: Tensor<B, 2>,
-        form: Form,
-        scheme: LayerScheme,
-    ) -> Result<Self, Int8Error> {
-        let device = weight.device();
-        let (weights, fidelity) = Weights::quantize(weight, form, scheme)
-            .map_err(|error| Int8Error::NonFiniteWeight { path: String::new(), channel: error.channel })?;
-        Ok(Self { id, weights, scheme, sqnr_db: fidelity.sqnr_db(), device })
-    }
-
     /// All zeros, to load a record into.
     pub(crate) fn zeros(form: Form, scheme: LayerScheme, device: &B::Device) -> Self {
         let (integers, scales) = (vec![0; form.len()], vec![1.0; form.channels()]);
@@ -41,22 +29,18 @@ impl<B: Backend> Int8Weight<B> {
         Self { id: ParamId::new(), weights, scheme, sqnr_db: None, device: device.clone() }
     }
 
-    pub(crate) fn from_state(state: WeightState, device: &B::Device) -> Self {
-        let WeightState { id, integers, shape, scales, scheme, sqnr_db } = state;
-        let form = Form::Linear(shape);
+    /// From a record that fits `form`.
+    pub(crate) fn from_state(state: WeightState, form: Form, device: &B::Device) -> Self {
+        let WeightState { id, integers, scales, scheme, sqnr_db, .. } = state;
         let weights = Weights::from_integers(&integers, &scales, form, device);
         Self { id, weights, scheme, sqnr_db, device: device.clone() }
     }
 
     pub(crate) fn into_state(self) -> WeightState {
         let Self { id, scheme, sqnr_db, .. } = self;
-        let Form::Linear(shape) = self.weights.form() else { unreachable!() };
+        let shape = self.weights.form().shape();
         let (integers, scales) = (self.weights.to_integers(), self.weights.scales());
         WeightState { id, integers, shape, scales, scheme, sqnr_db }
-    }
-
-    pub(crate) fn dequantize(&self) -> Tensor<B, 2> {
-        self.weights.dequantize(&self.device)
     }
 
     /// Bytes as saved: one a weight, four a scale.
@@ -80,5 +64,97 @@ impl<B: AutodiffBackend> Int8Weight<B> {
     pub(crate) fn from_inner(inner: Int8Weight<B::InnerBackend>) -> Self {
         let Int8Weight { id, weights, scheme, sqnr_db, device } = inner;
         Self { id, weights: Weights::from_inner(weights), scheme, sqnr_db, device }
+    }
+}
+
+/// A float weight: the parameters of all ranks, seen as one.
+pub trait WeightParam<B: Backend>: Module<B> {
+    /// What recorders write for it, float or INT8.
+    type Item;
+
+    /// Its identity, by which tied layers are recognised.
+    fn id(&self) -> ParamId;
+
+    /// Where it is or will be.
+    fn lazy_device(&self) -> B::Device;
+
+    /// The shape that it has.
+    fn shape(&self) -> Vec<usize>;
+
+    /// Its INT8 form.
+    fn quantize(&self, form: Form, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error>;
+
+    /// The first output channel with a value that is NaN or infinite.
+    fn non_finite_channel(&self, form: &Form) -> Option<usize>;
+
+    /// Zeros, made when they are read.
+    fn zeros(form: &Form, device: &B::Device) -> Self;
+
+    /// What the integers stand for, computed when it is read.
+    fn dequantized(int8: &Int8Weight<B>) -> Self;
+
+    /// What a recorder writes for integers.
+    fn int8_item(state: WeightState) -> Self::Item;
+
+    /// What a recorder writes for it.
+    fn into_item<S: PrecisionSettings>(self) -> Self::Item;
+
+    /// From what a recorder read: integers are given back.
+    fn from_item<S: PrecisionSettings>(item: Self::Item, device: &B::Device) -> Result<Self, WeightState>;
+}
+
+impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
+    type Item = WeightItem<D>;
+
+    fn id(&self) -> ParamId {
+        self.id
+    }
+
+    fn lazy_device(&self) -> B::Device {
+        Param::lazy_device(self)
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        self.lazy_shape().to_vec()
+    }
+
+    fn quantize(&self, form: Form, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error> {
+        let (weights, fidelity) = Weights::quantize(self.val(), form, scheme)
+            .map_err(|error| Int8Error::NonFiniteWeight { path: String::new(), channel: error.channel })?;
+        let (sqnr_db, device) = (fidelity.sqnr_db(), self.val().device());
+        Ok(Int8Weight { id: self.id, weights, scheme, sqnr_db, device })
+    }
+
+    fn non_finite_channel(&self, form: &Form) -> Option<usize> {
+        with_floats(self.val(), |w| {
+            let broken = w.iter().enumerate().filter(|(_, w)| !w.is_finite());
+            broken.map(|(index, _)| form.channel_of(index)).min()
+        })
+    }
+
+    fn zeros(form: &Form, device: &B::Device) -> Self {
+        Initializer::Zeros.init(form.shape(), device)
+    }
+
+    fn dequantized(int8: &Int8Weight<B>) -> Self {
+        let Int8Weight { id, ref weights, ref device, .. } = *int8;
+        let shape = Shape::from(weights.form().shape());
+        let weights = weights.clone();
+        Param::uninitialized(id, move |device, _| weights.dequantize(device), device.clone(), false, shape)
+    }
+
+    fn int8_item(state: WeightState) -> WeightItem<D> {
+        WeightItem::Int8(state)
+    }
+
+    fn into_item<S: PrecisionSettings>(self) -> WeightItem<D> {
+        WeightItem::Float(FloatItem::new::<B, S>(self))
+    }
+
+    fn from_item<S: PrecisionSettings>(item: WeightItem<D>, device: &B::Device) -> Result<Self, WeightState> {
+        match item {
+            WeightItem::Float(item) => Ok(item.into_param::<B, S>(device)),
+            WeightItem::Int8(state) => Err(state),
+        }
     }
 }

@@ -5,23 +5,25 @@
 
 use std::iter::zip;
 
-use burn::backend::{Autodiff, Flex, NdArray};
+use burn::backend::Autodiff;
 use burn::module::Param;
 use burn::nn;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::activation::{gelu, relu};
-use burn_int8::kernel::{self, Levels, Packed};
+use burn_int8::kernel::{self, Form, Levels, Packed};
 use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
 use safetensors::SafeTensors;
 
+use crate::model::on_every_backend;
+
 /// What Keras adds to an absmax, and what we add.
-const KERAS_EPSILON: f32 = 1e-7;
-const NO_EPSILON: f32 = 0.0;
+pub const KERAS_EPSILON: f32 = 1e-7;
+pub const NO_EPSILON: f32 = 0.0;
 /// Of outputs and gradients, relative to the largest: both sides round sums in f32, each in an order of its own,
 /// and epsilon makes Keras' steps of inputs (absmax 0.8 and more) larger by up to 1.3e-7.
-const CLOSE: f64 = 1e-6;
+pub const CLOSE: f64 = 1e-6;
 /// Of our step times Keras' factor, once epsilon is accounted for: three operations round (`absmax / 127`,
 /// `absmax + epsilon`, `127 / sum`), each by at most a quarter of this.
 const SCALE_ROUNDING: f64 = 2.0 * f32::EPSILON as f64;
@@ -101,11 +103,22 @@ struct Golden {
     columns: Vec<f32>,
 }
 
+/// The bytes of a golden file.
+pub fn read(file: &str) -> Vec<u8> {
+    let path = format!("{}/tests/golden/{file}.safetensors", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A tensor of a golden file, with its shape.
+pub fn find<T: bytemuck::Pod>(file: &[u8], name: &str) -> Option<(Vec<T>, Vec<usize>)> {
+    let tensors = SafeTensors::deserialize(file).expect("a golden file is whole");
+    let view = tensors.tensor(name).ok()?;
+    Some((bytemuck::pod_collect_to_vec(view.data()), view.shape().to_vec()))
+}
+
 impl Golden {
     fn open(case: &'static Case) -> Self {
-        let root = env!("CARGO_MANIFEST_DIR");
-        let path = format!("{root}/tests/golden/{}.safetensors", case.file);
-        let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let file = read(case.file);
         let mut golden = Self { case, file, k: 0, n: 0, columns: Vec::new() };
         golden.n = golden.get::<f32>("kernel_scale").len();
         golden.columns = golden.columns("kernel");
@@ -115,10 +128,8 @@ impl Golden {
 
     /// A tensor of this layer or, failing that, of the file.
     fn find<T: bytemuck::Pod>(&self, name: &str) -> Option<(Vec<T>, Vec<usize>)> {
-        let tensors = SafeTensors::deserialize(&self.file).expect("a golden file is whole");
-        let own = tensors.tensor(&format!("{}{name}", self.case.prefix));
-        let view = own.or_else(|_| tensors.tensor(name)).ok()?;
-        Some((bytemuck::pod_collect_to_vec(view.data()), view.shape().to_vec()))
+        let own = find(&self.file, &format!("{}{name}", self.case.prefix));
+        own.or_else(|| find(&self.file, name))
     }
 
     fn get<T: bytemuck::Pod>(&self, name: &str) -> Vec<T> {
@@ -195,7 +206,7 @@ impl Golden {
 }
 
 /// `[_, n]` to `[n, _]`.
-fn transpose<T: Copy>(matrix: &[T], n: usize) -> Vec<T> {
+pub fn transpose<T: Copy>(matrix: &[T], n: usize) -> Vec<T> {
     let column = |j| matrix.iter().skip(j).step_by(n).copied();
     (0..n).flat_map(column).collect()
 }
@@ -204,20 +215,20 @@ fn tensor<B: Backend>(values: &[f32]) -> Tensor<B, 1> {
     Tensor::from_data(TensorData::from(values), &B::Device::default())
 }
 
-fn floats<B: Backend>(tensor: Tensor<B, 1>) -> Vec<f32> {
+pub fn floats<B: Backend>(tensor: Tensor<B, 1>) -> Vec<f32> {
     tensor.into_data().to_vec().expect("the backends compute in f32")
 }
 
-fn wide<T: Copy + Into<f64>>(values: &[T]) -> Vec<f64> {
+pub fn wide<T: Copy + Into<f64>>(values: &[T]) -> Vec<f64> {
     values.iter().map(|&v| v.into()).collect()
 }
 
-fn absmax(values: &[f32]) -> f32 {
+pub fn absmax(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |max, v| v.abs().max(max))
 }
 
 /// Keras' quantizer: the integers, and the factor of each row of `k`.
-fn quantize(x: &[f32], k: usize, epsilon: f32) -> (Vec<i8>, Vec<f32>) {
+pub fn quantize(x: &[f32], k: usize, epsilon: f32) -> (Vec<i8>, Vec<f32>) {
     let (mut integers, mut factors) = (Vec::new(), Vec::new());
     for row in x.chunks_exact(k) {
         let factor = 127.0 / (absmax(row) + epsilon);
@@ -230,7 +241,7 @@ fn quantize(x: &[f32], k: usize, epsilon: f32) -> (Vec<i8>, Vec<f32>) {
 }
 
 /// The numbers that our integers stand for.
-fn fake_quantize(x: &[f32], k: usize) -> Vec<f64> {
+pub fn fake_quantize(x: &[f32], k: usize) -> Vec<f64> {
     let mut values = wide(&quantize(x, k, NO_EPSILON).0);
     for (values, x) in zip(values.chunks_exact_mut(k), x.chunks_exact(k)) {
         values.iter_mut().for_each(|v| *v *= f64::from(absmax(x)) / 127.0);
@@ -245,7 +256,7 @@ fn product(x: &[f64], w: &[f64], k: usize) -> Vec<f64> {
     x.chunks_exact(k).flat_map(row).collect()
 }
 
-fn assert_close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
+pub fn assert_close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     let largest = want.iter().fold(0.0, |max: f64, v| v.abs().max(max));
     for (i, (&got, want)) in zip(got, want).enumerate() {
@@ -255,7 +266,7 @@ fn assert_close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
 }
 
 /// That step times factor is 1 for each row of `k`, but for epsilon.
-fn assert_inverse(steps: &[f32], factors: &[f32], x: &[f32], k: usize, what: &str) {
+pub fn assert_inverse(steps: &[f32], factors: &[f32], x: &[f32], k: usize, what: &str) {
     assert_eq!(steps.len(), factors.len(), "{what}");
     for (row, (&step, &factor)) in zip(x.chunks_exact(k), zip(steps, factors)) {
         let absmax = f64::from(absmax(row));
@@ -314,7 +325,7 @@ fn accumulators_are_keras() {
         let rows = input.chunks_exact(k).map(|row| [row, &[127]].concat());
         let input: Vec<_> = rows.flatten().map(f32::from).collect();
         let weights = [transpose(&columns, k), vec![0; n]].concat();
-        let weights = Packed::from_integers(&weights, &vec![1.0; n], [k + 1, n]);
+        let weights = Packed::from_integers(&weights, &vec![1.0; n], &Form::Linear([k + 1, n]));
         for kernel in kernel::supported() {
             let rows = sums.len() / weights.shape()[1];
             let got = kernel::accumulate(kernel, (&input, rows), Levels::SYMMETRIC, &weights);
@@ -426,17 +437,6 @@ fn ties_go_to_even<B: Backend>() {
     let output = quantize(tensor(&diagonal), k).forward(tensor(&x).reshape([1, k]));
     let integers: Vec<_> = ties.iter().map(|&q| 127.0 * f32::from(q)).collect();
     assert_eq!(floats(output.flatten(0, 1)), integers, "inputs");
-}
-
-macro_rules! on_every_backend {
-    ($($test:ident)*) => {
-        mod on_ndarray {
-            $(#[test] fn $test() { super::$test::<super::NdArray>() })*
-        }
-        mod on_flex {
-            $(#[test] fn $test() { super::$test::<super::Flex>() })*
-        }
-    };
 }
 
 on_every_backend! {

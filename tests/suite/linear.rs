@@ -4,7 +4,7 @@ use burn::backend::{Flex, NdArray};
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::DType;
-use burn_int8::nn::{LinearConfig, LinearLayout, QLinear, QLinearConfig};
+use burn_int8::nn::{LinearConfig, LinearLayout, QLinear};
 use burn_int8::prelude::*;
 use proptest::prelude::*;
 
@@ -147,7 +147,7 @@ fn a_layer_that_was_never_read() {
 
 #[test]
 fn a_fresh_int8_layer_is_zero() {
-    let layer = QLinearConfig::new(3, 2).init::<NdArray>(&Default::default());
+    let layer = LinearConfig::new(3, 2).init_int8::<NdArray>(&Default::default());
     assert_eq!(floats(layer.forward(tensor::<NdArray, 2>([4, 3], 1))), [0.0; 8]);
     assert_eq!((layer.integers(), layer.scales()), (vec![0; 6], vec![1.0; 2]));
 }

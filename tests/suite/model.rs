@@ -23,6 +23,10 @@ pub fn burns_linear<B: Backend>(k: usize, n: usize, bias: bool, seed: usize) -> 
     }
 }
 
+pub fn burns_embedding<B: Backend>(entries: usize, width: usize, seed: usize) -> nn::Embedding<B> {
+    nn::Embedding { weight: Param::from_tensor(tensor([entries, width], seed)) }
+}
+
 /// Fields of every kind that a path can lead through.
 #[derive(Module, Debug)]
 pub struct Net<B: Backend> {
@@ -134,3 +138,16 @@ pub const LAYERS: [&str; 7] =
 pub fn floats<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().to_vec().expect("f32")
 }
+
+/// Makes a test of each generic function, for each backend.
+macro_rules! on_every_backend {
+    ($($test:ident)*) => {
+        mod on_ndarray {
+            $(#[test] fn $test() { super::$test::<burn::backend::NdArray>() })*
+        }
+        mod on_flex {
+            $(#[test] fn $test() { super::$test::<burn::backend::Flex>() })*
+        }
+    };
+}
+pub(crate) use on_every_backend;

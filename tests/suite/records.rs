@@ -9,7 +9,7 @@ use burn::record::{
     NamedMpkFileRecorder, NamedMpkGzFileRecorder, PrecisionSettings, PrettyJsonFileRecorder, Recorder,
 };
 use burn::tensor::Element;
-use burn_int8::nn::{Linear, LinearConfig, LinearLayout, QLinear, QLinearConfig};
+use burn_int8::nn::{Linear, LinearConfig, LinearLayout, QLinear};
 use burn_int8::prelude::*;
 use tempfile::tempdir;
 
@@ -200,7 +200,7 @@ fn an_int8_only_layer_saves_and_loads() {
     let layer =
         QLinear::from_float(&burns_linear::<B>(6, 4, true, 1), &LayerScheme::default()).expect("finite");
     let x = tensor::<B, 2>([3, 6], 1);
-    let loaded = load_mpk(QLinearConfig::new(6, 4).init(&Default::default()), mpk(layer.clone()));
+    let loaded = load_mpk(LinearConfig::new(6, 4).init_int8(&Default::default()), mpk(layer.clone()));
     assert_eq!(floats(loaded.expect("its own bytes").forward(x.clone())), floats(layer.forward(x.clone())));
     // The drop-in layer reads the same bytes.
     let loaded = load_mpk::<Linear<B>>(LinearConfig::new(6, 4).init(&Default::default()), mpk(layer.clone()));
@@ -271,7 +271,7 @@ mod misfits {
     #[test]
     #[should_panic(expected = "load it into `burn_int8::nn::Linear`")]
     fn float_into_an_int8_only_layer() {
-        let layer: QLinear<B> = QLinearConfig::new(4, 8).init(&Default::default());
+        let layer: QLinear<B> = LinearConfig::new(4, 8).init_int8(&Default::default());
         let _ = load_mpk(layer, mpk(float(4, 8, true)));
     }
 }

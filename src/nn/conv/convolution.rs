@@ -1,0 +1,194 @@
+//! What the six convolutions have in common but types: a macro, used in `layers`.
+
+/// What differs between convolutions and transposed ones.
+macro_rules! of_kind {
+    (item: regular $rank:literal) => { ConvItem<$rank> };
+    (item: transposed $rank:literal) => { ConvTransposeItem<$rank> };
+    (options: regular $layer:ident) => { (false, $layer.padding.clone()) };
+    (options: transposed $layer:ident) => {
+        (true, Cut { padding: $layer.padding, padding_out: $layer.padding_out })
+    };
+    (new: regular $options:ident $layer:ident { $($field:ident: $value:expr,)* }) => {
+        conv::$layer { $($field: $value,)* padding: $options.padding.clone() }
+    };
+    (new: transposed $options:ident $layer:ident { $($field:ident: $value:expr,)* }) => {
+        conv::$layer {
+            $($field: $value,)*
+            padding: $options.padding.padding,
+            padding_out: $options.padding.padding_out,
+            channels: $options.filter.channels,
+        }
+    };
+    (record: regular $record:ident $weight:ident $bias:ident) => {
+        of_kind!(fields: $record $weight $bias stride kernel_size dilation groups padding)
+    };
+    (record: transposed $record:ident $weight:ident $bias:ident) => {
+        of_kind!(fields: $record $weight $bias stride kernel_size dilation groups padding padding_out channels)
+    };
+    (fields: $record:ident $weight:ident $bias:ident $($constant:ident)*) => {
+        conv::$record { $weight, $bias, $($constant: EmptyRecord::new(),)* }
+    };
+}
+
+/// One convolution: the drop-in layer, its configuration, its INT8 form.
+macro_rules! convolution {
+    (
+        $(#[$doc:meta])*
+        $kind:ident $layer:ident $int8:ident $config:ident $record:ident, $name:literal,
+        $rank:literal: $axes:ty = $one:tt,
+        channels { $($channels:tt)* }
+        padding $padding:ty { $($(#[$pad_doc:meta])* $pad:ident: $pad_type:ty = $pad_default:tt,)* }
+        fields { $($field:ident)* }
+        initializer $initializer:tt
+        shapes $sizes_in:literal -> $sizes_out:literal
+    ) => {
+        #[doc = concat!("Applies a ", $name, " over input tensors.\n\n")]
+        #[doc = concat!("Burn's [`burn::nn::conv::", stringify!($layer), "`], until it is quantized: then a [`", stringify!($int8), "`].")]
+        pub type $layer<B> = Quantizable<conv::$layer<B>>;
+
+        #[doc = concat!("A ", $name, " in INT8, one scale per output channel.")]
+        pub type $int8<B> = Int8<conv::$layer<B>>;
+
+        $(#[$doc])*
+        #[derive(Config, Debug)]
+        pub struct $config {
+            $($channels)*
+            /// The size of the kernel.
+            pub kernel_size: $axes,
+            /// The stride of the convolution.
+            #[config(default = $one)]
+            pub stride: $axes,
+            /// Spacing between kernel elements.
+            #[config(default = $one)]
+            pub dilation: $axes,
+            /// Controls the connections between input and output channels.
+            #[config(default = "1")]
+            pub groups: usize,
+            $(
+                $(#[$pad_doc])*
+                #[config(default = $pad_default)]
+                pub $pad: $pad_type,
+            )*
+            /// If bias should be added to the output.
+            #[config(default = true)]
+            pub bias: bool,
+            /// The type of function used to initialize neural network parameters.
+            #[config(default = $initializer)]
+            pub initializer: Initializer,
+        }
+
+        impl $config {
+            #[doc = concat!("Initialize a new [`", stringify!($layer), "`] module.")]
+            ///
+            /// # Panics
+            ///
+            /// If the channels can't be parted into `groups`.
+            pub fn init<B: Backend>(&self, device: &B::Device) -> $layer<B> {
+                self.burns().init(device).into()
+            }
+
+            /// An INT8 layer with all weights zero, to load a record into.
+            ///
+            /// # Panics
+            ///
+            /// If the channels can't be parted into `groups`.
+            pub fn init_int8<B: Backend>(&self, device: &B::Device) -> $int8<B> {
+                Int8::zeros(&self.burns().init(device))
+            }
+
+            fn burns(&self) -> conv::$config {
+                conv::$config { $($field: self.$field.clone(),)* }
+            }
+        }
+
+        impl<B: Backend> Quantizable<conv::$layer<B>> {
+            /// Applies the layer.
+            ///
+            /// # Shapes
+            ///
+            #[doc = concat!("- input: `[batch_size, channels_in, ", $sizes_in, "]`")]
+            #[doc = concat!("- output: `[batch_size, channels_out, ", $sizes_out, "]`")]
+            ///
+            /// # Panics
+            ///
+            /// If the input has other channels, or no room for a single output.
+            pub fn forward(&self, input: Tensor<B, $rank>) -> Tensor<B, $rank> {
+                match self {
+                    Self::Float(layer) => layer.forward(input),
+                    Self::Int8(layer) => layer.forward(input),
+                }
+            }
+        }
+
+        impl<B: Backend> Int8<conv::$layer<B>> {
+            /// Applies the layer.
+            ///
+            /// # Shapes
+            ///
+            #[doc = concat!("- input: `[batch_size, channels_in, ", $sizes_in, "]`")]
+            #[doc = concat!("- output: `[batch_size, channels_out, ", $sizes_out, "]`, of the input's float type")]
+            ///
+            /// # Numerics
+            ///
+            /// `sum as f32 * (scale_of_sample * scale_of_channel) + bias`, the sum exact in integers, each sample of the
+            /// batch quantized as it comes. A sample with a NaN or an infinity gives NaN, others are not touched. With
+            /// [`Activations::WeightOnly`](crate::Activations::WeightOnly) the input stays float.
+            ///
+            /// # Panics
+            ///
+            /// If the input has other channels, or no room for a single output.
+            pub fn forward(&self, input: Tensor<B, $rank>) -> Tensor<B, $rank> {
+                convolve(self, input, conv::$layer::forward)
+            }
+        }
+
+        impl<B: Backend> FloatLayer for conv::$layer<B> {
+            type Backend = B;
+            type Weight = Param<Tensor<B, $rank>>;
+            type Options = ConvOptions<$padding>;
+            type Item = of_kind!(item: $kind $rank);
+            const KIND: &'static str = stringify!($layer);
+
+            fn options(&self) -> Self::Options {
+                let shape: [usize; $rank] = self.weight.lazy_shape().dims();
+                let (transposed, padding) = of_kind!(options: $kind self);
+                ConvOptions::new(shape, [self.stride, self.dilation], self.groups, transposed, padding)
+            }
+
+            fn form(options: &Self::Options) -> Form {
+                Form::Conv(options.filter)
+            }
+
+            fn weight(&self) -> &Self::Weight {
+                &self.weight
+            }
+
+            fn bias(&self) -> Option<&Bias<B>> {
+                self.bias.as_ref()
+            }
+
+            fn new(options: &Self::Options, weight: Self::Weight, bias: Option<Bias<B>>) -> Self {
+                of_kind!(new: $kind options $layer {
+                    weight: weight,
+                    bias: bias,
+                    stride: PerAxis::narrow(options.filter.stride),
+                    kernel_size: PerAxis::narrow(options.filter.kernel),
+                    dilation: PerAxis::narrow(options.filter.dilation),
+                    groups: options.filter.groups,
+                })
+            }
+
+            fn record(weight: Self::Weight, bias: Option<Bias<B>>) -> Self::Record {
+                of_kind!(record: $kind $record weight bias)
+            }
+
+            fn record_parts(record: Self::Record) -> (Self::Weight, Option<Bias<B>>) {
+                (record.weight, record.bias)
+            }
+
+            fn describe(options: &Self::Options, _: bool, content: Content) -> Content {
+                options.describe(content)
+            }
+        }
+    };
+}

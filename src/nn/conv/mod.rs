@@ -1,0 +1,108 @@
+//! Convolutions: what they have in common, and a macro for what Burn's layers have six times.
+
+#[macro_use]
+mod convolution;
+mod layers;
+mod padding;
+
+use burn::module::Content;
+use burn::prelude::*;
+
+use crate::backend::straight_through;
+use crate::kernel::{Filter, Form, Window};
+use crate::nn::int8::Int8;
+use crate::nn::layer::FloatLayer;
+use padding::{Padding, PerAxis};
+
+pub use layers::*;
+
+/// What a convolution is but its numbers.
+#[derive(Clone, Debug)]
+pub struct ConvOptions<P> {
+    filter: Filter,
+    padding: P,
+}
+
+impl<P: Padding> ConvOptions<P> {
+    /// Of weights `[out, in / groups, ..]`, or `[in, out / groups, ..]` if transposed.
+    fn new<const D: usize>(
+        weight: [usize; D],
+        [stride, dilation]: [P::Axes; 2],
+        groups: usize,
+        transposed: bool,
+        padding: P,
+    ) -> Self {
+        let [first, second] = [weight[0], weight[1] * groups];
+        let mut kernel = [1; 3];
+        kernel[5 - D..].copy_from_slice(&weight[2..]);
+        let filter = Filter {
+            axes: D - 2,
+            channels: if transposed { [first, second] } else { [second, first] },
+            groups,
+            kernel,
+            stride: stride.widen(1),
+            dilation: dilation.widen(1),
+            transposed,
+        };
+        Self { filter, padding }
+    }
+
+    /// Where the filters stand on an input of this shape.
+    ///
+    /// # Panics
+    ///
+    /// If the input has other channels, or no room for a single output.
+    fn window<const D: usize>(&self, kind: &str, input: [usize; D]) -> Window {
+        let filter = &self.filter;
+        let (channels, weight) = (filter.channels[0], Form::Conv(*filter).shape());
+        assert!(
+            input[1] == channels,
+            "Q{kind}: an input of shape {input:?} must have {channels} channels, as the weight is {weight:?} in {} groups",
+            filter.groups,
+        );
+        let mut sizes = [1; 3];
+        sizes[5 - D..].copy_from_slice(&input[2..]);
+        let window = filter.window(sizes, self.padding.around(filter, sizes));
+        window.unwrap_or_else(|| {
+            panic!(
+                "Q{kind}: an input of shape {input:?} leaves no room for an output; the weight is {weight:?}, with stride \
+                 {:?}, dilation {:?} and padding {:?}",
+                P::Axes::narrow(filter.stride),
+                P::Axes::narrow(filter.dilation),
+                self.padding,
+            )
+        })
+    }
+
+    fn describe(&self, content: Content) -> Content {
+        let Filter { channels, groups, kernel, stride, dilation, transposed, .. } = self.filter;
+        let content = if transposed {
+            content.add_debug_attribute("channels", &channels)
+        } else {
+            content.add("ch_in", &channels[0]).add("ch_out", &channels[1])
+        };
+        let content = content
+            .add_debug_attribute("stride", &P::Axes::narrow(stride))
+            .add_debug_attribute("kernel_size", &P::Axes::narrow(kernel))
+            .add_debug_attribute("dilation", &P::Axes::narrow(dilation))
+            .add("groups", &groups);
+        self.padding.describe(content)
+    }
+}
+
+/// The `forward` of an INT8 convolution. `float` is that of Burn's layer, for the gradient.
+fn convolve<B: Backend, P: Padding, L, const D: usize>(
+    layer: &Int8<L>,
+    input: Tensor<B, D>,
+    float: impl FnOnce(&L, Tensor<B, D>) -> Tensor<B, D>,
+) -> Tensor<B, D>
+where
+    L: FloatLayer<Backend = B, Options = ConvOptions<P>>,
+{
+    let window = layer.options.window(L::KIND, input.dims());
+    straight_through(
+        input,
+        |input| layer.weight.weights.conv(input, window, layer.weight.scheme, layer.bias()),
+        |input| float(&layer.dequantize(), input),
+    )
+}

@@ -1,0 +1,144 @@
+//! How much padding a convolution gets, axis by axis, as Burn computes it.
+
+use std::fmt::Debug;
+
+use burn::module::Content;
+use burn::nn::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
+
+use crate::kernel::Filter;
+
+/// One number per axis, as Burn's layer of that many axes has it.
+pub trait PerAxis: Copy + Debug + Send + Sync + 'static {
+    /// For three axes, those in front filled.
+    fn widen(self, filling: usize) -> [usize; 3];
+
+    /// Of three axes, those that the layer has.
+    fn narrow(all: [usize; 3]) -> Self;
+}
+
+impl PerAxis for usize {
+    fn widen(self, filling: usize) -> [usize; 3] {
+        [filling, filling, self]
+    }
+
+    fn narrow([_, _, last]: [usize; 3]) -> Self {
+        last
+    }
+}
+
+impl<const D: usize> PerAxis for [usize; D] {
+    fn widen(self, filling: usize) -> [usize; 3] {
+        let mut all = [filling; 3];
+        all[3 - D..].copy_from_slice(&self);
+        all
+    }
+
+    fn narrow(all: [usize; 3]) -> Self {
+        std::array::from_fn(|axis| all[3 - D + axis])
+    }
+}
+
+/// The padding of a convolution, as its layer is told.
+pub trait Padding: Clone + Debug + Send + Sync + 'static {
+    /// How the layer says what it has one of per axis.
+    type Axes: PerAxis;
+
+    /// What [`Filter::window`] takes, for an input of these sizes.
+    fn around(&self, filter: &Filter, input: [usize; 3]) -> [[usize; 2]; 3];
+
+    /// Adds it to what is displayed.
+    fn describe(&self, content: Content) -> Content;
+}
+
+/// In front and behind, so that the output is as long as the input, or as the strides in it. Dilation is left out, as Burn
+/// leaves it out.
+fn same(filter: &Filter, input: [usize; 3]) -> [[usize; 2]; 3] {
+    std::array::from_fn(|axis| {
+        let (stride, kernel) = (filter.stride[axis], filter.kernel[axis]);
+        let total = match input[axis].div_ceil(stride) {
+            0 => 0,
+            output => ((output - 1) * stride + kernel).saturating_sub(input[axis]),
+        };
+        [total / 2, total - total / 2]
+    })
+}
+
+impl Padding for PaddingConfig1d {
+    type Axes = usize;
+
+    fn around(&self, filter: &Filter, input: [usize; 3]) -> [[usize; 2]; 3] {
+        match *self {
+            Self::Same => same(filter, input),
+            Self::Valid => [[0; 2]; 3],
+            Self::Explicit(left, right) => [[0; 2], [0; 2], [left, right]],
+        }
+    }
+
+    fn describe(&self, content: Content) -> Content {
+        content.add_debug_attribute("padding", self)
+    }
+}
+
+impl Padding for PaddingConfig2d {
+    type Axes = [usize; 2];
+
+    fn around(&self, filter: &Filter, input: [usize; 3]) -> [[usize; 2]; 3] {
+        match *self {
+            Self::Same => same(filter, input),
+            Self::Valid => [[0; 2]; 3],
+            Self::Explicit(top, left, bottom, right) => [[0; 2], [top, bottom], [left, right]],
+        }
+    }
+
+    fn describe(&self, content: Content) -> Content {
+        content.add_debug_attribute("padding", self)
+    }
+}
+
+impl Padding for PaddingConfig3d {
+    type Axes = [usize; 3];
+
+    fn around(&self, filter: &Filter, input: [usize; 3]) -> [[usize; 2]; 3] {
+        match *self {
+            Self::Same => {
+                let padding = same(filter, input);
+                assert!(
+                    padding.iter().all(|[front, behind]| front == behind),
+                    "Asymmetric 3D 'Same' padding is not supported: an input of {input:?} with a kernel of {:?} and a stride \
+                     of {:?} needs {padding:?}",
+                    filter.kernel,
+                    filter.stride,
+                );
+                padding
+            }
+            Self::Valid => [[0; 2]; 3],
+            Self::Explicit(depth, height, width) => [[depth; 2], [height; 2], [width; 2]],
+        }
+    }
+
+    fn describe(&self, content: Content) -> Content {
+        content.add_debug_attribute("padding", self)
+    }
+}
+
+/// What a transposed convolution cuts off on both sides, and what it adds behind.
+#[derive(Clone, Debug)]
+pub struct Cut<A> {
+    pub(super) padding: A,
+    pub(super) padding_out: A,
+}
+
+impl<A: PerAxis> Padding for Cut<A> {
+    type Axes = A;
+
+    fn around(&self, _: &Filter, _: [usize; 3]) -> [[usize; 2]; 3] {
+        let (cut, added) = (self.padding.widen(0), self.padding_out.widen(0));
+        std::array::from_fn(|axis| [cut[axis], added[axis]])
+    }
+
+    fn describe(&self, content: Content) -> Content {
+        content
+            .add_debug_attribute("padding", &self.padding)
+            .add_debug_attribute("padding_out", &self.padding_out)
+    }
+}

@@ -1,0 +1,220 @@
+//! `Embedding` and `QEmbedding`.
+
+use burn::config::Config;
+use burn::module::{Content, Initializer, Param};
+use burn::nn;
+use burn::prelude::*;
+use burn::tensor::module::linear;
+
+use super::int8::Int8;
+use super::layer::{Bias, FloatLayer};
+use super::quantizable::Quantizable;
+use crate::backend::straight_through;
+use crate::kernel::Form;
+use crate::record::EmbeddingItem;
+
+/// A table of vectors, looked up by index.
+///
+/// Burn's [`burn::nn::Embedding`], until it is quantized: then a [`QEmbedding`].
+pub type Embedding<B> = Quantizable<nn::Embedding<B>>;
+
+/// A table of vectors in INT8, one scale per vector.
+pub type QEmbedding<B> = Int8<nn::Embedding<B>>;
+
+/// Configuration to create an [`Embedding`] layer using [`init`](EmbeddingConfig::init); the same as
+/// [`burn::nn::EmbeddingConfig`].
+///
+/// # Example
+///
+/// ```
+/// use burn::{backend::NdArray, prelude::*};
+/// use burn_int8::{nn::EmbeddingConfig, prelude::*};
+///
+/// let device = Default::default();
+/// let embedding = EmbeddingConfig::new(50, 16).init::<NdArray>(&device);
+/// let (embedding, _) = embedding.quantize(&Int8Config::new())?;
+///
+/// let tokens = Tensor::<NdArray, 2, Int>::from_data([[3, 1, 4], [1, 5, 9]], &device);
+/// let vectors = embedding.forward(tokens);
+/// assert_eq!(vectors.dims(), [2, 3, 16]);
+/// assert_eq!(embedding.logits(vectors).dims(), [2, 3, 50]); // the same table as an output head
+/// # Ok::<(), Int8Error>(())
+/// ```
+#[derive(Config, Debug)]
+pub struct EmbeddingConfig {
+    /// The number of embedding vectors.
+    pub n_embedding: usize,
+    /// The size of each vector.
+    pub d_model: usize,
+    /// The type of function used to initialize neural network parameters.
+    #[config(default = "nn::EmbeddingConfig::new(1, 1).initializer")]
+    pub initializer: Initializer,
+}
+
+impl EmbeddingConfig {
+    /// Initialize a new [`Embedding`] module.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Embedding<B> {
+        self.burns().init(device).into()
+    }
+
+    /// An INT8 layer with all vectors zero, to load a record into.
+    pub fn init_int8<B: Backend>(&self, device: &B::Device) -> QEmbedding<B> {
+        Int8::zeros(&self.burns().init(device))
+    }
+
+    fn burns(&self) -> nn::EmbeddingConfig {
+        nn::EmbeddingConfig::new(self.n_embedding, self.d_model).with_initializer(self.initializer.clone())
+    }
+}
+
+impl<B: Backend> Quantizable<nn::Embedding<B>> {
+    /// Looks up vectors.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[batch_size, seq_length]`, indices below `n_embedding`
+    /// - output: `[batch_size, seq_length, d_model]`
+    ///
+    /// # Panics
+    ///
+    /// If an index is not below `n_embedding`: once it is INT8 always, while it is float where Burn's layer does.
+    pub fn forward(&self, input: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        match self {
+            Self::Float(embedding) => embedding.forward(input),
+            Self::Int8(embedding) => embedding.forward(input),
+        }
+    }
+
+    /// The product of the last axis of the input with each vector of the table: the output head of a model whose input
+    /// and output share one table.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[..., d_model]`
+    /// - output: `[..., n_embedding]`, of the input's float type
+    ///
+    /// # Panics
+    ///
+    /// If the last axis of the input is not `d_model`.
+    pub fn logits<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
+        match self {
+            Self::Float(embedding) => float_logits(embedding, input, "Embedding"),
+            Self::Int8(embedding) => embedding.logits(input),
+        }
+    }
+}
+
+impl<B: Backend> Int8<nn::Embedding<B>> {
+    /// Looks up vectors: `scale[i] * integers[i, :]`, only of the rows that are asked for.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[batch_size, seq_length]`, indices below `n_embedding`
+    /// - output: `[batch_size, seq_length, d_model]`, of the backend's float type
+    ///
+    /// # Panics
+    ///
+    /// If an index is not below `n_embedding`.
+    pub fn forward(&self, input: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        self.weight.weights.embed(input)
+    }
+
+    /// The product of the last axis of the input with each vector of the table, as
+    /// [`QLinear::forward`](super::QLinear::forward) computes it: `x · tableᵀ`, the table never becomes float.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[..., d_model]`
+    /// - output: `[..., n_embedding]`, of the input's float type
+    ///
+    /// # Panics
+    ///
+    /// If the last axis of the input is not `d_model`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::{backend::NdArray, nn, prelude::*};
+    /// use burn_int8::{LayerScheme, nn::QEmbedding};
+    ///
+    /// let device = Default::default();
+    /// let table = nn::EmbeddingConfig::new(50, 16).init::<NdArray>(&device);
+    /// let table = QEmbedding::from_float(&table, &LayerScheme::default())?;
+    /// assert_eq!(table.logits(Tensor::<_, 2>::ones([4, 16], &device)).dims(), [4, 50]);
+    /// # Ok::<(), burn_int8::Int8Error>(())
+    /// ```
+    pub fn logits<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
+        assert_width(&input, [self.options.n_embedding, self.options.d_model], "QEmbedding");
+        straight_through(
+            input,
+            |input| self.weight.weights.linear(input, self.weight.scheme, None),
+            |input| float_logits(&self.dequantize(), input, "QEmbedding"),
+        )
+    }
+}
+
+fn float_logits<B: Backend, const D: usize>(
+    embedding: &nn::Embedding<B>,
+    input: Tensor<B, D>,
+    kind: &str,
+) -> Tensor<B, D> {
+    let table = embedding.weight.val();
+    assert_width(&input, table.dims(), kind);
+    linear(input, table.transpose(), None)
+}
+
+fn assert_width<B: Backend, const D: usize>(input: &Tensor<B, D>, table: [usize; 2], kind: &str) {
+    let (shape, [_, width]) = (input.dims(), table);
+    assert!(
+        shape[D - 1] == width,
+        "{kind}: the last axis of an input of shape {shape:?} must be {width}, as the table is {table:?}",
+    );
+}
+
+/// The sizes of a table.
+#[derive(Clone, Debug)]
+pub struct EmbeddingOptions {
+    n_embedding: usize,
+    d_model: usize,
+}
+
+impl<B: Backend> FloatLayer for nn::Embedding<B> {
+    type Backend = B;
+    type Weight = Param<Tensor<B, 2>>;
+    type Options = EmbeddingOptions;
+    type Item = EmbeddingItem;
+    const KIND: &'static str = "Embedding";
+
+    fn options(&self) -> EmbeddingOptions {
+        let [n_embedding, d_model] = self.weight.lazy_shape().dims();
+        EmbeddingOptions { n_embedding, d_model }
+    }
+
+    fn form(options: &EmbeddingOptions) -> Form {
+        Form::Table([options.n_embedding, options.d_model])
+    }
+
+    fn weight(&self) -> &Self::Weight {
+        &self.weight
+    }
+
+    fn bias(&self) -> Option<&Bias<B>> {
+        None
+    }
+
+    fn new(_: &EmbeddingOptions, weight: Self::Weight, _: Option<Bias<B>>) -> Self {
+        Self { weight }
+    }
+
+    fn record(weight: Self::Weight, _: Option<Bias<B>>) -> Self::Record {
+        nn::EmbeddingRecord { weight }
+    }
+
+    fn record_parts(record: Self::Record) -> (Self::Weight, Option<Bias<B>>) {
+        (record.weight, None)
+    }
+
+    fn describe(options: &EmbeddingOptions, _: bool, content: Content) -> Content {
+        content.add("n_embedding", &options.n_embedding).add("d_model", &options.d_model)
+    }
+}

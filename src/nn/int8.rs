@@ -1,0 +1,154 @@
+//! The INT8 form of a layer. Written once, for every kind of layer.
+
+use burn::module::Param;
+use burn::prelude::*;
+use burn::tensor::ops::Device;
+
+use super::layer::{Bias, FloatLayer};
+use super::sizes::Sizes;
+use super::weight::{Int8Weight, WeightParam};
+use crate::error::Int8Error;
+use crate::record::Int8State;
+use crate::scheme::LayerScheme;
+
+/// A layer in INT8: what a layer of Burn's becomes, and a module of its own.
+///
+/// `burn_int8::nn::QLinear<B>` is `Int8<burn::nn::Linear<B>>`, and so on; each has the `forward` of its layer. Weights are
+/// `i8` with one `f32` scale per output channel, the bias is float. On an autodiff backend it is frozen and lets the
+/// gradient through to its input.
+///
+/// # Example
+///
+/// ```
+/// use burn::{backend::NdArray, nn, tensor::{Distribution, Tensor}};
+/// use burn_int8::{LayerScheme, nn::QLinear};
+///
+/// let device = Default::default();
+/// let linear = nn::LinearConfig::new(16, 8).init::<NdArray>(&device);
+/// let int8 = QLinear::from_float(&linear, &LayerScheme::default())?;
+///
+/// let x = Tensor::<_, 2>::random([4, 16], Distribution::Default, &device);
+/// let error = (linear.forward(x.clone()) - int8.forward(x)).abs().max().into_scalar();
+/// assert!(error < 0.02);
+/// # Ok::<(), burn_int8::Int8Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Int8<L: FloatLayer> {
+    pub(super) weight: Int8Weight<L::Backend>,
+    pub(super) bias: Option<Bias<L::Backend>>,
+    /// Of the float layer that it was.
+    pub(super) options: L::Options,
+}
+
+impl<L: FloatLayer> Int8<L> {
+    /// Quantizes a float layer, one scale per output channel.
+    ///
+    /// # Errors
+    ///
+    /// [`Int8Error::NonFiniteWeight`], with an empty path, if a weight is NaN or infinite.
+    pub fn from_float(float: &L, scheme: &LayerScheme) -> Result<Self, Int8Error> {
+        let options = float.options();
+        let weight = float.weight().quantize(L::form(&options), *scheme)?;
+        // Not `clone`: a parameter that has not been read yet would draw its initial values again.
+        let bias = float.bias().map(|bias| freeze(Param::initialized(bias.id, bias.val())));
+        Ok(Self { weight, bias, options })
+    }
+
+    /// With the sizes and options of `float`, all weights zero.
+    pub(super) fn zeros(float: &L) -> Self {
+        let (options, device) = (float.options(), float.weight().lazy_device());
+        let form = L::form(&options);
+        let bias = float.bias().map(|_| Param::from_tensor(Tensor::zeros([form.channels()], &device)));
+        let weight = Int8Weight::zeros(form, LayerScheme::default(), &device);
+        Self { weight, bias: bias.map(freeze), options }
+    }
+
+    /// The layer that `state` describes.
+    ///
+    /// # Panics
+    ///
+    /// Unless `state` is of these sizes.
+    pub(super) fn load(
+        state: Int8State<L::Backend>,
+        options: L::Options,
+        sizes: &Sizes,
+        device: &Device<L::Backend>,
+    ) -> Self {
+        let Int8State { weight, bias } = state;
+        let form = L::form(&options);
+        let bias_length = bias.as_ref().map(|bias| bias.dims()[0]);
+        Sizes { shape: weight.shape.clone(), bias: bias_length }.assert_fit(sizes, L::KIND);
+        let (got, channels) = (weight.scales.len(), form.channels());
+        assert!(
+            got == channels,
+            "{}: the record holds {:?} for {got} output channels, but the layer has {channels}; load it into a model of the \
+             same configuration",
+            L::KIND,
+            weight.shape,
+        );
+        let bias = bias.map(|bias| freeze(bias.map(|bias| bias.to_device(device))));
+        Self { weight: Int8Weight::from_state(weight, form, device), bias, options }
+    }
+
+    /// The float layer that the integers stand for.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::{backend::NdArray, nn};
+    /// use burn_int8::{LayerScheme, nn::QLinear};
+    ///
+    /// let linear = nn::LinearConfig::new(4, 3).init::<NdArray>(&Default::default());
+    /// let int8 = QLinear::from_float(&linear, &LayerScheme::default())?;
+    /// let error = (linear.weight.val() - int8.dequantize().weight.val()).abs().max().into_scalar();
+    /// assert!(error < 0.5 / 127.0);
+    /// # Ok::<(), burn_int8::Int8Error>(())
+    /// ```
+    pub fn dequantize(&self) -> L {
+        L::new(&self.options, L::Weight::dequantized(&self.weight), self.bias.clone())
+    }
+
+    /// A float layer with the sizes and options of this one, to load a float record into; allocates nothing.
+    pub(super) fn float_shell(&self) -> L {
+        L::shell(&self.options, self.bias.is_some(), &self.weight.device)
+    }
+
+    /// The integers, row-major, in the shape of the float layer's weight.
+    pub fn integers(&self) -> Vec<i8> {
+        self.weight.weights.to_integers()
+    }
+
+    /// The step of each output channel, of a table each row: `weight = scale * integer`.
+    pub fn scales(&self) -> Vec<f32> {
+        self.weight.weights.scales()
+    }
+
+    /// How it was quantized.
+    pub fn scheme(&self) -> LayerScheme {
+        self.weight.scheme
+    }
+
+    /// Whether both layers use the same copy of the weights in memory, as tied layers do.
+    pub fn shares_weights(&self, other: &Self) -> bool {
+        self.weight.weights.is_shared_with(&other.weight.weights)
+    }
+
+    /// If the weights of `other` are the same numbers, keeps only one copy of them.
+    pub(crate) fn share_weights(&mut self, other: &Self) {
+        self.weight.weights.share(&other.weight.weights);
+    }
+
+    pub(super) fn bias(&self) -> Option<Tensor<L::Backend, 1>> {
+        self.bias.as_ref().map(|bias| bias.val())
+    }
+
+    pub(super) fn sizes(&self) -> Sizes {
+        let form = self.weight.weights.form();
+        Sizes { shape: form.shape(), bias: self.bias.as_ref().map(|_| form.channels()) }
+    }
+}
+
+/// An INT8 layer has no gradients of its own.
+pub(super) fn freeze<B: Backend>(bias: Bias<B>) -> Bias<B> {
+    bias.map(|bias| bias.detach().set_require_grad(false))
+}

@@ -1,0 +1,156 @@
+//! The INT8 form of a layer as a module of Burn's.
+
+use burn::module::{
+    AutodiffModule, Content, Devices, DisplaySettings, HasAutodiffModule, Module, ModuleDisplay,
+    ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
+};
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+
+use super::int8::{Int8, freeze};
+use super::layer::FloatLayer;
+use super::weight::{Int8Weight, WeightParam};
+use crate::cast::as_type;
+use crate::census::{Census, Int8Facts, float_bytes};
+use crate::record::{Int8State, LayerRecord};
+
+impl<L: FloatLayer> Int8<L> {
+    /// What the report says about it.
+    fn facts(&self) -> Int8Facts {
+        let sizes = self.sizes();
+        Int8Facts {
+            scheme: self.weight.scheme,
+            sqnr_db: self.weight.sqnr_db,
+            kernel: self.weight.weights.kernel(),
+            float_bytes: float_bytes::<L::Backend>(self.count()),
+            int8_bytes: self.weight.saved_bytes() + sizes.bias.unwrap_or(0) * size_of::<f32>(),
+            weight_shape: sizes.shape,
+        }
+    }
+
+    /// How many parameters it has.
+    fn count(&self) -> usize {
+        self.weight.weights.form().len() + self.sizes().bias.unwrap_or(0)
+    }
+}
+
+impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for Int8<L> {
+    type Record = LayerRecord<L>;
+
+    fn collect_devices(&self, mut devices: Devices<B>) -> Devices<B> {
+        if !devices.contains(&self.weight.device) {
+            devices.push(self.weight.device.clone());
+        }
+        self.bias.collect_devices(devices)
+    }
+
+    fn fork(self, device: &B::Device) -> Self {
+        let weight = self.weight.to_device(device);
+        Self { weight, bias: self.bias.fork(device), ..self }
+    }
+
+    fn to_device(self, device: &B::Device) -> Self {
+        let weight = self.weight.to_device(device);
+        Self { weight, bias: self.bias.to_device(device), ..self }
+    }
+
+    fn num_params(&self) -> usize {
+        self.count()
+    }
+
+    /// Shows the weight as the float parameter that it stands for, made only if the visitor reads it.
+    fn visit<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
+        if let Some(census) = as_type::<V, Census>(visitor) {
+            return census.int8(L::KIND, self.facts());
+        }
+        let container = container::<L>();
+        visitor.enter_module("weight", &container);
+        L::Weight::dequantized(&self.weight).visit(visitor);
+        visitor.exit_module("weight", &container);
+        visitor.enter_module("bias", &container);
+        self.bias.visit(visitor);
+        visitor.exit_module("bias", &container);
+    }
+
+    fn map<M: ModuleMapper<B>>(self, mapper: &mut M) -> Self {
+        let container = container::<L>();
+        mapper.enter_module("bias", &container);
+        let bias = self.bias.map(|bias| Module::map(bias, mapper));
+        mapper.exit_module("bias", &container);
+        Self { bias, ..self }
+    }
+
+    fn load_record(self, record: Self::Record) -> Self {
+        let sizes = self.sizes();
+        match record {
+            LayerRecord::Int8(state) => Self::load(state, self.options, &sizes, &self.weight.device),
+            LayerRecord::Float(_) => panic!(
+                "Q{kind}: the record holds a float layer, but the layer is INT8 {sizes}; load it into `burn_int8::nn::{kind}`",
+                kind = L::KIND,
+            ),
+        }
+    }
+
+    fn into_record(self) -> Self::Record {
+        let bias = self.bias.map(Module::into_record);
+        LayerRecord::Int8(Int8State { weight: self.weight.into_state(), bias })
+    }
+}
+
+/// What a visitor is told that it enters.
+fn container<L: FloatLayer>() -> String {
+    format!("Struct:Q{}", L::KIND)
+}
+
+impl<B, L> AutodiffModule<B> for Int8<L>
+where
+    B: AutodiffBackend,
+    L: FloatLayer<Backend = B> + AutodiffModule<B>,
+    L::InnerModule: FloatLayer<Backend = B::InnerBackend, Options = L::Options>,
+{
+    type InnerModule = Int8<L::InnerModule>;
+
+    fn valid(&self) -> Self::InnerModule {
+        Int8 { weight: self.weight.inner(), bias: self.bias.valid(), options: self.options.clone() }
+    }
+
+    fn from_inner(inner: Self::InnerModule) -> Self {
+        let bias = inner.bias.map(|bias| freeze(Param::from_inner(bias)));
+        Self { weight: Int8Weight::from_inner(inner.weight), bias, options: inner.options }
+    }
+}
+
+impl<B, L> HasAutodiffModule<B> for Int8<L>
+where
+    B: AutodiffBackend,
+    L: FloatLayer<Backend = B::InnerBackend> + HasAutodiffModule<B>,
+    L::TrainModule: FloatLayer<Backend = B>,
+    Int8<L::TrainModule>: AutodiffModule<B, InnerModule = Self>,
+{
+    type TrainModule = Int8<L::TrainModule>;
+}
+
+impl<L: FloatLayer> ModuleDisplayDefault for Int8<L> {
+    fn content(&self, content: Content) -> Option<Content> {
+        let content = content.set_top_level_type(&format!("Q{}", L::KIND));
+        L::describe(&self.options, self.bias.is_some(), content)
+            .add_debug_attribute("activations", &self.weight.scheme.activations)
+            .optional()
+    }
+
+    fn num_params(&self) -> usize {
+        self.count()
+    }
+}
+
+impl<L: FloatLayer> ModuleDisplay for Int8<L> {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new().with_new_line_after_attribute(false).optional()
+    }
+}
+
+impl<L: FloatLayer> std::fmt::Display for Int8<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.format(DisplaySettings::default()))
+    }
+}

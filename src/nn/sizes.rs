@@ -1,0 +1,54 @@
+//! Whether a record fits the layer that it is loaded into.
+
+use std::fmt;
+
+use super::layer::FloatLayer;
+use super::weight::WeightParam;
+
+/// What a record must have in common with its layer.
+#[derive(PartialEq)]
+pub(super) struct Sizes {
+    /// The shape of the weight.
+    pub(super) shape: Vec<usize>,
+    /// The length of the bias.
+    pub(super) bias: Option<usize>,
+}
+
+impl Sizes {
+    /// Of a float layer.
+    pub(super) fn of<L: FloatLayer>(layer: &L) -> Self {
+        let bias = layer.bias().map(|bias| bias.lazy_shape()[0]);
+        Self { shape: L::form(&layer.options()).shape(), bias }
+    }
+
+    /// Panics unless this record of a layer of this kind fits `layer`.
+    pub(super) fn assert_fit(&self, layer: &Self, kind: &str) {
+        assert!(
+            self == layer,
+            "{kind}: the record holds {self}, but the layer is {layer}; load it into a model of the same configuration",
+        );
+    }
+}
+
+/// Loads a float record.
+///
+/// # Panics
+///
+/// With both shapes, if it was saved by a layer of other sizes.
+pub(super) fn load_float<L: FloatLayer>(layer: L, record: L::Record) -> L {
+    let (weight, bias) = L::record_parts(record);
+    let saved = Sizes { shape: weight.shape(), bias: bias.as_ref().map(|bias| bias.dims()[0]) };
+    let expected = Sizes { shape: L::saved_shape(&layer.options()), ..Sizes::of(&layer) };
+    saved.assert_fit(&expected, L::KIND);
+    layer.load_record(L::record(weight, bias))
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.shape)?;
+        match self.bias {
+            Some(n) => write!(f, " with a bias of {n}"),
+            None => write!(f, " without bias"),
+        }
+    }
+}

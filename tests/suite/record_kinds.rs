@@ -1,0 +1,296 @@
+//! Every kind of layer in files: Burn's own while float, exact when INT8, an error where they lie.
+
+use burn::backend::NdArray;
+use burn::module::{Module, Param};
+use burn::nn;
+use burn::prelude::*;
+use burn::record::{
+    BinBytesRecorder, BinFileRecorder, BinGzFileRecorder, FileRecorder, FullPrecisionSettings,
+    HalfPrecisionSettings, JsonGzFileRecorder, NamedMpkBytesRecorder, NamedMpkFileRecorder,
+    NamedMpkGzFileRecorder, PrettyJsonFileRecorder, Recorder,
+};
+use burn_int8::LayerRecord;
+use burn_int8::nn::{FloatLayer, Int8, Quantizable};
+use burn_int8::prelude::*;
+use serde_json::{Value, json};
+use tempfile::tempdir;
+
+use crate::convs::{Case, conv, conv_transpose2d, conv1d, conv2d, one_of_each, transposed};
+use crate::model::{burns_embedding, burns_linear, floats, tensor};
+use crate::with_conv;
+
+type B = NdArray;
+type Full = FullPrecisionSettings;
+
+fn quantized<L: FloatLayer<Backend = B>>(layer: L, scheme: LayerScheme) -> Int8<L> {
+    Int8::from_float(&layer, &scheme).expect("finite weights")
+}
+
+/// Everything that must hold for one kind in one format; `fresh` is the layer as a program makes it.
+fn check_files<R: FileRecorder<B>, L: FloatLayer<Backend = B>>(burns: &L, fresh: &L) {
+    let (folder, device, recorder) = (tempdir().expect("a folder"), Default::default(), R::default());
+    let path = |name: &str| folder.path().join(name);
+    let bytes = |name: &str| {
+        std::fs::read(path(name).with_extension(R::file_extension())).expect("it was just saved")
+    };
+    let save = |layer: Quantizable<L>, name: &str| {
+        layer.save_file(path(name), &recorder).expect("a folder to write to");
+        bytes(name)
+    };
+    let load = |into: Quantizable<L>, name: &str| {
+        into.load_file(path(name), &recorder, &device).expect("a file of the same kind")
+    };
+    let kind = (L::KIND, std::any::type_name::<R>());
+
+    // Float: the same bytes as Burn's own, and each loads the other's.
+    burns.clone().save_file(path("stock"), &recorder).expect("a folder to write to");
+    assert!(bytes("stock") == save(burns.clone().into(), "ours"), "{kind:?}: not Burn's bytes");
+    let ours = load(fresh.clone().into(), "stock");
+    assert!(!ours.is_int8() && save(ours, "again") == bytes("stock"), "{kind:?}: ours from Burn's");
+    let stock = fresh.clone().load_file(path("ours"), &recorder, &device).expect("our file");
+    assert!(save(stock.into(), "again") == bytes("stock"), "{kind:?}: Burn's from ours");
+
+    // INT8: loads into either form, and either form loads into it.
+    for range in [Range::Symmetric, Range::Full] {
+        for activations in [Activations::Dynamic, Activations::WeightOnly] {
+            let scheme = LayerScheme::default().with_range(range).with_activations(activations);
+            let int8 = quantized(burns.clone(), scheme);
+            let saved = save(Quantizable::Int8(int8.clone()), "int8");
+            let targets =
+                [Quantizable::from(fresh.clone()), Quantizable::Int8(quantized(fresh.clone(), scheme))];
+            for target in targets {
+                let loaded = load(target, "int8");
+                let layer = loaded.as_int8().expect("INT8");
+                assert_eq!((layer.integers(), layer.scales()), (int8.integers(), int8.scales()), "{kind:?}");
+                assert_eq!(layer.scheme(), scheme);
+                assert_eq!(format!("{layer}"), format!("{int8}"));
+                assert!(save(loaded, "again") == saved, "{kind:?}");
+            }
+            // An INT8-only module reads the same file.
+            let loaded = quantized(fresh.clone(), scheme).load_file(path("int8"), &recorder, &device);
+            assert_eq!(loaded.expect("its own file").integers(), int8.integers());
+            let float = load(Quantizable::Int8(int8), "stock");
+            assert_eq!(format!("{float}"), format!("{}", Quantizable::from(burns.clone())));
+            assert!(save(float, "again") == bytes("stock"), "{kind:?}: float into INT8");
+        }
+    }
+}
+
+fn check_all_formats<L: FloatLayer<Backend = B>>(burns: L, fresh: L) {
+    check_files::<NamedMpkFileRecorder<Full>, L>(&burns, &fresh);
+    check_files::<NamedMpkGzFileRecorder<Full>, L>(&burns, &fresh);
+    check_files::<BinFileRecorder<Full>, L>(&burns, &fresh);
+    check_files::<BinGzFileRecorder<Full>, L>(&burns, &fresh);
+    check_files::<PrettyJsonFileRecorder<Full>, L>(&burns, &fresh);
+    check_files::<JsonGzFileRecorder<Full>, L>(&burns, &fresh);
+    // Values between -1 and 1 in whole steps of 1/1024 are the same in half precision.
+    let steps = |layer: &L| {
+        struct Steps;
+        impl burn::module::ModuleMapper<B> for Steps {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+                param.map(|tensor| (tensor * 1024.0).round() / 1024.0)
+            }
+        }
+        layer.clone().map(&mut Steps)
+    };
+    check_files::<NamedMpkFileRecorder<HalfPrecisionSettings>, L>(&steps(&burns), &fresh);
+    check_files::<BinFileRecorder<HalfPrecisionSettings>, L>(&steps(&burns), &fresh);
+}
+
+#[test]
+fn files_of_every_kind() {
+    for case in one_of_each() {
+        with_conv!(B, case, layer, RANK => {
+            let fresh = layer.clone();
+            layer.weight = Param::from_tensor(tensor(layer.weight.dims(), 7));
+            layer.bias = layer.bias.map(|_| Param::from_tensor(tensor([case.channels[1]], 8)));
+            check_all_formats(layer, fresh);
+        });
+    }
+    check_all_formats(burns_embedding(9, 5, 7), burns_embedding(9, 5, 8));
+    check_all_formats(burns_linear(9, 5, true, 7), burns_linear(9, 5, true, 8));
+}
+
+/// The reload computes the same, bit for bit.
+#[test]
+fn a_reload_computes_the_same() {
+    let recorder = BinBytesRecorder::<Full>::default();
+    let device = Default::default();
+    for case in one_of_each() {
+        with_conv!(B, case, layer, RANK => {
+            let int8 = quantized(layer.clone(), LayerScheme::default());
+            let bytes = Recorder::<B>::record(&recorder, int8.clone().into_record(), ()).expect("in memory");
+            let loaded = Quantizable::from(layer).load_record(recorder.load(bytes, &device).expect("its own bytes"));
+            let x = tensor::<B, RANK>(case.shape(2), 5);
+            assert_eq!(floats(loaded.forward(x.clone())), floats(int8.forward(x)));
+        });
+    }
+}
+
+/// Loads the record of one layer into another.
+fn load<L: FloatLayer<Backend = B>>(into: Quantizable<L>, from: Quantizable<L>) -> Quantizable<L> {
+    let recorder = NamedMpkBytesRecorder::<Full>::default();
+    let bytes = Recorder::<B>::record(&recorder, from.into_record(), ()).expect("in memory");
+    into.load_record(recorder.load(bytes, &Default::default()).expect("its own bytes"))
+}
+
+mod misfits {
+    //! Records that do not fit.
+
+    use super::*;
+
+    fn layer(channels: [usize; 2], kernel: usize) -> nn::conv::Conv2d<B> {
+        conv2d(&conv(2, channels, [1, kernel, kernel], [1, 8, 8]))
+    }
+
+    fn up(groups: usize) -> nn::conv::ConvTranspose2d<B> {
+        let channels = [4, 3 * groups];
+        conv_transpose2d(&Case { groups, bias: false, ..transposed(2, channels, [1, 2, 2], [1, 4, 4]) })
+    }
+
+    fn int8<L: FloatLayer<Backend = B>>(layer: L) -> Quantizable<L> {
+        Quantizable::Int8(quantized(layer, LayerScheme::default()))
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "Conv2d: the record holds [4, 3, 3, 3] with a bias of 4, but the layer is [4, 3, 2, 2] with a bias of 4"
+    )]
+    fn float_into_float() {
+        load(layer([3, 4], 2).into(), layer([3, 4], 3).into());
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "Conv2d: the record holds [4, 3, 3, 3] with a bias of 4, but the layer is [3, 4, 3, 3] with a bias of 3"
+    )]
+    fn int8_into_float() {
+        load(layer([4, 3], 3).into(), int8(layer([3, 4], 3)));
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "Embedding: the record holds [5, 9] without bias, but the layer is [9, 5] without bias"
+    )]
+    fn float_into_int8() {
+        load(int8(burns_embedding(9, 5, 1)), burns_embedding(5, 9, 1).into());
+    }
+
+    /// The shape of a transposed convolution's weight does not tell its groups; the number of scales does.
+    #[test]
+    #[should_panic(
+        expected = "ConvTranspose2d: the record holds [4, 3, 2, 2] for 6 output channels, but the layer has 3"
+    )]
+    fn other_groups() {
+        load(up(1).into(), int8(up(2)));
+    }
+
+    #[test]
+    #[should_panic(expected = "load it into `burn_int8::nn::Conv2d`")]
+    fn float_into_an_int8_only_layer() {
+        let record = Quantizable::from(layer([3, 4], 3)).into_record();
+        let _ = quantized(layer([3, 4], 3), LayerScheme::default()).load_record(record);
+    }
+}
+
+mod lies {
+    //! Files that lie: an error, never a panic, never another layer.
+
+    use super::*;
+
+    /// The error of loading the JSON record of an INT8 layer after `change`.
+    fn error_after<L: FloatLayer<Backend = B>>(layer: L, change: impl FnOnce(&mut Value)) -> String {
+        let (folder, device) = (tempdir().expect("a folder"), Default::default());
+        let recorder = PrettyJsonFileRecorder::<Full>::default();
+        let path = folder.path().join("layer.json");
+        let int8 = quantized(layer.clone(), LayerScheme::default());
+        int8.save_file(&path, &recorder).expect("a folder to write to");
+        let text = std::fs::read_to_string(&path).expect("it was just saved");
+        let mut json: Value = serde_json::from_str(&text).expect("JSON");
+        change(&mut json["item"]);
+        std::fs::write(&path, json.to_string()).expect("a folder to write to");
+        match Quantizable::from(layer).load_file(&path, &recorder, &device) {
+            Ok(layer) => panic!("it loaded as {layer}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Leaves the first `count` scales.
+    fn scales(count: usize) -> impl FnOnce(&mut Value) {
+        move |item| {
+            let scales = &mut item["weight"]["int8"]["scales"];
+            scales["shape"] = json!([count]);
+            scales["bytes"].as_array_mut().expect("bytes").truncate(4 * count);
+        }
+    }
+
+    fn shape(shape: impl serde::Serialize) -> impl FnOnce(&mut Value) {
+        move |item| item["weight"]["param"]["shape"] = json!(shape)
+    }
+
+    fn check(error: String, expected: &str) {
+        assert!(error.contains(expected), "`{expected}` is not in `{error}`");
+    }
+
+    #[test]
+    fn of_a_table() {
+        let table = || burns_embedding::<B>(6, 4, 1);
+        check(error_after(table(), scales(4)), "4 INT8 scales for 6 output channels");
+        check(error_after(table(), shape([4, 6])), "6 INT8 scales for 4 output channels");
+        check(error_after(table(), shape([24])), "a parameter of rank 2 can't have the shape [24]");
+    }
+
+    #[test]
+    fn of_a_convolution() {
+        let layer = || conv1d::<B>(&conv(1, [3, 4], [1, 1, 2], [1, 1, 9]));
+        check(error_after(layer(), scales(3)), "3 INT8 scales for 4 output channels");
+        check(error_after(layer(), shape([3, 4, 2])), "4 INT8 scales for 3 output channels");
+        check(error_after(layer(), shape([4, 6])), "a parameter of rank 3 can't have the shape [4, 6]");
+        check(error_after(layer(), shape([4, 3, 3])), "24 bytes are no I8 values of shape [4, 3, 3]");
+    }
+
+    #[test]
+    fn of_a_transposed_convolution() {
+        let case = Case { groups: 2, ..transposed(2, [4, 6], [1, 2, 1], [1, 3, 3]) };
+        let layer = || conv_transpose2d::<B>(&case);
+        check(error_after(layer(), scales(5)), "5 INT8 scales for 3 output channels");
+        check(error_after(layer(), scales(0)), "0 INT8 scales for 3 output channels");
+        check(error_after(layer(), shape([3, 4, 2, 1])), "6 INT8 scales for 4 output channels");
+        check(error_after(layer(), shape([1, 3, 4, 2])), "6 INT8 scales are 2 groups of 1 inputs");
+    }
+
+    /// Cut anywhere, a file is an error. With any byte changed it may load or not, but without a panic.
+    fn damage<L: FloatLayer<Backend = B>>(layer: L) {
+        let (folder, device) = (tempdir().expect("a folder"), Default::default());
+        let int8 = quantized(layer, LayerScheme::default());
+        let mpk = NamedMpkBytesRecorder::<Full>::default();
+        let bytes = Recorder::<B>::record(&mpk, int8.clone().into_record(), ()).expect("in memory");
+        let load =
+            |bytes: &[u8]| Recorder::<B>::load::<LayerRecord<L>>(&mpk, bytes.to_vec(), &device).is_ok();
+        for at in 0..bytes.len() {
+            assert!(!load(&bytes[..at]), "cut to {at} of {}", bytes.len());
+            for flip in [0x01, 0x55, 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= flip;
+                load(&damaged);
+            }
+        }
+        // From a file: Burn's recorder of bytes panics on what it can't read.
+        let (bin, path) = (BinFileRecorder::<Full>::default(), folder.path().join("layer.bin"));
+        int8.save_file(&path, &bin).expect("a folder to write to");
+        let bytes = std::fs::read(&path).expect("it was just saved");
+        for length in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..length]).expect("a folder to write to");
+            let loaded = Recorder::<B>::load::<LayerRecord<L>>(&bin, path.clone(), &device);
+            assert!(loaded.is_err(), "cut to {length} of {}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn truncated_and_damaged_files() {
+        let case = Case { groups: 2, ..transposed(2, [2, 4], [1, 2, 1], [1, 3, 3]) };
+        damage(conv_transpose2d::<B>(&case));
+        damage(conv1d::<B>(&conv(1, [2, 3], [1, 1, 2], [1, 1, 9])));
+        damage(burns_embedding::<B>(3, 2, 1));
+    }
+}
