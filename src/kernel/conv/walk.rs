@@ -241,10 +241,11 @@ struct Desk<S> {
 }
 
 /// Some channels: the rows `rows` of the block, which start with `channel`.
-#[derive(Clone)]
 struct Band {
     rows: Range<usize>,
     channel: usize,
+    /// What the encoding of the cells adds to each channel's sums, in the first slice.
+    offsets: [i32; TILE_ROWS],
 }
 
 /// Bytes of cells that stay in the first-level cache while some channels after the other read them.
@@ -322,7 +323,11 @@ impl<F> Part<'_, F> {
             let channel = self.first_channel + block.first_row + row;
             let left = filters.beside(channel).min(block.rows() - row);
             let rows = left.div_ceil(left.div_ceil(A::size(self.kernel).rows)); // even: 8 rows are 4 + 4, not 6 + 2
-            let band = Band { rows: row..row + rows, channel };
+            let mut offsets = [0; TILE_ROWS];
+            for (i, offset) in offsets.iter_mut().enumerate().take(rows) {
+                *offset = self.offset_of(phase.first_slice, channel + i);
+            }
+            let band = Band { rows: row..row + rows, channel, offsets };
             for tile in tiles {
                 if let [slice] = &phase.slices[..] {
                     self.sums::<A>(phase, filters, tile, slice.clone(), &band, &mut desk.sums);
@@ -347,8 +352,7 @@ impl<F> Part<'_, F> {
         F: Finish<A>,
     {
         for (i, (row, sums)) in band.rows.clone().zip(desk.sums.iter()).enumerate() {
-            let channel = band.channel + i;
-            let offset = self.offset_of(phase.first_slice, channel);
+            let (channel, offset) = (band.channel + i, band.offsets[i]);
             for run in &desk.runs[tile.runs.clone()] {
                 let (sums, len) = (&sums[run.tile.clone()], run.tile.len());
                 if run.step == 1 {
@@ -410,6 +414,9 @@ impl<F> Part<'_, F> {
     }
 
     fn offset_of(&self, slice: usize, channel: usize) -> i32 {
-        if self.offset == 0 { 0 } else { self.packed.sums(slice)[channel].wrapping_mul(self.offset) }
+        match self.offset {
+            0 => 0,
+            offset => self.packed.sums(slice).get(channel).map_or(0, |sum| sum.wrapping_mul(offset)),
+        }
     }
 }
