@@ -144,6 +144,10 @@ impl<'a, T: Copy> Iterator for Blocks<'a, T> {
         if self.band.columns() == 0 && !self.next_band() {
             return None;
         }
+        if self.size[1] >= self.n {
+            let done = Block { first_row: 0, first_column: self.n, rows: empty_rows(), len: 0, written: 0 };
+            return Some(std::mem::replace(&mut self.band, done));
+        }
         let columns = self.size[1].min(self.band.columns());
         let band = &mut self.band;
         let mut rows = empty_rows();

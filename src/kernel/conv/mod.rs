@@ -19,7 +19,7 @@ use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
 use super::quantize::{Levels, Quantizer};
 use cells::Source;
 use plan::{Cells, Plan};
-use walk::{Arithmetic, Bare, Filters, Finish, InFloats, InIntegers, Part, Scaled};
+use walk::{Arithmetic, Bare, Filters, Finish, InFloats, InIntegers, Part, Scaled, Tiles};
 
 /// A batch of images `[batch, channels, ..]` and the filters that slide over them.
 #[derive(Clone, Copy)]
@@ -120,6 +120,15 @@ struct Job<'a, A> {
     arithmetic: std::marker::PhantomData<A>,
 }
 
+/// How a part is cut into blocks.
+struct Cut<'a> {
+    /// Channels and pixels.
+    size: [usize; 2],
+    /// The tiles of each phase, if all blocks have all pixels.
+    whole: &'a [Tiles],
+    threads: usize,
+}
+
 /// At the end a thread waits for at most one block of another.
 const BLOCKS_PER_THREAD: usize = 12;
 /// Pixels of a block below which its last tile, which is seldom full, weighs too much.
@@ -149,11 +158,18 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         let work = batch * filter.groups * inputs * window.input.iter().product::<usize>() * 8;
         let threads = threads_for(len * filter.taps() * inputs + work);
         let (apart, within) = if batch * filter.groups >= 8 * threads { (threads, 1) } else { (1, threads) };
+        let size = self.block_size(within);
+        let mut whole = Vec::new();
+        if size[1] == pixels {
+            let tiles = |phase| Tiles::new(&self.plan, phase, window.output, 0..pixels, self.size.columns);
+            whole.extend(self.plan.phases.iter().map(tiles));
+        }
+        let cut = Cut { size, whole: &whole, threads: within };
         written(len, |out| {
             let count = AtomicUsize::new(0);
             for_each(apart, out.chunks_mut(outputs * pixels).enumerate(), |(i, out)| {
                 let (sample, group) = (i / filter.groups, i % filter.groups);
-                count.fetch_add(self.part(sample, group, out, within, finish(sample)), Ordering::Relaxed);
+                count.fetch_add(self.part(sample, group, out, &cut, finish(sample)), Ordering::Relaxed);
             });
             count.into_inner()
         })
@@ -165,7 +181,7 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         sample: usize,
         group: usize,
         out: &mut [std::mem::MaybeUninit<F::Out>],
-        threads: usize,
+        cut: &Cut<'_>,
         finish: F,
     ) -> usize {
         let Images { values, filter, window, weights, .. } = *self.images;
@@ -177,7 +193,7 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         let pixels = out.len() / outputs;
         lend(&CODES, |buffer| {
             let cells = buffer.at_least(self.plan.cells * self.size.cell);
-            source.fill(&self.plan, x, cells, self.size.cell, threads_for(x_len * 16).min(threads));
+            source.fill(&self.plan, x, cells, self.size.cell, threads_for(x_len * 16).min(cut.threads));
             let part = Part {
                 kernel: self.kernel,
                 plan: &self.plan,
@@ -186,11 +202,11 @@ impl<'a, A: Arithmetic> Job<'a, A> {
                 offset: if self.kind == Cells::Codes && self.size.cell == 4 { 128 } else { 0 },
                 first_channel: group * outputs,
                 output: window.output,
+                whole: cut.whole,
                 finish: &finish,
             };
             let count = AtomicUsize::new(0);
-            let blocks = Blocks::new(out, pixels, self.block_size(threads));
-            for_each(threads, blocks, |mut block: Block<'_, F::Out>| {
+            for_each(cut.threads, Blocks::new(out, pixels, cut.size), |mut block: Block<'_, F::Out>| {
                 if self.kind == Cells::Codes {
                     part.block::<A>(&Filters::Packed(weights), &mut block);
                 } else {

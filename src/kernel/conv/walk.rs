@@ -215,6 +215,8 @@ pub(super) struct Part<'a, F> {
     /// The group's first output channel.
     pub(super) first_channel: usize,
     pub(super) output: [usize; 3],
+    /// The tiles of each phase for all outputs, if blocks are not cut across lines.
+    pub(super) whole: &'a [Tiles],
     pub(super) finish: &'a F,
 }
 
@@ -233,11 +235,53 @@ struct Tile {
     runs: Range<usize>,
 }
 
-/// What tiles need on the way, made once for a block.
-struct Desk<S> {
-    runs: Vec<Run>,
+/// The tiles of a phase that make the outputs of some whole lines.
+#[derive(Default)]
+pub(super) struct Tiles {
     tiles: Vec<Tile>,
-    sums: Box<Sums<S>>,
+    runs: Vec<Run>,
+}
+
+impl Tiles {
+    /// Tiles of at most `columns` pixels, for some columns of an output of this size: whole lines.
+    pub(super) fn new(
+        plan: &Plan,
+        phase: &PhasePlan,
+        [_, height, width]: [usize; 3],
+        outputs: Range<usize>,
+        columns: usize,
+    ) -> Self {
+        let mut all = Self::default();
+        let lines = outputs.start / width..outputs.end / width;
+        for z in lines.start / height..lines.end.div_ceil(height) {
+            let within = |line: usize| line.saturating_sub(z * height).min(height);
+            let (cell_z, _, planes) = phase.outputs[0].within(z..z + 1);
+            let (cell_y, first_y, ys) = phase.outputs[1].within(within(lines.start)..within(lines.end));
+            let (cell_x, first_x, xs) = phase.outputs[2].within(0..width);
+            if planes * ys * xs == 0 {
+                continue;
+            }
+            let first = plan.position([cell_z, cell_y, cell_x]);
+            let [step_y, step] = [1, 2].map(|axis| phase.outputs[axis].step());
+            let line = plan.axes[2].length;
+            let pixels = (ys - 1) * line + xs;
+            for start in (0..pixels).step_by(columns) {
+                let end = pixels.min(start + columns);
+                let first_run = all.runs.len();
+                for y in start / line..=(end - 1) / line {
+                    let tile = (y * line).max(start)..(y * line + xs).min(end);
+                    if !tile.is_empty() {
+                        let x = first_x + (tile.start - y * line) * step;
+                        let column = (z * height + first_y + y * step_y) * width + x - outputs.start;
+                        all.runs.push(Run { tile: tile.start - start..tile.end - start, column, step });
+                    }
+                }
+                let runs = first_run..all.runs.len();
+                all.tiles.push(Tile { position: first + start, pixels: end - start, runs });
+            }
+        }
+        all
+    }
 }
 
 /// Some channels: the rows `rows` of the block, which start with `channel`.
@@ -259,50 +303,19 @@ impl<F> Part<'_, F> {
     {
         let TileSize { columns, cell, .. } = A::size(self.kernel);
         let at_once = (CELLS_IN_CACHE / (columns * cell * self.plan.blocks.max(1))).max(1);
-        let sums = Box::new([[Default::default(); PANEL]; TILE_ROWS]);
-        let mut desk = Desk { runs: Vec::new(), tiles: Vec::new(), sums };
-        for phase in &self.plan.phases {
-            self.tiles(phase, block.first_column..block.first_column + block.columns(), columns, &mut desk);
-            let tiles = std::mem::take(&mut desk.tiles);
-            for tiles in tiles.chunks(at_once) {
-                self.channels::<A>(phase, filters, tiles, &mut desk, block);
-            }
-            desk.tiles = tiles;
-        }
-    }
-
-    /// Lists the tiles of a phase that make the outputs of some whole lines.
-    fn tiles<S>(&self, phase: &PhasePlan, lines: Range<usize>, columns: usize, desk: &mut Desk<S>) {
-        let [_, height, width] = self.output;
-        desk.runs.clear();
-        desk.tiles.clear();
-        let first_column = lines.start;
-        let lines = lines.start / width..lines.end / width;
-        for z in lines.start / height..lines.end.div_ceil(height) {
-            let within = |line: usize| line.saturating_sub(z * height).min(height);
-            let (cell_z, _, planes) = phase.outputs[0].within(z..z + 1);
-            let (cell_y, first_y, ys) = phase.outputs[1].within(within(lines.start)..within(lines.end));
-            let (cell_x, first_x, xs) = phase.outputs[2].within(0..width);
-            if planes * ys * xs == 0 {
-                continue;
-            }
-            let line = self.plan.axes[2].length;
-            let first = self.plan.position([cell_z, cell_y, cell_x]);
-            let all = (ys - 1) * line + xs;
-            for start in (0..all).step_by(columns) {
-                let end = all.min(start + columns);
-                let first_run = desk.runs.len();
-                for y in start / line..=(end - 1) / line {
-                    let tile = (y * line).max(start)..(y * line + xs).min(end);
-                    if !tile.is_empty() {
-                        let (y_out, x) = (first_y + y * phase.outputs[1].step(), tile.start - y * line);
-                        let step = phase.outputs[2].step();
-                        let column = (z * height + y_out) * width + first_x + x * step - first_column;
-                        desk.runs.push(Run { tile: tile.start - start..tile.end - start, column, step });
-                    }
+        let mut sums = [[Default::default(); PANEL]; TILE_ROWS];
+        for (i, phase) in self.plan.phases.iter().enumerate() {
+            let some;
+            let tiles = match self.whole.get(i) {
+                Some(whole) => whole,
+                None => {
+                    let outputs = block.first_column..block.first_column + block.columns();
+                    some = Tiles::new(self.plan, phase, self.output, outputs, columns);
+                    &some
                 }
-                let runs = first_run..desk.runs.len();
-                desk.tiles.push(Tile { position: first + start, pixels: end - start, runs });
+            };
+            for at_once in tiles.tiles.chunks(at_once) {
+                self.channels::<A>(phase, filters, (at_once, &tiles.runs), &mut sums, block);
             }
         }
     }
@@ -312,8 +325,8 @@ impl<F> Part<'_, F> {
         &self,
         phase: &PhasePlan,
         filters: &Filters<'_>,
-        tiles: &[Tile],
-        desk: &mut Desk<A::Sum>,
+        (tiles, runs): (&[Tile], &[Run]),
+        sums: &mut Sums<A::Sum>,
         block: &mut Block<'_, F::Out>,
     ) where
         F: Finish<A>,
@@ -329,11 +342,13 @@ impl<F> Part<'_, F> {
             }
             let band = Band { rows: row..row + rows, channel, offsets };
             for tile in tiles {
+                let runs = &runs[tile.runs.clone()];
                 if let [slice] = &phase.slices[..] {
-                    self.sums::<A>(phase, filters, tile, slice.clone(), &band, &mut desk.sums);
-                    self.finish::<A>(phase, tile, &band, desk, block);
+                    self.sums::<A>(phase, filters, tile, slice.clone(), &band, sums);
+                    self.finish::<A>(&band, sums, runs, block);
                 } else {
-                    self.long::<A>(phase, filters, tile, &band, desk, block);
+                    let totals = self.totals::<A>(phase, filters, tile, &band, sums);
+                    self.finish_totals::<A>(&band, &totals, runs, block);
                 }
             }
             row += rows;
@@ -343,56 +358,64 @@ impl<F> Part<'_, F> {
     /// Writes the outputs of one tile.
     fn finish<A: Arithmetic>(
         &self,
-        phase: &PhasePlan,
-        tile: &Tile,
         band: &Band,
-        desk: &Desk<A::Sum>,
+        sums: &Sums<A::Sum>,
+        runs: &[Run],
         block: &mut Block<'_, F::Out>,
     ) where
         F: Finish<A>,
     {
-        for (i, (row, sums)) in band.rows.clone().zip(desk.sums.iter()).enumerate() {
+        for (i, (row, sums)) in band.rows.clone().zip(sums).enumerate() {
             let (channel, offset) = (band.channel + i, band.offsets[i]);
-            for run in &desk.runs[tile.runs.clone()] {
+            for run in runs {
                 let (sums, len) = (&sums[run.tile.clone()], run.tile.len());
                 if run.step == 1 {
                     block.fill(row, run.column..run.column + len, |out| {
                         self.finish.finish(self.kernel, channel, sums, offset, out)
                     });
                 } else {
-                    let exact = |sum: &A::Sum| self.finish.finish_one(channel, *sum, offset);
-                    block.write_every(row, run.column, run.step, sums.iter().map(exact));
+                    let outputs = sums.iter().map(|&sum| self.finish.finish_one(channel, sum, offset));
+                    block.write_every(row, run.column, run.step, outputs);
                 }
             }
         }
     }
 
-    /// More steps than one sum holds, or none: totals in `i64`.
-    fn long<A: Arithmetic>(
+    /// The sums of more steps than one sum holds, or of none.
+    fn totals<A: Arithmetic>(
         &self,
         phase: &PhasePlan,
         filters: &Filters<'_>,
         tile: &Tile,
         band: &Band,
-        desk: &mut Desk<A::Sum>,
-        block: &mut Block<'_, F::Out>,
-    ) where
-        F: Finish<A>,
-    {
+        sums: &mut Sums<A::Sum>,
+    ) -> Sums<i64> {
         let mut totals = [[0i64; PANEL]; TILE_ROWS];
         for (i, slice) in phase.slices.iter().enumerate() {
-            self.sums::<A>(phase, filters, tile, slice.clone(), band, &mut desk.sums);
-            for (row, (totals, sums)) in
-                totals.iter_mut().zip(desk.sums.iter()).enumerate().take(band.rows.len())
+            self.sums::<A>(phase, filters, tile, slice.clone(), band, sums);
+            for (row, (totals, sums)) in totals.iter_mut().zip(sums.iter()).enumerate().take(band.rows.len())
             {
                 let offset = self.offset_of(phase.first_slice + i, band.channel + row);
                 totals.iter_mut().zip(sums).for_each(|(t, &s)| *t += i64::from(A::exact(s, offset)));
             }
         }
-        for (i, (row, totals)) in band.rows.clone().zip(&totals).enumerate() {
-            for run in &desk.runs[tile.runs.clone()] {
-                let exact = |total: &i64| self.finish.finish_exact(band.channel + i, *total);
-                block.write_every(row, run.column, run.step, totals[run.tile.clone()].iter().map(exact));
+        totals
+    }
+
+    fn finish_totals<A: Arithmetic>(
+        &self,
+        band: &Band,
+        totals: &Sums<i64>,
+        runs: &[Run],
+        block: &mut Block<'_, F::Out>,
+    ) where
+        F: Finish<A>,
+    {
+        for (i, (row, totals)) in band.rows.clone().zip(totals).enumerate() {
+            for run in runs {
+                let outputs = totals[run.tile.clone()].iter();
+                let outputs = outputs.map(|&total| self.finish.finish_exact(band.channel + i, total));
+                block.write_every(row, run.column, run.step, outputs);
             }
         }
     }
