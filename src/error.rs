@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a layer or a model could not be quantized.
+/// Why a layer or a model could not be quantized or folded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Int8Error {
@@ -53,6 +53,20 @@ pub enum Int8Error {
         /// The paths of the INT8 layers.
         layers: Vec<String>,
     },
+    /// A BatchNorm has not as many channels as the layer that it should be folded into.
+    #[error(
+        "the layer has {layer} output channels, but the BatchNorm has {norm}; fold the BatchNorm that normalizes this \
+         layer's output"
+    )]
+    ChannelMismatch {
+        /// Output channels of the layer.
+        layer: usize,
+        /// Channels of the BatchNorm.
+        norm: usize,
+    },
+    /// A BatchNorm should be folded into an INT8 layer.
+    #[error("the layer is INT8 already; fold the BatchNorm into the float layer, then quantize that")]
+    FoldAfterQuantize,
 }
 
 fn layer(path: &str) -> String {

@@ -10,10 +10,13 @@
 //! | [`Conv1d`], [`Conv2d`], [`Conv3d`] | [`QConv1d`], [`QConv2d`], [`QConv3d`] | [`burn::nn::conv::Conv1d`] and so on |
 //! | [`ConvTranspose1d`], [`ConvTranspose2d`], [`ConvTranspose3d`] | [`QConvTranspose1d`], [`QConvTranspose2d`], [`QConvTranspose3d`] | [`burn::nn::conv::ConvTranspose1d`] and so on |
 //!
+//! [`fold_batch_norm`] takes the BatchNorms out of a trained model, before it is quantized.
+//!
 //! To add a layer: a file that implements [`FloatLayer`] for Burn's layer, with its config and its `forward`, and a line here.
 
 mod conv;
 mod embedding;
+mod fold;
 mod int8;
 pub(crate) mod layer;
 mod linear;
@@ -29,6 +32,7 @@ pub use conv::{
     QConv3d, QConvTranspose1d, QConvTranspose2d, QConvTranspose3d,
 };
 pub use embedding::{Embedding, EmbeddingConfig, QEmbedding};
+pub use fold::{FoldBatchNorm, fold_batch_norm};
 pub use int8::Int8;
 pub use layer::FloatLayer;
 pub use linear::{Linear, LinearConfig, QLinear};

@@ -3,6 +3,7 @@
 mod conv;
 mod convs;
 mod embedding;
+mod fold;
 mod keras;
 mod keras_tables;
 mod kinds;
