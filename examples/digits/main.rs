@@ -1,0 +1,93 @@
+//! A convolutional network that reads handwritten digits: trained, folded, quantized, saved, reloaded, compared.
+//!
+//! `cargo run --release --example digits`. Where the images are from: README.md in this folder.
+
+mod data;
+mod measure;
+mod model;
+mod show;
+mod train;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use burn::backend::{Autodiff, NdArray};
+use burn::prelude::*;
+use burn_int8::prelude::*;
+use clap::Parser;
+
+use data::{Digit, images};
+use measure::Measured;
+use model::Net;
+
+type Cpu = NdArray;
+type Train = Autodiff<Cpu>;
+
+/// Points of accuracy that INT8 may cost, or the program fails.
+const TOLERATED: f64 = 1.0;
+
+#[derive(Parser)]
+struct Options {
+    /// How often to go through the images.
+    #[arg(long, default_value_t = 10)]
+    epochs: usize,
+    /// Of the initial weights.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Keep the model files in this folder.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    let temporary = tempfile::tempdir()?;
+    let folder = options.out.unwrap_or_else(|| temporary.path().into());
+    std::fs::create_dir_all(&folder)?;
+    let device = Default::default();
+    let (training, test) = data::load()?;
+    println!("{} images to learn from, {} others to be tested on", training.len(), test.len());
+
+    Train::seed(&device, options.seed);
+    let start = Instant::now();
+    let trained = train::train(Net::<Train>::new(&device), training, options.epochs, &device);
+    println!("trained in {:.0} s", start.elapsed().as_secs_f64());
+
+    let float = trained.clone().fold()?;
+    report_difference(&trained, &float, &test);
+    let (int8, report) = float.clone().quantize(&Int8Config::new())?;
+    println!("\n{report}\n");
+    let weight_only = Int8Config::new().with_activations(Activations::WeightOnly);
+    let (weight_only, _) = float.clone().quantize(&weight_only)?;
+
+    let models = [("float", float), ("INT8 dynamic", int8), ("INT8 weight-only", weight_only)];
+    let measured: Result<Vec<_>, _> =
+        models.into_iter().map(|(name, model)| Measured::new(name, model, &test, &folder)).collect();
+    let mut measured = measured?;
+    measure::time(&mut measured, &test);
+    show::table(&measured);
+    show::confusion(&measured[1], &test);
+    show::mistakes(&measured, &test);
+    verdict(&measured)
+}
+
+/// Folding changes how the scores are computed, not what they are.
+fn report_difference(trained: &Net<Cpu>, folded: &Net<Cpu>, test: &[Digit]) {
+    let x = images(test, &Default::default());
+    let scores = trained.forward(x.clone());
+    let difference = (scores.clone() - folded.forward(x)).abs().max().into_scalar();
+    let largest = scores.abs().max().into_scalar();
+    println!("BatchNorms folded: scores of up to {largest:.1} differ by {difference:.1e} at most");
+}
+
+fn verdict(measured: &[Measured]) -> Result<(), Box<dyn Error>> {
+    for model in &measured[1..] {
+        let lost = measured[0].accuracy - model.accuracy;
+        if lost > TOLERATED {
+            let name = model.name;
+            return Err(format!("{name} lost {lost:.1} points of accuracy; {TOLERATED} is tolerated").into());
+        }
+    }
+    Ok(())
+}
