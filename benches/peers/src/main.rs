@@ -1,16 +1,18 @@
-//! Times one linear layer in burn-int8 and in its peers, interleaved in one process; see README.md.
+//! Times one layer in burn-int8 and in its peers, interleaved in one process; see README.md.
 
 mod cli;
 mod onnx;
 mod peers;
 mod race;
+mod shape;
 mod table;
 mod task;
 
 use cli::Options;
 use onnx::Onnx;
-use peers::{PEERS, Peer, Ready, SUBJECT};
-use task::{Shape, Task};
+use peers::{OF_CONVS, OF_LINEARS, Peer, Ready, SUBJECT};
+use shape::{CONVS, LINEARS, Shape};
+use task::Task;
 
 fn main() {
     match Options::parse(std::env::args().skip(1)) {
@@ -23,18 +25,22 @@ fn run(options: Options) {
     let threads = threads();
     println!("{threads} threads, burn-int8 kernel `{}`", burn_int8::cpu_kernel());
     let mut line_up = LineUp { only: options.only, onnx: None, notes: Vec::new() };
-    if line_up.wants(onnx::FLOAT) || line_up.wants(onnx::INT8) {
+    if [onnx::FLOAT, onnx::DYNAMIC_INT8, onnx::STATIC_INT8].iter().any(|name| line_up.wants(name)) {
         match Onnx::load(options.models, threads) {
             Ok(onnx) => line_up.onnx = Some(onnx),
             Err(error) => line_up.note(format!("ONNX Runtime: {error}")),
         }
     }
-    let mut table = table::Table::default();
-    for shape in Shape::ALL.into_iter().filter(|shape| !options.small || shape.is_small()) {
-        let peers = line_up.build(&Task::new(shape));
-        table.add(shape, &race::race(peers, options.rounds));
+    let tables = [("linear layers", &LINEARS[..], options.linears), ("convolutions", &CONVS, options.convs)];
+    for (what, shapes, wanted) in tables {
+        let mut table = table::Table::default();
+        for &shape in shapes.iter().filter(|shape| wanted && (!options.small || shape.is_small())) {
+            let peers = line_up.build(&Task::new(shape));
+            table.add(shape, &race::race(peers, options.rounds));
+        }
+        table.finish(what);
     }
-    table.finish(&line_up.notes);
+    table::explain(&line_up.notes);
 }
 
 /// As many as rayon takes.
@@ -54,12 +60,16 @@ struct LineUp {
 impl LineUp {
     fn build(&mut self, task: &Task) -> Vec<Peer> {
         let mut peers = Vec::new();
-        for (name, build) in PEERS {
+        let (all, int8) = match task.shape {
+            Shape::Linear(_) => (OF_LINEARS, onnx::DYNAMIC_INT8),
+            Shape::Conv(_) => (OF_CONVS, onnx::STATIC_INT8),
+        };
+        for &(name, build) in all {
             self.enter(name, || build(task), &mut peers);
         }
         if let Some(onnx) = self.onnx.take() {
             self.enter(onnx::FLOAT, || onnx.float(task), &mut peers);
-            self.enter(onnx::INT8, || onnx.int8(task), &mut peers);
+            self.enter(int8, || onnx.int8(task), &mut peers);
             self.onnx = Some(onnx);
         }
         peers

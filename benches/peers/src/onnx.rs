@@ -9,13 +9,15 @@ use ort::session::Session;
 use ort::value::Tensor;
 
 use crate::peers::Ready;
-use crate::task::{Shape, Task, relative_rms};
+use crate::shape::Shape;
+use crate::task::{Task, relative_rms};
 
 /// Where the shared library is, as `ort` calls it.
 const LIBRARY: &str = "ORT_DYLIB_PATH";
 
 pub const FLOAT: &str = "ONNX Runtime f32";
-pub const INT8: &str = "ONNX Runtime dynamic int8";
+pub const DYNAMIC_INT8: &str = "ONNX Runtime dynamic int8";
+pub const STATIC_INT8: &str = "ONNX Runtime static int8";
 
 pub struct Onnx {
     environment: Environment,
@@ -51,8 +53,8 @@ impl Onnx {
         Ok((Box::new(call), Some(error)))
     }
 
-    fn session(&self, kind: &str, Shape { k, n, .. }: Shape) -> Result<Session, Box<dyn Error>> {
-        let path = self.models.join(format!("linear_{k}_{n}.{kind}.onnx"));
+    fn session(&self, kind: &str, shape: Shape) -> Result<Session, Box<dyn Error>> {
+        let path = self.models.join(format!("{}.{kind}.onnx", shape.model()));
         if !path.exists() {
             return Err(format!("there is no {}; make_models.py writes it", path.display()).into());
         }
@@ -62,7 +64,7 @@ impl Onnx {
 }
 
 fn input(task: &Task) -> ort::Result<Tensor<f32>> {
-    Tensor::from_array(([task.shape.m, task.shape.k], task.x.clone()))
+    Tensor::from_array((task.shape.input(), task.x.clone()))
 }
 
 fn run<'s>(session: &'s mut Session, x: &Tensor<f32>) -> ort::session::SessionOutputs<'s> {

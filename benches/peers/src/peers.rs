@@ -8,10 +8,11 @@ use burn::module::Quantizer;
 use burn::prelude::*;
 use burn::tensor::ops::QuantizedTensor;
 use burn::tensor::quantization::{Calibration, QTensorPrimitive, QuantLevel, QuantValue};
-use burn_int8::nn::Linear;
+use burn_int8::nn::{Conv2d, Linear};
 use burn_int8::prelude::*;
 
-use crate::task::{Shape, Task, relative_rms, values};
+use crate::shape::{self, Shape};
+use crate::task::{Task, relative_rms, values};
 
 /// A layer that is ready to be called.
 pub struct Peer {
@@ -25,13 +26,14 @@ pub struct Peer {
 /// What a peer is built from: its call and its error.
 pub type Ready = Result<(Box<dyn FnMut()>, Option<f64>), Box<dyn Error>>;
 
-type Build = fn(&Task) -> Ready;
+pub type Build = fn(&Task) -> Ready;
 
 /// What all others are compared with.
 pub const SUBJECT: &str = "burn-int8, NdArray";
 
-/// Names and builders, the subject first. A name says what the peer leaves out, since that makes it look faster.
-pub const PEERS: [(&str, Build); 9] = [
+/// Names and builders for linear layers, the subject first. A name says what the peer leaves out, since that makes it look
+/// faster.
+pub const OF_LINEARS: &[(&str, Build)] = &[
     (SUBJECT, |task| int8::<NdArray>(task, Activations::Dynamic)),
     ("burn-int8, Flex", |task| int8::<Flex>(task, Activations::Dynamic)),
     ("burn-int8 weight-only, NdArray", |task| int8::<NdArray>(task, Activations::WeightOnly)),
@@ -43,30 +45,54 @@ pub const PEERS: [(&str, Build); 9] = [
     ("rten-gemm u8s8 (bare integer product)", rten),
 ];
 
+/// For convolutions: the others have none in INT8.
+pub const OF_CONVS: &[(&str, Build)] =
+    &[OF_LINEARS[0], OF_LINEARS[1], OF_LINEARS[2], OF_LINEARS[3], OF_LINEARS[4]];
+
 fn int8<B: Backend>(task: &Task, activations: Activations) -> Ready {
     let config = Int8Config::new().with_activations(activations);
-    let (layer, _) = Linear::from(task.layer::<B>()).quantize(&config)?;
-    let x = task.input::<B>();
-    let error = task.error(&values(layer.forward(x.clone())));
-    let call = move || drop(black_box(layer.forward(x.clone())));
-    Ok((Box::new(call), Some(error)))
+    match task.shape {
+        Shape::Linear(_) => {
+            let (layer, _) = Linear::from(task.linear::<B>()).quantize(&config)?;
+            Ok(ready(task, task.input(), move |x: Tensor<B, 2>| layer.forward(x)))
+        }
+        Shape::Conv(conv) => {
+            let (layer, _) = Conv2d::from(task.conv::<B>(conv)).quantize(&config)?;
+            Ok(ready(task, task.input(), move |x: Tensor<B, 4>| layer.forward(x)))
+        }
+    }
 }
 
 fn float<B: Backend>(task: &Task) -> Ready {
-    let (layer, x) = (task.layer::<B>(), task.input::<B>());
-    let error = task.error(&values(layer.forward(x.clone())));
-    let call = move || drop(black_box(layer.forward(x.clone())));
-    Ok((Box::new(call), Some(error)))
+    match task.shape {
+        Shape::Linear(_) => {
+            let layer = task.linear::<B>();
+            Ok(ready(task, task.input(), move |x: Tensor<B, 2>| layer.forward(x)))
+        }
+        Shape::Conv(conv) => {
+            let layer = task.conv::<B>(conv);
+            Ok(ready(task, task.input(), move |x: Tensor<B, 4>| layer.forward(x)))
+        }
+    }
+}
+
+fn ready<B: Backend, const D: usize>(
+    task: &Task,
+    x: Tensor<B, D>,
+    forward: impl Fn(Tensor<B, D>) -> Tensor<B, D> + 'static,
+) -> (Box<dyn FnMut()>, Option<f64>) {
+    let error = task.error(&values(forward(x.clone())));
+    (Box::new(move || drop(black_box(forward(x.clone())))), Some(error))
 }
 
 fn quantizer<B: Backend>(task: &Task) -> Ready {
     let scheme = <QuantizedTensor<B> as QTensorPrimitive>::default_scheme()
         .with_value(QuantValue::Q8S)
         .with_level(QuantLevel::Tensor);
-    let mut layer = task.layer::<B>();
+    let mut layer = task.linear::<B>();
     layer.bias = None; // or it would be quantized too
     let layer = layer.quantize_weights(&mut Quantizer { calibration: Calibration::MinMax, scheme });
-    let x = task.input::<B>();
+    let x = task.input::<B, 2>();
     let error = task.error_without_bias(&values(layer.forward(x.clone())));
     let call = move || drop(black_box(layer.forward(x.clone())));
     Ok((Box::new(call), Some(error)))
@@ -75,7 +101,7 @@ fn quantizer<B: Backend>(task: &Task) -> Ready {
 fn candle(task: &Task) -> Ready {
     use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
     use candle_core::{Device, Module, Tensor};
-    let Shape { m, k, n } = task.shape;
+    let shape::Linear { m, k, n } = linear(task)?;
     let weight = Tensor::from_slice(&task.weight, (k, n), &Device::Cpu)?.t()?.contiguous()?;
     let layer = QMatMul::from_qtensor(QTensor::quantize(&weight, GgmlDType::Q8_0)?)?;
     let x = Tensor::from_slice(&task.x, (m, k), &Device::Cpu)?;
@@ -89,7 +115,7 @@ fn candle(task: &Task) -> Ready {
 fn rten(task: &Task) -> Ready {
     use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
     use rten_tensor::{NdTensor, prelude::*};
-    let Shape { m, k, n } = task.shape;
+    let shape::Linear { m, k, n } = linear(task)?;
     let weight: Vec<i8> = task.weight.iter().map(|w| (w * 30.0 * (k as f32).sqrt()) as i8).collect();
     let x: Vec<u8> = task.x.iter().map(|x| (x * 30.0 + 128.0) as u8).collect();
     let mut expected = vec![0i32; n];
@@ -108,4 +134,11 @@ fn rten(task: &Task) -> Ready {
     };
     let error = relative_rms(&call(), &expected); // the first row tells
     Ok((Box::new(move || drop(call())), Some(error)))
+}
+
+fn linear(task: &Task) -> Result<shape::Linear, &'static str> {
+    match task.shape {
+        Shape::Linear(linear) => Ok(linear),
+        Shape::Conv(_) => Err("it has no convolution in INT8"),
+    }
 }

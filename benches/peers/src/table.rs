@@ -2,10 +2,11 @@
 
 use crate::peers::SUBJECT;
 use crate::race::Timing;
-use crate::task::Shape;
+use crate::shape::Shape;
 
-/// A larger relative error than this is no rounding: the answer is wrong and its time says nothing.
-const PLAUSIBLE: f64 = 0.02;
+/// A larger relative error than this is no rounding: the answer is wrong and its time says nothing. One scale for a whole
+/// image costs more than one for each row.
+const PLAUSIBLE: f64 = 0.03;
 
 /// A peer's time over the subject's.
 #[derive(Clone, Copy)]
@@ -24,7 +25,7 @@ pub struct Table {
 impl Table {
     /// Prints one shape.
     pub fn add(&mut self, shape: Shape, timings: &[Timing]) {
-        println!("\nlinear {shape}");
+        println!("\n{shape}");
         println!("  {:<38} {:>11} {:>11} {:>9} {:>8}", "", "median us", "best us", "ratio", "error");
         let subject = timings.iter().find(|t| t.name == SUBJECT && is_plausible(t));
         for timing in timings {
@@ -41,9 +42,12 @@ impl Table {
         }
     }
 
-    /// Prints what all shapes come to, and what is missing.
-    pub fn finish(&self, notes: &[String]) {
-        println!("\nspeed-up of `{SUBJECT}` over");
+    /// Prints what all shapes come to, if there were any.
+    pub fn finish(&self, what: &str) {
+        if self.standings.is_empty() {
+            return;
+        }
+        println!("\n{what}: speed-up of `{SUBJECT}` over");
         println!("  {:<38} {:>9} {:>9} {:>9} {:>7}", "", "min", "geo-mean", "of best", "shapes");
         for (name, ratios) in self.standings.iter().filter(|(name, _)| *name != SUBJECT) {
             let min = ratios.iter().map(|ratio| ratio.median).fold(f64::INFINITY, f64::min);
@@ -51,12 +55,6 @@ impl Table {
             let best = geometric_mean(ratios.iter().map(|ratio| ratio.best));
             let shapes = ratios.len();
             println!("  {name:<38} {min:>8.2}x {mean:>8.2}x {best:>8.2}x {shapes:>7}");
-        }
-        println!("\nratio: median over that of `{SUBJECT}`; above 1 it is slower");
-        println!("best: the fastest round; far from the median, the machine was busy");
-        println!("error: relative rms, against f32 with the same weights (rten: against exact sums)");
-        for note in notes {
-            println!("left out: {note}");
         }
     }
 
@@ -66,6 +64,16 @@ impl Table {
             self.standings.len() - 1
         });
         &mut self.standings[at].1
+    }
+}
+
+/// Prints what the columns mean, and who is missing.
+pub fn explain(notes: &[String]) {
+    println!("\nratio: median over that of `{SUBJECT}`; above 1 it is slower");
+    println!("best: the fastest round; far from the median, the machine was busy");
+    println!("error: relative rms, against f32 with the same weights (rten: against exact sums)");
+    for note in notes {
+        println!("left out: {note}");
     }
 }
 

@@ -1,89 +1,78 @@
 //! One layer and its input, the same numbers for every peer.
 
-use std::fmt;
-
 use burn::backend::NdArray;
 use burn::module::Param;
-use burn::nn::Linear;
+use burn::nn;
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::prelude::*;
 use burn::tensor::Distribution;
 
-/// Rows of the input, inputs and outputs of the layer.
-#[derive(Clone, Copy)]
-pub struct Shape {
-    pub m: usize,
-    pub k: usize,
-    pub n: usize,
-}
-
-impl Shape {
-    pub const ALL: [Self; 9] = [
-        Self::new(1, 768, 768),
-        Self::new(1, 1152, 6912),
-        Self::new(1, 4096, 4096),
-        Self::new(8, 1024, 1024),
-        Self::new(64, 1024, 1024),
-        Self::new(128, 768, 3072),
-        Self::new(128, 3072, 768),
-        Self::new(512, 1024, 1024),
-        Self::new(256, 4096, 4096),
-    ];
-
-    const fn new(m: usize, k: usize, n: usize) -> Self {
-        Self { m, k, n }
-    }
-
-    /// Whether it is part of a quick look.
-    pub fn is_small(&self) -> bool {
-        self.m * self.k * self.n < 100_000_000
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "m={} k={} n={}", self.m, self.k, self.n)
-    }
-}
+use crate::shape::{Conv, Shape};
 
 /// The numbers, row-major.
 pub struct Task {
     pub shape: Shape,
-    /// `[m, k]`
     pub x: Vec<f32>,
-    /// `[k, n]`
     pub weight: Vec<f32>,
-    /// `[n]`
-    pub bias: Vec<f32>,
-    /// `x · weight` in f32: what answers are compared with.
+    bias: Vec<f32>,
+    /// What the layer without bias gives in f32: what answers are compared with.
     product: Vec<f32>,
 }
 
 impl Task {
     pub fn new(shape: Shape) -> Self {
-        let Shape { m, k, n } = shape;
         NdArray::<f32>::seed(&Default::default(), 1);
-        let x = normal(m * k, 1.0);
-        let weight = normal(k * n, (k as f64).sqrt().recip());
-        let bias = normal(n, 0.1);
+        let x = normal(shape.input().iter().product(), 1.0);
+        let weight = normal(shape.weight().iter().product(), (shape.summed() as f64).sqrt().recip());
+        let bias = normal(shape.outputs(), 0.1);
         let mut task = Self { shape, x, weight, bias, product: Vec::new() };
-        let product = task.input::<NdArray>().matmul(task.layer::<NdArray>().weight.val());
-        task.product = values(product);
+        task.product = match shape {
+            Shape::Linear(_) => {
+                let layer = nn::Linear { bias: None, ..task.linear::<NdArray>() };
+                values(layer.forward(task.input::<NdArray, 2>()))
+            }
+            Shape::Conv(conv) => {
+                let layer = Conv2d { bias: None, ..task.conv::<NdArray>(conv) };
+                values(layer.forward(task.input::<NdArray, 4>()))
+            }
+        };
         task
     }
 
-    pub fn input<B: Backend>(&self) -> Tensor<B, 2> {
-        tensor(&self.x, [self.shape.m, self.shape.k])
+    pub fn input<B: Backend, const D: usize>(&self) -> Tensor<B, D> {
+        tensor(&self.x, self.shape.input())
     }
 
-    pub fn layer<B: Backend>(&self) -> Linear<B> {
-        let Shape { k, n, .. } = self.shape;
-        let weight = Param::from_tensor(tensor(&self.weight, [k, n]));
-        Linear { weight, bias: Some(Param::from_tensor(tensor(&self.bias, [n]))) }
+    pub fn linear<B: Backend>(&self) -> nn::Linear<B> {
+        nn::Linear { weight: self.weight(), bias: Some(self.bias()) }
+    }
+
+    pub fn conv<B: Backend>(&self, conv: Conv) -> Conv2d<B> {
+        let Conv { channels, kernel, stride, padding, groups, .. } = conv;
+        let layer = Conv2dConfig::new(channels, [kernel; 2])
+            .with_stride([stride; 2])
+            .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+            .with_groups(groups)
+            .init(&Default::default());
+        Conv2d { weight: self.weight(), bias: Some(self.bias()), ..layer }
+    }
+
+    fn weight<B: Backend, const D: usize>(&self) -> Param<Tensor<B, D>> {
+        Param::from_tensor(tensor(&self.weight, self.shape.weight()))
+    }
+
+    fn bias<B: Backend>(&self) -> Param<Tensor<B, 1>> {
+        Param::from_tensor(tensor(&self.bias, vec![self.bias.len()]))
     }
 
     /// The error of a layer's output.
     pub fn error(&self, output: &[f32]) -> f64 {
-        let bias = self.bias.iter().cycle();
+        let repeated = match self.shape {
+            Shape::Linear(_) => 1,
+            Shape::Conv(_) => self.product.len() / self.bias.len(), // of the one image
+        };
+        let bias = self.bias.iter().flat_map(|bias| std::iter::repeat_n(bias, repeated)).cycle();
         let expected: Vec<f32> = self.product.iter().zip(bias).map(|(p, b)| p + b).collect();
         relative_rms(output, &expected)
     }
@@ -118,6 +107,6 @@ fn normal(len: usize, deviation: f64) -> Vec<f32> {
     values(Tensor::<NdArray, 1>::random([len], distribution, &Default::default()))
 }
 
-fn tensor<B: Backend, const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<B, D> {
+fn tensor<B: Backend, const D: usize>(values: &[f32], shape: Vec<usize>) -> Tensor<B, D> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), &Default::default())
 }
