@@ -43,7 +43,7 @@ pub(super) fn for_each<T: Send>(
 pub(super) const BLOCK_ROWS: usize = 48;
 
 /// Part of a row that has not been written yet.
-type Unwritten<'a, T> = &'a mut [MaybeUninit<T>];
+pub(super) type Unwritten<'a, T> = &'a mut [MaybeUninit<T>];
 
 /// A rectangle of a row-major output matrix, to be written.
 pub(super) struct Block<'a, T> {
@@ -79,7 +79,7 @@ impl<T: Copy> Block<'_, T> {
         &mut self,
         row: usize,
         columns: std::ops::Range<usize>,
-        write: impl FnOnce(&mut [MaybeUninit<T>]) -> usize,
+        write: impl FnOnce(Unwritten<'_, T>) -> usize,
     ) {
         self.written += write(&mut self.rows[row][columns]);
     }

@@ -1,12 +1,11 @@
 //! The walk over a block of outputs, tile by tile.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::plan::{PhasePlan, Plan};
 use crate::kernel::isa::{Active, PixelOperands, Sums, TILE_ROWS, TileSize};
 use crate::kernel::pack::{GROUP, PANEL, Packed};
-use crate::kernel::parallel::Block;
+use crate::kernel::parallel::{Block, Unwritten};
 
 /// How sums are made and what becomes of them: in integers, or in floats.
 pub(super) trait Arithmetic: Sync {
@@ -20,7 +19,7 @@ pub(super) trait Arithmetic: Sync {
         sums: &[Self::Sum],
         offset: i32,
         scale_bias: [f32; 2],
-        out: Slots<'_, f32>,
+        out: Unwritten<'_, f32>,
     ) -> usize;
     /// `sum - offset`, for sums of integers.
     fn exact(sum: Self::Sum, offset: i32) -> i32;
@@ -42,7 +41,13 @@ impl Arithmetic for InIntegers {
         kernel.pixels(size, operands, sums);
     }
 
-    fn scale(kernel: Active, sums: &[i32], offset: i32, scale_bias: [f32; 2], out: Slots<'_, f32>) -> usize {
+    fn scale(
+        kernel: Active,
+        sums: &[i32],
+        offset: i32,
+        scale_bias: [f32; 2],
+        out: Unwritten<'_, f32>,
+    ) -> usize {
         kernel.scale_integers(sums, offset, scale_bias, out)
     }
 
@@ -69,7 +74,13 @@ impl Arithmetic for InFloats {
         kernel.pixel_floats(size, operands, sums);
     }
 
-    fn scale(kernel: Active, sums: &[f32], _offset: i32, scale_bias: [f32; 2], out: Slots<'_, f32>) -> usize {
+    fn scale(
+        kernel: Active,
+        sums: &[f32],
+        _offset: i32,
+        scale_bias: [f32; 2],
+        out: Unwritten<'_, f32>,
+    ) -> usize {
         kernel.scale_floats(sums, scale_bias, out)
     }
 
@@ -82,9 +93,6 @@ impl Arithmetic for InFloats {
     }
 }
 
-/// Outputs to be written.
-type Slots<'a, T> = &'a mut [MaybeUninit<T>];
-
 /// What becomes of the sums of one sample.
 pub(super) trait Finish<A: Arithmetic>: Sync {
     type Out: Copy + Default + Send;
@@ -96,7 +104,7 @@ pub(super) trait Finish<A: Arithmetic>: Sync {
         channel: usize,
         sums: &[A::Sum],
         offset: i32,
-        out: Slots<'_, Self::Out>,
+        out: Unwritten<'_, Self::Out>,
     ) -> usize;
     /// What one sum gives.
     fn finish_one(&self, channel: usize, sum: A::Sum, offset: i32) -> Self::Out;
@@ -126,7 +134,7 @@ impl<A: Arithmetic> Finish<A> for Scaled<'_> {
         channel: usize,
         sums: &[A::Sum],
         offset: i32,
-        out: Slots<'_, f32>,
+        out: Unwritten<'_, f32>,
     ) -> usize {
         A::scale(kernel, sums, offset, self.scale_bias(channel), out)
     }
@@ -154,7 +162,7 @@ impl<A: Arithmetic> Finish<A> for Bare {
         _channel: usize,
         sums: &[A::Sum],
         offset: i32,
-        out: Slots<'_, i32>,
+        out: Unwritten<'_, i32>,
     ) -> usize {
         out.iter_mut().zip(sums).map(|(out, &sum)| _ = out.write(A::exact(sum, offset))).count()
     }

@@ -229,11 +229,10 @@ macro_rules! kernel {
     ) => {
         $(#[$doc])*
         $vis const $row: $crate::kernel::isa::Kernel = {
-            use std::mem::MaybeUninit;
             use $crate::kernel::epilogue::{Bare, Scaled};
             use $crate::kernel::isa::micro::{Job, Sums, block};
             use $crate::kernel::isa::pixels::{self, PixelOperands, Pixels, TileSize};
-            use $crate::kernel::parallel::Block;
+            use $crate::kernel::parallel::{Block, Unwritten};
             use $crate::kernel::quantize::{self, Levels, Quantizer, encode_cells, encode_row};
 
             $(#[target_feature(enable = $feature)])*
@@ -278,11 +277,11 @@ macro_rules! kernel {
                 unsafe { <$pixel_floats as Pixels>::tile(size, operands, sums) }
             }
             $(#[target_feature(enable = $feature)])*
-            fn scale_integers(sums: &[i32], offset: i32, by: [f32; 2], out: &mut [MaybeUninit<f32>]) -> usize {
+            fn scale_integers(sums: &[i32], offset: i32, by: [f32; 2], out: Unwritten<'_, f32>) -> usize {
                 pixels::scale_integers(sums, offset, by, out)
             }
             $(#[target_feature(enable = $feature)])*
-            fn scale_floats(sums: &[f32], by: [f32; 2], out: &mut [MaybeUninit<f32>]) -> usize {
+            fn scale_floats(sums: &[f32], by: [f32; 2], out: Unwritten<'_, f32>) -> usize {
                 pixels::scale_floats(sums, by, out)
             }
             $crate::kernel::isa::Kernel {

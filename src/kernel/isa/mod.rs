@@ -17,7 +17,7 @@ use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 use super::epilogue::{Bare, Scaled};
-use super::parallel::Block;
+use super::parallel::{Block, Unwritten};
 use super::quantize::{Levels, Quantizer};
 pub(super) use micro::{Job, Sums, TILE_ROWS};
 pub(super) use pixels::{PixelOperands, Steps, TileSize};
@@ -44,8 +44,8 @@ struct Kernel {
     pixel_size: TileSize,
     pixel_floats: unsafe fn([usize; 2], &PixelOperands<'_>, &mut Sums<f32>),
     pixel_float_size: TileSize,
-    scale_integers: unsafe fn(&[i32], i32, [f32; 2], &mut [MaybeUninit<f32>]) -> usize,
-    scale_floats: unsafe fn(&[f32], [f32; 2], &mut [MaybeUninit<f32>]) -> usize,
+    scale_integers: unsafe fn(&[i32], i32, [f32; 2], Unwritten<'_, f32>) -> usize,
+    scale_floats: unsafe fn(&[f32], [f32; 2], Unwritten<'_, f32>) -> usize,
 }
 
 /// Fastest first.
@@ -175,19 +175,14 @@ impl Active {
         sums: &[i32],
         offset: i32,
         scale_bias: [f32; 2],
-        out: &mut [MaybeUninit<f32>],
+        out: Unwritten<'_, f32>,
     ) -> usize {
         // SAFETY: as in `encode_row`.
         unsafe { (self.0.scale_integers)(sums, offset, scale_bias, out) }
     }
 
     /// Writes `sum * scale + bias`; returns how many, each written.
-    pub(super) fn scale_floats(
-        self,
-        sums: &[f32],
-        scale_bias: [f32; 2],
-        out: &mut [MaybeUninit<f32>],
-    ) -> usize {
+    pub(super) fn scale_floats(self, sums: &[f32], scale_bias: [f32; 2], out: Unwritten<'_, f32>) -> usize {
         // SAFETY: as in `encode_row`.
         unsafe { (self.0.scale_floats)(sums, scale_bias, out) }
     }

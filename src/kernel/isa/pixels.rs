@@ -1,10 +1,10 @@
 //! What all instruction sets share for convolutions: tiles whose rows are output channels and whose vectors hold
 //! neighbouring pixels, so that outputs come in the order in which they are stored.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::micro::{Dot, Sums};
+use crate::kernel::parallel::Unwritten;
 
 /// Tiles of a convolution. Inputs come in cells: what one pixel brings to one step of the sum.
 ///
@@ -82,13 +82,13 @@ pub(super) unsafe fn pixel_tile<M: Pixels, const ROWS: usize, const WIDTH: usize
             let w = w.as_ptr().add(step * w_stride);
             M::prefetch(w.wrapping_add(PREFETCH));
             let mut cells = [M::cells(x); WIDTH];
-            for i in 1..WIDTH {
-                cells[i] = M::cells(x.add(i * M::COLUMNS * M::CELL));
+            for (i, cells) in cells.iter_mut().enumerate().skip(1) {
+                *cells = M::cells(x.add(i * M::COLUMNS * M::CELL));
             }
-            for row in 0..ROWS {
+            for (row, acc) in acc.iter_mut().enumerate() {
                 let w = M::weight(w.add(row * 4));
-                for i in 0..WIDTH {
-                    acc[row][i] = M::multiply_add(acc[row][i], cells[i], w);
+                for (acc, &cells) in acc.iter_mut().zip(&cells) {
+                    *acc = M::multiply_add(*acc, cells, w);
                 }
             }
         }
@@ -152,7 +152,7 @@ pub(super) fn scale_integers(
     sums: &[i32],
     offset: i32,
     [scale, bias]: [f32; 2],
-    out: &mut [MaybeUninit<f32>],
+    out: Unwritten<'_, f32>,
 ) -> usize {
     for (out, sum) in out.iter_mut().zip(sums) {
         out.write(sum.wrapping_sub(offset) as f32 * scale + bias);
@@ -162,7 +162,7 @@ pub(super) fn scale_integers(
 
 /// Writes `sum * scale + bias`; returns how many.
 #[inline(always)]
-pub(super) fn scale_floats(sums: &[f32], [scale, bias]: [f32; 2], out: &mut [MaybeUninit<f32>]) -> usize {
+pub(super) fn scale_floats(sums: &[f32], [scale, bias]: [f32; 2], out: Unwritten<'_, f32>) -> usize {
     for (out, sum) in out.iter_mut().zip(sums) {
         out.write(sum * scale + bias);
     }
