@@ -114,9 +114,14 @@ fn float_types() {
     check::<Flex>(DType::F64, 0.0);
     check::<Flex>(DType::F16, F16);
     check::<Flex>(DType::BF16, BF16);
-    let as_f64 = burns_linear::<NdArray<f64>>(6, 5, true, 7);
+    // By a cast: which float type `NdArray<f64>` makes by default is up to who uses the device first in the process.
+    let float = burns_linear::<NdArray>(6, 5, true, 7);
+    let as_f64 = burn::nn::Linear {
+        weight: float.weight.map(|weight| weight.cast(DType::F64)),
+        bias: float.bias.map(|bias| bias.map(|bias| bias.cast(DType::F64))),
+    };
     let int8 = QLinear::from_float(&as_f64, &LayerScheme::default()).expect("finite weights");
-    let x = tensor::<NdArray<f64>, 2>([3, 6], 1);
+    let x = tensor::<NdArray, 2>([3, 6], 1).cast(DType::F64);
     assert!(max_difference(as_f64.forward(x.clone()), int8.forward(x)) < rounding(6));
 }
 
