@@ -54,7 +54,16 @@ pub(super) struct Block<'a, T> {
     written: usize,
 }
 
-impl<T: Copy> Block<'_, T> {
+impl<'a, T: Copy> Block<'a, T> {
+    /// All of a matrix of at most [`BLOCK_ROWS`] rows of `n`.
+    pub(super) fn whole(matrix: Unwritten<'a, T>, n: usize) -> Self {
+        let len = matrix.len() / n;
+        assert!(len <= BLOCK_ROWS, "{len} rows are too many for a block");
+        let mut rows = matrix.chunks_exact_mut(n);
+        let rows = std::array::from_fn(|_| rows.next().unwrap_or_default());
+        Self { first_row: 0, first_column: 0, rows, len, written: 0 }
+    }
+
     pub(super) fn rows(&self) -> usize {
         self.len
     }
@@ -124,14 +133,7 @@ impl<'a, T: Copy> Blocks<'a, T> {
         let len = self.size[0].min(self.rest.len() / self.n);
         let (band, rest) = std::mem::take(&mut self.rest).split_at_mut(len * self.n);
         self.rest = rest;
-        let mut rows = band.chunks_exact_mut(self.n);
-        self.band = Block {
-            first_row: self.next_row,
-            first_column: 0,
-            rows: std::array::from_fn(|_| rows.next().unwrap_or_default()),
-            len,
-            written: 0,
-        };
+        self.band = Block { first_row: self.next_row, ..Block::whole(band, self.n) };
         self.next_row += len;
         len > 0
     }
@@ -143,10 +145,6 @@ impl<'a, T: Copy> Iterator for Blocks<'a, T> {
     fn next(&mut self) -> Option<Block<'a, T>> {
         if self.band.columns() == 0 && !self.next_band() {
             return None;
-        }
-        if self.size[1] >= self.n {
-            let done = Block { first_row: 0, first_column: self.n, rows: empty_rows(), len: 0, written: 0 };
-            return Some(std::mem::replace(&mut self.band, done));
         }
         let columns = self.size[1].min(self.band.columns());
         let band = &mut self.band;

@@ -117,6 +117,8 @@ struct Job<'a, A> {
     quantizers: &'a [Option<Quantizer>],
     plan: Plan,
     size: TileSize,
+    /// The filters of all groups as floats, where they are short and many.
+    unpacked: Option<Vec<f32>>,
     arithmetic: std::marker::PhantomData<A>,
 }
 
@@ -143,7 +145,13 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         );
         let size = A::size(kernel);
         let plan = Plan::new(images.filter, images.window, kind, [size.cell, size.columns]);
-        Self { kernel, images, kind, quantizers, plan, size, arithmetic: std::marker::PhantomData }
+        let unpacked = images.has_planes().then(|| {
+            let channels = images.filter.channels[1];
+            let mut values = vec![0.0; plan.rows.len() * channels];
+            images.weights.unpack(&plan.rows, 0..channels, &mut values);
+            values
+        });
+        Self { kernel, images, kind, quantizers, plan, size, unpacked, arithmetic: std::marker::PhantomData }
     }
 
     /// Computes all groups of all samples: together if there are many, else one after the other on all threads.
@@ -205,23 +213,35 @@ impl<'a, A: Arithmetic> Job<'a, A> {
                 whole: cut.whole,
                 finish: &finish,
             };
+            if cut.threads == 1 && cut.size == [outputs, pixels] {
+                return self.block(&part, Block::whole(out, pixels));
+            }
             let count = AtomicUsize::new(0);
-            for_each(cut.threads, Blocks::new(out, pixels, cut.size), |mut block: Block<'_, F::Out>| {
-                if self.kind == Cells::Codes {
-                    part.block::<A>(&Filters::Packed(weights), &mut block);
-                } else {
-                    lend(&UNPACKED, |buffer| {
-                        let (first, columns) = (group * outputs + block.first_row, block.rows());
-                        let bytes = buffer.at_least(self.plan.rows.len() * columns * size_of::<f32>());
-                        let values = bytemuck::cast_slice_mut(bytes);
-                        weights.unpack(&self.plan.rows, first..first + columns, values);
-                        part.block::<A>(&Filters::Floats { values, first, columns }, &mut block);
-                    });
-                }
-                count.fetch_add(block.written(), Ordering::Relaxed);
+            for_each(cut.threads, Blocks::new(out, pixels, cut.size), |block| {
+                count.fetch_add(self.block(&part, block), Ordering::Relaxed);
             });
             count.into_inner()
         })
+    }
+
+    /// Computes one block; returns how many outputs it has written.
+    fn block<F: Finish<A>>(&self, part: &Part<'_, F>, mut block: Block<'_, F::Out>) -> usize {
+        let Images { filter, weights, .. } = *self.images;
+        if self.kind == Cells::Codes {
+            part.block::<A>(&Filters::Packed(weights), &mut block);
+        } else if let Some(values) = &self.unpacked {
+            let columns = filter.channels[1];
+            part.block::<A>(&Filters::Floats { values, first: 0, columns }, &mut block);
+        } else {
+            lend(&UNPACKED, |buffer| {
+                let (first, columns) = (part.first_channel + block.first_row, block.rows());
+                let bytes = buffer.at_least(self.plan.rows.len() * columns * size_of::<f32>());
+                let values = bytemuck::cast_slice_mut(bytes);
+                weights.unpack(&self.plan.rows, first..first + columns, values);
+                part.block::<A>(&Filters::Floats { values, first, columns }, &mut block);
+            });
+        }
+        block.written()
     }
 
     /// Bands of channels, cut into strips of whole lines; few channels first, so that tiles of pixels stay full.
