@@ -1,12 +1,22 @@
 //! Convolutions of float images with packed filters, without copies of patches.
 //!
 //! Each group of a sample is quantized once, into cells with zeros around them; a tile of outputs then reads, step by
-//! step, the cells under one tap and some channels, all neighbours in memory. See `plan` for where things are.
+//! step, the cells under one tap and some channels, all neighbours in memory.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `plan` | where everything is: cells, steps, outputs |
+//! | `cells` | filling the cells |
+//! | `tiles` | which pixels are computed together |
+//! | `walk` | the walk over channels and tiles |
+//! | `finish` | how sums are made, and from sums to outputs |
 
 mod cells;
+mod finish;
 mod plan;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod walk;
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -18,8 +28,10 @@ use super::pack::Packed;
 use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
 use super::quantize::{Levels, Quantizer};
 use cells::Source;
+use finish::{Arithmetic, Bare, Finish, InFloats, InIntegers, Scaled};
 use plan::{Cells, Plan};
-use walk::{Arithmetic, Bare, Filters, Finish, InFloats, InIntegers, Part, Scaled, Tiles};
+use tiles::Tiles;
+use walk::{Filters, Part};
 
 /// A batch of images `[batch, channels, ..]` and the filters that slide over them.
 #[derive(Clone, Copy)]

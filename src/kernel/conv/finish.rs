@@ -1,0 +1,173 @@
+//! How sums are made, in integers or in floats, and what becomes of them.
+
+use crate::kernel::isa::{Active, PixelOperands, Sums, TileSize};
+use crate::kernel::parallel::Unwritten;
+
+/// How sums are made and what becomes of them: in integers, or in floats.
+pub(super) trait Arithmetic: Sync {
+    type Sum: Copy + Default;
+
+    fn size(kernel: Active) -> TileSize;
+    fn tile(kernel: Active, size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<Self::Sum>);
+    /// Writes `(sum - offset) * scale + bias`; returns how many.
+    fn scale(
+        kernel: Active,
+        sums: &[Self::Sum],
+        offset: i32,
+        scale_bias: [f32; 2],
+        out: Unwritten<'_, f32>,
+    ) -> usize;
+    /// `sum - offset`, for sums of integers.
+    fn exact(sum: Self::Sum, offset: i32) -> i32;
+    /// `sum - offset`.
+    fn float(sum: Self::Sum, offset: i32) -> f32;
+}
+
+/// Sums in `i32` of codes that are offset by 128 where the kernel wants them so.
+pub(super) struct InIntegers;
+
+impl Arithmetic for InIntegers {
+    type Sum = i32;
+
+    fn size(kernel: Active) -> TileSize {
+        kernel.pixel_size()
+    }
+
+    fn tile(kernel: Active, size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<i32>) {
+        kernel.pixels(size, operands, sums);
+    }
+
+    fn scale(
+        kernel: Active,
+        sums: &[i32],
+        offset: i32,
+        scale_bias: [f32; 2],
+        out: Unwritten<'_, f32>,
+    ) -> usize {
+        kernel.scale_integers(sums, offset, scale_bias, out)
+    }
+
+    fn exact(sum: i32, offset: i32) -> i32 {
+        sum.wrapping_sub(offset)
+    }
+
+    fn float(sum: i32, offset: i32) -> f32 {
+        Self::exact(sum, offset) as f32
+    }
+}
+
+/// Sums in `f32`.
+pub(super) struct InFloats;
+
+impl Arithmetic for InFloats {
+    type Sum = f32;
+
+    fn size(kernel: Active) -> TileSize {
+        kernel.pixel_float_size()
+    }
+
+    fn tile(kernel: Active, size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<f32>) {
+        kernel.pixel_floats(size, operands, sums);
+    }
+
+    fn scale(
+        kernel: Active,
+        sums: &[f32],
+        _offset: i32,
+        scale_bias: [f32; 2],
+        out: Unwritten<'_, f32>,
+    ) -> usize {
+        kernel.scale_floats(sums, scale_bias, out)
+    }
+
+    fn exact(sum: f32, _offset: i32) -> i32 {
+        sum as i32
+    }
+
+    fn float(sum: f32, _offset: i32) -> f32 {
+        sum
+    }
+}
+
+/// What becomes of the sums of one sample.
+pub(super) trait Finish<A: Arithmetic>: Sync {
+    type Out: Copy + Default + Send;
+
+    /// Writes what the sums of one channel give; returns how many.
+    fn finish(
+        &self,
+        kernel: Active,
+        channel: usize,
+        sums: &[A::Sum],
+        offset: i32,
+        out: Unwritten<'_, Self::Out>,
+    ) -> usize;
+    /// What one sum gives.
+    fn finish_one(&self, channel: usize, sum: A::Sum, offset: i32) -> Self::Out;
+    /// What a sum gives that took more than one tile.
+    fn finish_exact(&self, channel: usize, total: i64) -> Self::Out;
+}
+
+/// `sum as f32 * (x_scale * w_scale) + bias`.
+pub(super) struct Scaled<'a> {
+    pub(super) x_scale: f32,
+    pub(super) w_scales: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+}
+
+impl Scaled<'_> {
+    fn scale_bias(&self, channel: usize) -> [f32; 2] {
+        [self.x_scale * self.w_scales[channel], self.bias.map_or(0.0, |bias| bias[channel])]
+    }
+}
+
+impl<A: Arithmetic> Finish<A> for Scaled<'_> {
+    type Out = f32;
+
+    fn finish(
+        &self,
+        kernel: Active,
+        channel: usize,
+        sums: &[A::Sum],
+        offset: i32,
+        out: Unwritten<'_, f32>,
+    ) -> usize {
+        A::scale(kernel, sums, offset, self.scale_bias(channel), out)
+    }
+
+    fn finish_one(&self, channel: usize, sum: A::Sum, offset: i32) -> f32 {
+        let [scale, bias] = self.scale_bias(channel);
+        A::float(sum, offset) * scale + bias
+    }
+
+    fn finish_exact(&self, channel: usize, total: i64) -> f32 {
+        let [scale, bias] = self.scale_bias(channel);
+        total as f32 * scale + bias
+    }
+}
+
+/// The integer sums themselves.
+pub(super) struct Bare;
+
+impl<A: Arithmetic> Finish<A> for Bare {
+    type Out = i32;
+
+    fn finish(
+        &self,
+        _kernel: Active,
+        _channel: usize,
+        sums: &[A::Sum],
+        offset: i32,
+        out: Unwritten<'_, i32>,
+    ) -> usize {
+        out.iter_mut().zip(sums).map(|(out, &sum)| _ = out.write(A::exact(sum, offset))).count()
+    }
+
+    fn finish_one(&self, _channel: usize, sum: A::Sum, offset: i32) -> i32 {
+        A::exact(sum, offset)
+    }
+
+    fn finish_exact(&self, _channel: usize, total: i64) -> i32 {
+        total as i32
+    }
+}
