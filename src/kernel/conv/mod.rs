@@ -59,7 +59,7 @@ pub fn dynamic(kernel: Active, images: &Images<'_>, levels: Levels, bias: Option
     let scaled = |sample: usize| Scaled {
         x_scale: quantizers[sample].map_or(f32::NAN, |q: Quantizer| q.scale),
         w_scales: images.weights.scales(),
-        bias,
+        bias: images.checked(bias),
     };
     if images.has_planes() {
         Job::<InFloats>::new(kernel, images, Cells::Integers, &quantizers).run(scaled)
@@ -89,7 +89,11 @@ pub fn accumulate(kernel: Active, images: &Images<'_>, levels: Levels) -> Vec<i3
 /// As [`dynamic`].
 pub fn float_activations(kernel: Active, images: &Images<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let w_scales = images.weights.scales();
-    Job::<InFloats>::new(kernel, images, Cells::Floats, &[]).run(|_| Scaled { x_scale: 1.0, w_scales, bias })
+    Job::<InFloats>::new(kernel, images, Cells::Floats, &[]).run(|_| Scaled {
+        x_scale: 1.0,
+        w_scales,
+        bias: images.checked(bias),
+    })
 }
 
 impl Images<'_> {
@@ -97,6 +101,15 @@ impl Images<'_> {
     /// such short sums exactly, are as fast.
     fn has_planes(&self) -> bool {
         self.filter.group_channels()[0] == 1
+    }
+
+    fn checked<'b>(&self, bias: Option<&'b [f32]>) -> Option<&'b [f32]> {
+        let channels = self.filter.channels[1];
+        assert!(
+            bias.is_none_or(|bias| bias.len() == channels),
+            "the bias does not match {channels} channels"
+        );
+        bias
     }
 
     /// Values of one sample.
@@ -185,11 +198,16 @@ impl<'a, A: Arithmetic> Job<'a, A> {
             whole.extend(self.plan.phases.iter().map(tiles));
         }
         let cut = Cut { size, whole: &whole, threads: within };
+        let parts = batch * filter.groups;
+        let at_once = if apart == 1 { parts } else { parts.div_ceil(apart * BLOCKS_PER_THREAD) };
         written(len, |out| {
             let count = AtomicUsize::new(0);
-            for_each(apart, out.chunks_mut(outputs * pixels).enumerate(), |(i, out)| {
-                let (sample, group) = (i / filter.groups, i % filter.groups);
-                count.fetch_add(self.part(sample, group, out, &cut, finish(sample)), Ordering::Relaxed);
+            for_each(apart, out.chunks_mut(at_once * outputs * pixels).enumerate(), |(i, out)| {
+                for (part, out) in (i * at_once..).zip(out.chunks_mut(outputs * pixels)) {
+                    let sample = part / filter.groups;
+                    let written = self.part(sample, part % filter.groups, out, &cut, finish(sample));
+                    count.fetch_add(written, Ordering::Relaxed);
+                }
             });
             count.into_inner()
         })

@@ -195,7 +195,7 @@ pub(super) fn written<T: Copy>(len: usize, fill: impl FnOnce(&mut [MaybeUninit<T
     let mut out = Vec::with_capacity(len);
     let count = fill(&mut out.spare_capacity_mut()[..len]);
     assert_eq!(count, len, "every output is written");
-    // SAFETY: the capacity is at least `len`. `fill` cuts the slice into `Blocks`, which are disjoint, and counts what
+    // SAFETY: the capacity is at least `len`. `fill` cuts the slice into disjoint `Block`s, and counts what
     // `Block`s say has been written; the walk over a block writes each of its elements once. The count is `len`: all of them.
     unsafe { out.set_len(len) };
     out
