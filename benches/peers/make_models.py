@@ -5,10 +5,12 @@ models/linear_{k}_{n}.int8.onnx  the same, dynamically quantized: INT8 weights p
 models/conv_{in}_{out}_{size}_{kernel}_{stride}_{padding}_{groups}.f32.onnx   a 2D convolution of one image
 models/conv_....int8.onnx        the same, statically quantized: the scales of input and output come from a calibration
 
+Float models are checked against numpy, and sessions with quantized convolutions for whether they convolve integers.
 Needs numpy, onnx and onnxruntime.
 """
 
 import logging
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,41 @@ def conv(shape: tuple[int, ...], rng: np.random.Generator) -> onnx.ModelProto:
     return finished(graph)
 
 
+def numpy_linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    return x @ weight + bias
+
+
+def numpy_conv(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int, padding: int) -> np.ndarray:
+    """Of one image; the depth of the filters tells the number of groups."""
+    outputs, depth, *kernel = weight.shape
+    image = np.pad(x[0], [(0, 0), (padding, padding), (padding, padding)])
+    windows = np.lib.stride_tricks.sliding_window_view(image, kernel, axis=(1, 2))[:, ::stride, ::stride]
+    groups, places = len(image) // depth, windows.shape[1:3]
+    windows = windows.reshape(groups, depth, *places, *kernel)
+    columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(groups, -1, places[0] * places[1])
+    sums = weight.reshape(groups, outputs // groups, -1) @ columns
+    return sums.reshape(1, outputs, *places) + bias.reshape(-1, 1, 1)
+
+
+def check_floats(path: Path, x: np.ndarray, layer) -> None:
+    """`layer` computes in numpy from the input, the weight and the bias."""
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], layer(x, weights["w"], weights["b"]), atol=1e-4)
+
+
+def check_integers(path: Path) -> None:
+    """The session, not the file, decides how it convolves."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        options.log_severity_level = 3  # or it warns that this file is for machines like this one only
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        nodes = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+    if "QLinearConv" not in nodes or "Conv" in nodes:
+        raise SystemExit(f"{path} does not convolve integers: its session holds {nodes}")
+
+
 def finished(graph: onnx.GraphProto) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8  # newer ones are refused by older runtimes
@@ -73,7 +110,7 @@ def finished(graph: onnx.GraphProto) -> onnx.ModelProto:
 class Normal(CalibrationDataReader):
     """What the layers are timed with: standard normal images."""
 
-    def __init__(self, shape: list[int], rng: np.random.Generator):
+    def __init__(self, shape: tuple[int, ...], rng: np.random.Generator):
         self.images = iter([{"x": rng.standard_normal(shape).astype(np.float32)} for _ in range(8)])
 
     def get_next(self):
@@ -94,21 +131,26 @@ def main() -> None:
     for k, n in LINEARS:
         path = models / f"linear_{k}_{n}.f32.onnx"
         onnx.save(linear(k, n, rng), path)
+        check_floats(path, rng.standard_normal((2, k), np.float32), numpy_linear)
         int8 = models / f"linear_{k}_{n}.int8.onnx"
         quantize_dynamic(path, int8, per_channel=True, weight_type=QuantType.QInt8)
     for shape in CONVS:
         name = "_".join(map(str, shape))
-        path = models / f"conv_{name}.f32.onnx"
+        inputs, _, size, _, stride, padding, _ = shape
+        path, int8 = models / f"conv_{name}.f32.onnx", models / f"conv_{name}.int8.onnx"
         onnx.save(conv(shape, rng), path)
+        image = rng.standard_normal((1, inputs, size, size), np.float32)
+        check_floats(path, image, lambda x, w, b: numpy_conv(x, w, b, stride, padding))
         quantize_static(
             path,
-            models / f"conv_{name}.int8.onnx",
-            Normal([1, shape[0], shape[2], shape[2]], rng),
+            int8,
+            Normal(image.shape, rng),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
+        check_integers(int8)
     print(f"export ORT_DYLIB_PATH={library()}")
 
 

@@ -31,9 +31,13 @@ fn run(options: Options) {
             Err(error) => line_up.note(format!("ONNX Runtime: {error}")),
         }
     }
-    let tables = [("linear layers", &LINEARS[..], options.linears), ("convolutions", &CONVS, options.convs)];
-    for (what, shapes, wanted) in tables {
-        let mut table = table::Table::default();
+    // One scale for a whole image costs more than one for each row.
+    let tables = [
+        ("linear layers", &LINEARS[..], options.linears, 0.02),
+        ("convolutions", &CONVS[..], options.convs, 0.03),
+    ];
+    for (what, shapes, wanted, plausible) in tables {
+        let mut table = table::Table::new(plausible);
         for &shape in shapes.iter().filter(|shape| wanted && (!options.small || shape.is_small())) {
             let peers = line_up.build(&Task::new(shape));
             table.add(shape, &race::race(peers, options.rounds));

@@ -45,7 +45,7 @@ pub const OF_LINEARS: &[(&str, Build)] = &[
     ("rten-gemm u8s8 (bare integer product)", rten),
 ];
 
-/// For convolutions: the others have none in INT8.
+/// For convolutions: the others have none that computes in INT8.
 pub const OF_CONVS: &[(&str, Build)] =
     &[OF_LINEARS[0], OF_LINEARS[1], OF_LINEARS[2], OF_LINEARS[3], OF_LINEARS[4]];
 

@@ -4,10 +4,6 @@ use crate::peers::SUBJECT;
 use crate::race::Timing;
 use crate::shape::Shape;
 
-/// A larger relative error than this is no rounding: the answer is wrong and its time says nothing. One scale for a whole
-/// image costs more than one for each row.
-const PLAUSIBLE: f64 = 0.03;
-
 /// A peer's time over the subject's.
 #[derive(Clone, Copy)]
 struct Ratio {
@@ -16,26 +12,31 @@ struct Ratio {
 }
 
 /// Prints shapes as they come and remembers them for the summary.
-#[derive(Default)]
 pub struct Table {
+    /// A larger relative error than this is no rounding: the answer is wrong and its time says nothing.
+    plausible: f64,
     /// Of each peer: a ratio for each shape.
     standings: Vec<(&'static str, Vec<Ratio>)>,
 }
 
 impl Table {
+    pub fn new(plausible: f64) -> Self {
+        Self { plausible, standings: Vec::new() }
+    }
+
     /// Prints one shape.
     pub fn add(&mut self, shape: Shape, timings: &[Timing]) {
         println!("\n{shape}");
         println!("  {:<38} {:>11} {:>11} {:>9} {:>8}", "", "median us", "best us", "ratio", "error");
-        let subject = timings.iter().find(|t| t.name == SUBJECT && is_plausible(t));
+        let subject = timings.iter().find(|t| t.name == SUBJECT && self.is_plausible(t));
         for timing in timings {
             let ratio = subject.map(|subject| Ratio {
                 median: timing.median / subject.median,
                 best: timing.best / subject.best,
             });
-            print_row(timing, ratio);
+            self.print_row(timing, ratio);
             if let Some(ratio) = ratio
-                && is_plausible(timing)
+                && self.is_plausible(timing)
             {
                 self.ratios(timing.name).push(ratio);
             }
@@ -58,6 +59,19 @@ impl Table {
         }
     }
 
+    fn print_row(&self, timing: &Timing, ratio: Option<Ratio>) {
+        let Timing { name, median, best, error } = timing;
+        let ratio = ratio.map_or("-".into(), |ratio| format!("{:.2}", ratio.median));
+        let error = error.map_or("-".into(), |error| format!("{:.2}%", error * 100.0));
+        let verdict = if self.is_plausible(timing) { "" } else { "  WRONG ANSWER, not counted" };
+        let (median, best) = (median * 1e6, best * 1e6);
+        println!("  {name:<38} {median:>11.1} {best:>11.1} {ratio:>9} {error:>8}{verdict}");
+    }
+
+    fn is_plausible(&self, timing: &Timing) -> bool {
+        timing.error.is_none_or(|error| error < self.plausible)
+    }
+
     fn ratios(&mut self, name: &'static str) -> &mut Vec<Ratio> {
         let at = self.standings.iter().position(|(other, _)| *other == name).unwrap_or_else(|| {
             self.standings.push((name, Vec::new()));
@@ -75,19 +89,6 @@ pub fn explain(notes: &[String]) {
     for note in notes {
         println!("left out: {note}");
     }
-}
-
-fn print_row(timing: &Timing, ratio: Option<Ratio>) {
-    let Timing { name, median, best, error } = timing;
-    let ratio = ratio.map_or("-".into(), |ratio| format!("{:.2}", ratio.median));
-    let error = error.map_or("-".into(), |error| format!("{:.2}%", error * 100.0));
-    let verdict = if is_plausible(timing) { "" } else { "  WRONG ANSWER, not counted" };
-    let (median, best) = (median * 1e6, best * 1e6);
-    println!("  {name:<38} {median:>11.1} {best:>11.1} {ratio:>9} {error:>8}{verdict}");
-}
-
-fn is_plausible(timing: &Timing) -> bool {
-    timing.error.is_none_or(|error| error < PLAUSIBLE)
 }
 
 fn geometric_mean(ratios: impl ExactSizeIterator<Item = f64>) -> f64 {
