@@ -15,9 +15,15 @@ pub(crate) fn as_type<S, T: 'static>(value: &mut S) -> Option<&mut T> {
 }
 
 /// `value` as a `T`, if that is what it is; for types that promise `'static`.
-#[cfg(any(test, feature = "ndarray", feature = "flex"))]
+#[cfg(any(test, feature = "ndarray", feature = "flex", feature = "wgpu"))]
 pub(crate) fn as_any<S: 'static, T: 'static>(value: &S) -> Option<&T> {
     (value as &dyn std::any::Any).downcast_ref()
+}
+
+/// `value`, moved, as a `T`, if that is what it is.
+#[cfg(any(test, feature = "wgpu"))]
+pub(crate) fn into_type<S: 'static, T: 'static>(value: S) -> Option<T> {
+    (&mut Some(value) as &mut dyn std::any::Any).downcast_mut::<Option<T>>()?.take()
 }
 
 #[cfg(test)]
@@ -31,6 +37,7 @@ mod tests {
         assert_eq!(as_any::<_, u32>(&x), Some(&6));
         assert!(as_type::<_, i32>(&mut x).is_none());
         assert!(as_any::<_, i32>(&x).is_none());
+        assert_eq!((into_type::<_, u32>(x), into_type::<_, i32>(x)), (Some(6), None));
     }
 
     #[test]

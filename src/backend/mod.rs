@@ -2,6 +2,9 @@
 //!
 //! To add a backend: one file, and a line in [`Place`] or in `host`.
 
+#[cfg(feature = "wgpu")]
+mod cube;
+mod device;
 #[cfg(feature = "flex")]
 mod flex;
 mod host;
@@ -10,6 +13,7 @@ mod ndarray;
 mod portable;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::sync::Arc;
 
@@ -18,7 +22,7 @@ use burn::tensor::backend::AutodiffBackend;
 
 use crate::kernel::{self, Fidelity, Form, NotFinite, Packed, Window};
 use crate::scheme::LayerScheme;
-use portable::Words;
+use words::Words;
 
 pub(crate) use host::with_floats;
 
@@ -34,8 +38,43 @@ pub(crate) struct Weights<B: Backend> {
 enum Place<B: Backend> {
     /// Packed in host memory, for the CPU kernels; clones share it.
     Host(Arc<Packed>),
-    /// On the device, for plain tensor operations.
-    Portable(Words<B>),
+    /// On the device, for its kernels or for plain tensor operations.
+    Device(Arc<Words<B>>),
+}
+
+impl<B: Backend> Place<B> {
+    fn on_device(integers: &[i8], scales: &[f32], form: &Form, device: &B::Device) -> Self {
+        let limit = device::largest_part::<B>(device);
+        Self::Device(Arc::new(Words::new(integers, scales, form, limit, device)))
+    }
+
+    /// Another handle on `other`, if it holds the same numbers.
+    fn same_numbers(&self, other: &Self, form: &Form) -> Option<Self> {
+        let same = match (self, other) {
+            (Self::Host(this), Self::Host(other)) => this == other,
+            (Self::Device(this), Self::Device(other)) => {
+                this.scales.device() == other.scales.device()
+                    && this.scales() == other.scales()
+                    && this.to_integers(form) == other.to_integers(form)
+            }
+            _ => false,
+        };
+        same.then(|| other.clone())
+    }
+}
+
+/// Indices into a table.
+///
+/// # Panics
+///
+/// If one is not in it.
+fn checked<B: Backend>(form: &Form, indices: &Tensor<B, 2, Int>) -> Vec<usize> {
+    let entries = form.channels();
+    let checked = |index: i64| match usize::try_from(index) {
+        Ok(index) if index < entries => index,
+        _ => panic!("QEmbedding: index {index} is outside the vocabulary of {entries} entries"),
+    };
+    indices.to_data().iter::<i64>().map(checked).collect()
 }
 
 impl<B: Backend> Weights<B> {
@@ -50,7 +89,7 @@ impl<B: Backend> Weights<B> {
         let place = if host::is_host::<B>() {
             Place::Host(Arc::new(packed))
         } else {
-            Place::Portable(Words::new(&packed.to_integers(&form), packed.scales(), &form, &device))
+            Place::on_device(&packed.to_integers(&form), packed.scales(), &form, &device)
         };
         Ok((Self { form, place }, fidelity))
     }
@@ -60,7 +99,7 @@ impl<B: Backend> Weights<B> {
         let place = if host::is_host::<B>() {
             Place::Host(Arc::new(Packed::from_integers(integers, scales, &form)))
         } else {
-            Place::Portable(Words::new(integers, scales, &form, device))
+            Place::on_device(integers, scales, &form, device)
         };
         Self { form, place }
     }
@@ -69,7 +108,7 @@ impl<B: Backend> Weights<B> {
     pub(crate) fn to_integers(&self) -> Vec<i8> {
         match &self.place {
             Place::Host(packed) => packed.to_integers(&self.form),
-            Place::Portable(words) => words.to_integers(&self.form),
+            Place::Device(words) => words.to_integers(&self.form),
         }
     }
 
@@ -77,7 +116,7 @@ impl<B: Backend> Weights<B> {
     pub(crate) fn scales(&self) -> Vec<f32> {
         match &self.place {
             Place::Host(packed) => packed.scales().to_vec(),
-            Place::Portable(words) => words.scales(),
+            Place::Device(words) => words.scales(),
         }
     }
 
@@ -99,22 +138,25 @@ impl<B: Backend> Weights<B> {
     pub(crate) fn kernel(&self) -> &'static str {
         match &self.place {
             Place::Host(_) => kernel::active().name(),
-            Place::Portable(_) => "tensor operations",
+            Place::Device(words) => device::kernel::<B>(&self.form, &words.scales.device()),
         }
     }
 
     /// If `other` holds the same numbers, lets go of one of the two copies.
     pub(crate) fn share(&mut self, other: &Self) {
-        if let (Place::Host(this), Place::Host(other_place)) = (&mut self.place, &other.place)
-            && self.form == other.form
-            && this == other_place
+        if self.form == other.form
+            && let Some(shared) = self.place.same_numbers(&other.place, &self.form)
         {
-            *this = other_place.clone();
+            self.place = shared;
         }
     }
 
     pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
-        matches!((&self.place, &other.place), (Place::Host(this), Place::Host(other)) if Arc::ptr_eq(this, other))
+        match (&self.place, &other.place) {
+            (Place::Host(this), Place::Host(other)) => Arc::ptr_eq(this, other),
+            (Place::Device(this), Place::Device(other)) => Arc::ptr_eq(this, other),
+            _ => false,
+        }
     }
 
     /// The product of the last axis of `x` with each output channel, plus bias: `x · weight`, and for a table `x · tableᵀ`.
@@ -126,7 +168,7 @@ impl<B: Backend> Weights<B> {
     ) -> Tensor<B, D> {
         match &self.place {
             Place::Host(packed) => host::linear(packed, x, scheme, bias),
-            Place::Portable(words) => words.linear(x, scheme, bias),
+            Place::Device(words) => device::linear(words, &self.form, x, scheme, bias),
         }
     }
 
@@ -134,20 +176,15 @@ impl<B: Backend> Weights<B> {
     ///
     /// # Panics
     ///
-    /// If an index is not in the table.
+    /// If an index is not in the table; kernels on a device give NaN instead.
     pub(crate) fn embed(&self, indices: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let ([batch, length], device) = (indices.dims(), indices.device());
-        let entries = self.form.channels();
-        let checked = |index: i64| match usize::try_from(index) {
-            Ok(index) if index < entries => index,
-            _ => panic!("QEmbedding: index {index} is outside the vocabulary of {entries} entries"),
-        };
-        let checked: Vec<_> = indices.to_data().iter::<i64>().map(checked).collect();
         match &self.place {
             Place::Host(packed) => {
-                host::embed(packed, &checked, [batch, length, self.form.inputs()], &device)
+                let entries = checked(&self.form, &indices);
+                host::embed(packed, &entries, [batch, length, self.form.inputs()], &device)
             }
-            Place::Portable(words) => words.embed(indices),
+            Place::Device(words) => device::embed(words, &self.form, indices),
         }
     }
 
@@ -162,14 +199,14 @@ impl<B: Backend> Weights<B> {
         let Form::Conv(filter) = self.form else { unreachable!("only convolutions have a window") };
         match &self.place {
             Place::Host(packed) => host::conv(packed, &filter, x, &window, scheme, bias),
-            Place::Portable(words) => words.conv(&filter, x, &window, scheme, bias),
+            Place::Device(words) => device::conv(words, &filter, x, &window, scheme, bias),
         }
     }
 
     pub(crate) fn to_device(&self, device: &B::Device) -> Self {
         let place = match &self.place {
             Place::Host(packed) => Place::Host(packed.clone()),
-            Place::Portable(words) => Place::Portable(words.to_device(device)),
+            Place::Device(words) => Place::Device(Arc::new(words.to_device(device))),
         };
         Self { form: self.form, place }
     }
@@ -193,7 +230,7 @@ impl<B: AutodiffBackend> Weights<B> {
     pub(crate) fn inner(&self) -> Weights<B::InnerBackend> {
         let place = match &self.place {
             Place::Host(packed) => Place::Host(packed.clone()),
-            Place::Portable(words) => Place::Portable(words.inner()),
+            Place::Device(words) => Place::Device(Arc::new(words.inner())),
         };
         Weights { form: self.form, place }
     }
@@ -201,7 +238,7 @@ impl<B: AutodiffBackend> Weights<B> {
     pub(crate) fn from_inner(inner: Weights<B::InnerBackend>) -> Self {
         let place = match inner.place {
             Place::Host(packed) => Place::Host(packed),
-            Place::Portable(words) => Place::Portable(Words::from_inner(words)),
+            Place::Device(words) => Place::Device(Arc::new(Words::from_inner(&words))),
         };
         Self { form: inner.form, place }
     }

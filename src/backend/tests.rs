@@ -4,7 +4,7 @@ use burn::backend::{Flex, NdArray};
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use super::portable::Words;
+use super::words::Words;
 use crate::kernel::conv::Images;
 use crate::kernel::{self, Filter, Form, Packed};
 use crate::scheme::{Activations, LayerScheme, Range};
@@ -17,7 +17,7 @@ fn values(len: usize, seed: usize) -> Vec<f32> {
 /// The same matrix on a device.
 fn words<B: Backend>(packed: &Packed, device: &B::Device) -> Words<B> {
     let form = Form::Linear(packed.shape());
-    Words::new(&packed.to_integers(&form), packed.scales(), &form, device)
+    Words::new(&packed.to_integers(&form), packed.scales(), &form, usize::MAX, device)
 }
 
 /// Both ways to compute `x · w + bias`: the kernels', and plain tensor operations on `B`.
@@ -157,7 +157,8 @@ fn both_conv(
         }
         Activations::WeightOnly => kernel::conv::float_activations(kernel::active(), &images, Some(&bias)),
     };
-    let words = Words::<NdArray>::new(&weights.to_integers(&form), weights.scales(), &form, &device);
+    let words =
+        Words::<NdArray>::new(&weights.to_integers(&form), weights.scales(), &form, usize::MAX, &device);
     let x = Tensor::<NdArray, 5>::from_data(TensorData::new(x, shape), &device);
     let bias = Tensor::from_data(TensorData::new(bias, [filter.channels[1]]), &device);
     let got = words.conv(&filter, x, &window, scheme, Some(bias));
@@ -214,7 +215,7 @@ fn tables_are_identical() {
         let (packed, _) =
             Packed::quantize(&values(entries * width, 1), &form, Range::Symmetric.into()).unwrap();
         let integers = packed.to_integers(&form);
-        let words = Words::<NdArray>::new(&integers, packed.scales(), &form, &device);
+        let words = Words::<NdArray>::new(&integers, packed.scales(), &form, usize::MAX, &device);
         assert_eq!(words.to_integers(&form), integers);
         let picked = [0, entries - 1, entries / 2, 0];
         let rows = packed.rows_of_table(&picked);

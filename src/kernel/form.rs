@@ -14,7 +14,7 @@ pub enum Form {
 }
 
 /// The filters of a convolution: their sizes, and how they slide. Layers of fewer than three axes have ones in front.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Filter {
     /// Axes of the layer: 1 to 3.
     pub axes: usize,
@@ -95,12 +95,18 @@ impl Form {
         }
     }
 
-    /// One row of the matrix for each input, tap by tap and then channel by channel.
+    /// One row of the matrix for each input, tap by tap and then channel by channel. A tap of several channels starts at a
+    /// multiple of four rows.
     pub fn plain_order(&self) -> Order {
         let rows = match *self {
             Self::Conv(filter) => {
                 let [inputs, _] = filter.group_channels();
-                (0..filter.taps()).flat_map(|tap| (0..inputs).map(move |c| filter.row(c, tap))).collect()
+                let mut rows = Vec::new();
+                for tap in 0..filter.taps() {
+                    rows.resize(filter.plain_row(tap), Order::PADDING);
+                    rows.extend((0..inputs).map(|channel| filter.row(channel, tap)));
+                }
+                rows
             }
             _ => self.matrix_rows(),
         };
@@ -146,6 +152,12 @@ impl Filter {
     /// Weights for each pair of channels.
     pub fn taps(&self) -> usize {
         self.kernel.iter().product()
+    }
+
+    /// The first row of a tap in the plain order.
+    pub(crate) fn plain_row(&self, tap: usize) -> usize {
+        let [inputs, _] = self.group_channels();
+        tap * if inputs == 1 { 1 } else { inputs.next_multiple_of(GROUP) }
     }
 
     fn shape(&self) -> Vec<usize> {

@@ -3,7 +3,8 @@
 use burn::prelude::*;
 use burn::tensor::{DType, Slice};
 
-use super::{EXACT_IN_F32, Total, Words, quantize_rows};
+use super::{EXACT_IN_F32, Total, quantize_rows};
+use crate::backend::words::Words;
 use crate::kernel::{Filter, Window};
 use crate::scheme::{Activations, LayerScheme};
 
@@ -84,7 +85,8 @@ impl<B: Backend> Words<B> {
             let under = under.permute([1, 0, 3, 2]).reshape([groups, batch * positions, inputs]);
             for first in (0..inputs).step_by(EXACT_IN_F32) {
                 let channels = first..inputs.min(first + EXACT_IN_F32);
-                let rows = tap * inputs + channels.start..tap * inputs + channels.end;
+                let first = filter.plain_row(tap);
+                let rows = first + channels.start..first + channels.end;
                 let weights = self.floats(rows).reshape([channels.len(), groups, outputs]).swap_dims(0, 1);
                 let part = under.clone().slice([0..groups, 0..batch * positions, channels.clone()]);
                 add(channels.len(), part.matmul(weights));

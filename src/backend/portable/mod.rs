@@ -1,87 +1,25 @@
 //! The same arithmetic in plain tensor operations, on any backend: the oracle of the others, and their stand-in.
 //!
-//! Integers live on the device four to a 32-bit word, and one slice of them at a time becomes float for a matrix product.
-//! The product of integers is exact: a slice is so short that no partial sum leaves the integers that `f32` holds.
+//! One slice of the integers at a time becomes float for a matrix product. The product of integers is exact: a slice is so
+//! short that no partial sum leaves the integers that `f32` holds.
 
 mod conv;
 
 use std::ops::Range;
 
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Element, ElementConversion};
 
-use super::host::with_floats;
-use crate::kernel::{Form, LIFT, Levels, Order, TINY};
+use super::words::Words;
+use crate::kernel::{LIFT, Levels, TINY};
 use crate::scheme::{Activations, LayerScheme};
 
 /// Inputs whose products sum exactly in `f32`: `1024 * 128 * 128 = 2^24`.
 const EXACT_IN_F32: usize = 1024;
 /// Inputs whose products sum exactly in `i32`, in whole slices of [`EXACT_IN_F32`].
 const EXACT_IN_I32: usize = 127 * EXACT_IN_F32;
-/// Weights in a word.
-const WORD: usize = 4;
-/// Added to each weight in a word, so that no byte has a sign to extend: backends differ in how they shift one.
-const OFFSET: i32 = 128;
-
-/// Integers `[k, n]` on a device, four neighbours of a column in one word, the first in the lowest byte.
-///
-/// The rows are in the form's plain order.
-#[derive(Clone)]
-pub(crate) struct Words<B: Backend> {
-    k: usize,
-    words: Tensor<B, 2, Int>,
-    scales: Tensor<B, 2>,
-}
 
 impl<B: Backend> Words<B> {
-    /// From integers in the layout of the weight tensor.
-    pub(super) fn new(integers: &[i8], scales: &[f32], form: &Form, device: &B::Device) -> Self {
-        let Order { rows, columns, .. } = form.plain_order();
-        let (k, n) = (rows.len(), columns.len());
-        let mut words = vec![0i32; k.div_ceil(WORD) * n];
-        for (row, from) in rows.iter().enumerate() {
-            let words = &mut words[row / WORD * n..][..n];
-            for (word, column) in words.iter_mut().zip(&columns) {
-                *word |= (i32::from(integers[from + column]) + OFFSET) << (8 * (row % WORD));
-            }
-        }
-        let shape = [k.div_ceil(WORD), n];
-        let words = Tensor::from_data(TensorData::new(words, shape), (device, DType::I32));
-        let scales = TensorData::new(scales.to_vec(), [1, n]);
-        Self { k, words, scales: Tensor::from_data(scales, (device, DType::F32)) }
-    }
-
-    pub(super) fn shape(&self) -> [usize; 2] {
-        [self.k, self.words.dims()[1]]
-    }
-
-    /// The integers in the layout of the weight tensor.
-    pub(super) fn to_integers(&self, form: &Form) -> Vec<i8> {
-        let Order { rows, columns, .. } = form.plain_order();
-        let words: Vec<i32> = self.words.to_data().iter().collect();
-        let mut integers = vec![0; form.len()];
-        for (row, from) in rows.iter().enumerate() {
-            let words = &words[row / WORD * columns.len()..];
-            for (word, column) in words.iter().zip(&columns) {
-                integers[from + column] = (((word >> (8 * (row % WORD))) & 0xff) - OFFSET) as i8;
-            }
-        }
-        integers
-    }
-
-    pub(super) fn scales(&self) -> Vec<f32> {
-        with_floats(self.scales.clone(), <[f32]>::to_vec)
-    }
-
-    pub(super) fn to_device(&self, device: &B::Device) -> Self {
-        Self {
-            k: self.k,
-            words: self.words.clone().to_device(device),
-            scales: self.scales.clone().to_device(device),
-        }
-    }
-
     pub(super) fn linear<const D: usize>(
         &self,
         x: Tensor<B, D>,
@@ -100,9 +38,9 @@ impl<B: Backend> Words<B> {
             _ if k == 0 => Tensor::zeros([rows, n], (&x.device(), DType::F32)),
             Activations::Dynamic => {
                 let (q, x_scales) = quantize_rows(x, scheme.range.into());
-                self.exact_product(q) * (x_scales * self.scales.clone())
+                self.exact_product(q) * (x_scales * self.scales.clone().unsqueeze())
             }
-            Activations::WeightOnly => self.float_product(x) * self.scales.clone(),
+            Activations::WeightOnly => self.float_product(x) * self.scales.clone().unsqueeze(),
         };
         if let Some(bias) = bias {
             y = y + bias.cast(DType::F32).unsqueeze();
@@ -114,13 +52,12 @@ impl<B: Backend> Words<B> {
     pub(super) fn embed(&self, indices: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [batch, length] = indices.dims();
         let device = indices.device();
-        let (k, indices) = (self.k, indices.reshape([batch * length]));
+        let ([k, _], indices) = (self.shape(), indices.reshape([batch * length]));
         if batch * length * k == 0 {
             return Tensor::zeros([batch, length, k], &device);
         }
-        let integers = unpack(self.words.clone().select(1, indices.clone()));
-        let integers = integers.slice([0..k, 0..batch * length]);
-        let rows = (integers * self.scales.clone().select(1, indices)).transpose();
+        let integers = self.select(indices.clone());
+        let rows = (integers * self.scales.clone().select(0, indices).unsqueeze()).transpose();
         rows.reshape([batch, length, k]).cast(B::FloatElem::dtype())
     }
 
@@ -142,31 +79,13 @@ impl<B: Backend> Words<B> {
 
     /// The products with one slice of the inputs after another, each exact if `x` holds integers.
     fn products(&self, x: Tensor<B, 2>) -> impl Iterator<Item = (Range<usize>, Tensor<B, 2>)> {
-        (0..self.k).step_by(EXACT_IN_F32).map(move |start| {
-            let range = start..self.k.min(start + EXACT_IN_F32);
+        let [k, _] = self.shape();
+        (0..k).step_by(EXACT_IN_F32).map(move |start| {
+            let range = start..k.min(start + EXACT_IN_F32);
             let part = x.clone().slice([0..x.dims()[0], range.clone()]);
             (range.clone(), part.matmul(self.floats(range)))
         })
     }
-
-    /// The integers of the inputs `range` as floats.
-    fn floats(&self, range: Range<usize>) -> Tensor<B, 2> {
-        let [_, n] = self.words.dims();
-        let words = range.start / WORD..range.end.div_ceil(WORD);
-        let first = range.start % WORD;
-        unpack(self.words.clone().slice([words, 0..n])).slice([first..first + range.len(), 0..n])
-    }
-}
-
-/// Words `[k / 4, n]` to integers `[k, n]`, as floats.
-fn unpack<B: Backend>(words: Tensor<B, 2, Int>) -> Tensor<B, 2> {
-    let [rows, n] = words.dims();
-    let bytes = (0..WORD as i32).map(|byte| {
-        let low = words.clone().bitwise_right_shift_scalar((8 * byte).elem());
-        low.bitwise_and_scalar(0xff.elem())
-    });
-    let integers = Tensor::stack::<3>(bytes.collect(), 1).reshape([rows * WORD, n]);
-    to_f32(integers) - OFFSET as f32
 }
 
 /// An exact sum of products of integers, however many.
@@ -216,18 +135,6 @@ impl<B: Backend, const D: usize> Total<B, D> {
         }
         self.split();
         self.halves.map(|(high, low)| high * 65536.0 + low)
-    }
-}
-
-impl<B: AutodiffBackend> Words<B> {
-    pub(super) fn inner(&self) -> Words<B::InnerBackend> {
-        let (words, scales) = (self.words.clone().inner(), self.scales.clone().inner());
-        Words { k: self.k, words, scales }
-    }
-
-    pub(super) fn from_inner(inner: Words<B::InnerBackend>) -> Self {
-        let (words, scales) = (Tensor::from_inner(inner.words), Tensor::from_inner(inner.scales));
-        Self { k: inner.k, words, scales }
     }
 }
 

@@ -1,0 +1,39 @@
+//! Device memory with its length: the one place where a kernel's argument is made.
+
+use burn_cubecl::CubeRuntime;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+/// So many elements in device memory, one after another.
+#[derive(Clone)]
+pub(super) struct Buffer {
+    handle: Handle,
+    len: usize,
+}
+
+impl Buffer {
+    /// Not initialized.
+    pub(super) fn new<R: CubeRuntime>(client: &ComputeClient<R>, len: usize, element: usize) -> Self {
+        Self { handle: client.empty(len * element), len }
+    }
+
+    /// The elements of a contiguous tensor.
+    pub(super) fn of<R: CubeRuntime>(tensor: &CubeTensor<R>) -> Self {
+        assert!(tensor.is_contiguous(), "kernels read contiguous tensors");
+        Self { handle: tensor.handle.clone(), len: tensor.meta.num_elements() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// As an argument of a kernel, for vectors of `width` elements.
+    #[allow(unsafe_code, reason = "CubeCL takes lengths on trust")]
+    pub(super) fn arg<R: CubeRuntime>(&self, width: usize) -> ArrayArg<R> {
+        // SAFETY: `len` elements are in the allocation: `new` has asked for that many, and a contiguous tensor has as many as
+        // its shape says. Rounding down leaves no vector outside.
+        unsafe { ArrayArg::from_raw_parts(self.handle.clone(), self.len / width) }
+    }
+}

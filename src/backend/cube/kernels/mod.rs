@@ -1,0 +1,17 @@
+//! Device code, for every runtime of CubeCL's.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `round` | division and rounding that come out the same on every device |
+//! | `quantize` | floats to integers, row by row or image by image |
+//! | `tile` | a tile of outputs: its weights, its sums, how they leave |
+//! | `gemm` | matrix products |
+//! | `conv` | convolutions |
+//! | `embed` | the rows of a table |
+
+pub(super) mod conv;
+pub(super) mod embed;
+pub(super) mod gemm;
+pub(super) mod quantize;
+pub(super) mod round;
+pub(super) mod tile;

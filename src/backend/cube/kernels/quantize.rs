@@ -1,0 +1,164 @@
+//! Floats to integers, four to a word.
+
+use cubecl::prelude::*;
+
+use super::round::{Quantizer, encode, magnitude_bits, quantizer};
+
+/// Rows `[rows, inputs]` to words `[rows, inputs / 4]`, with zeros past a row's end, and one scale a row. One cube of `units`
+/// for each row.
+#[cube(launch_unchecked)]
+pub(crate) fn quantize_rows<F: Float>(
+    x: &Array<F>,
+    words: &mut Array<i32>,
+    scales: &mut Array<f32>,
+    rows: u32,
+    inputs: u32,
+    #[comptime] units: usize,
+    #[comptime] full: bool,
+) {
+    // Cubes past the last row write it once more: leaving them out would part ways before a barrier.
+    let row = usize::min(CUBE_POS, rows as usize - 1);
+    let (inputs, unit) = (inputs as usize, UNIT_POS as usize);
+    let mut largest = 0u32;
+    let mut i = unit;
+    while i < inputs {
+        largest = u32::max(largest, magnitude_bits(f32::cast_from(x[row * inputs + i])));
+        i += units;
+    }
+    let quantizer = quantizer(largest_of_cube(largest, units), full);
+    if unit == 0 {
+        scales[row] = quantizer.scale;
+    }
+    let width = inputs.div_ceil(4);
+    let mut word = unit;
+    while word < width {
+        let left = inputs - word * 4;
+        words[row * width + word] = encode_four::<F>(x, row * inputs + word * 4, 1, left, quantizer, full);
+        word += units;
+    }
+}
+
+/// The largest magnitude in each of `chunks` pieces of each sample. One cube of `units` for each.
+#[cube(launch_unchecked)]
+pub(crate) fn largest_in_chunks<F: Float>(
+    x: &Array<F>,
+    partial: &mut Array<u32>,
+    samples: u32,
+    sample: u32,
+    chunks: u32,
+    #[comptime] units: usize,
+) {
+    let (samples, sample, chunks) = (samples as usize, sample as usize, chunks as usize);
+    let piece = usize::min(CUBE_POS, samples * chunks - 1);
+    let start = piece / chunks * sample;
+    let length = sample.div_ceil(chunks);
+    let first = piece % chunks * length;
+    let end = usize::min(first + length, sample);
+    let mut largest = 0u32;
+    let mut i = first + UNIT_POS as usize;
+    while i < end {
+        largest = u32::max(largest, magnitude_bits(f32::cast_from(x[start + i])));
+        i += units;
+    }
+    let largest = largest_of_cube(largest, units);
+    if UNIT_POS == 0 {
+        partial[piece] = largest;
+    }
+}
+
+/// From those to one scale a sample, and what its values are multiplied by. One cube of `units` for each.
+#[cube(launch_unchecked)]
+pub(crate) fn settle(
+    partial: &Array<u32>,
+    scales: &mut Array<f32>,
+    factors: &mut Array<f32>,
+    samples: u32,
+    chunks: u32,
+    #[comptime] units: usize,
+    #[comptime] full: bool,
+) {
+    let sample = usize::min(CUBE_POS, samples as usize - 1);
+    let chunks = chunks as usize;
+    let mut largest = 0u32;
+    let mut i = UNIT_POS as usize;
+    while i < chunks {
+        largest = u32::max(largest, partial[sample * chunks + i]);
+        i += units;
+    }
+    let quantizer = quantizer(largest_of_cube(largest, units), full);
+    if UNIT_POS == 0 {
+        scales[sample] = quantizer.scale;
+        factors[sample * 2] = quantizer.lift;
+        factors[sample * 2 + 1] = quantizer.inverse;
+    }
+}
+
+/// Images `[samples, channels, plane]` to words `[samples, plane, groups, channels / groups / 4]`. One unit for each word.
+#[cube(launch_unchecked)]
+pub(crate) fn quantize_images<F: Float>(
+    x: &Array<F>,
+    scales: &Array<f32>,
+    factors: &Array<f32>,
+    words: &mut Array<i32>,
+    channels: u32,
+    groups: u32,
+    plane: u32,
+    total: u32,
+    #[comptime] full: bool,
+) {
+    if ABSOLUTE_POS >= total as usize {
+        terminate!();
+    }
+    let (channels, groups, plane) = (channels as usize, groups as usize, plane as usize);
+    let of_group = channels / groups;
+    let width = of_group.div_ceil(4);
+    // Neighbouring units take neighbouring pixels, whose floats are neighbours.
+    let pixel = ABSOLUTE_POS % plane;
+    let rest = ABSOLUTE_POS / plane;
+    let word = rest % (groups * width);
+    let sample = rest / (groups * width);
+    let within = word % width * 4;
+    let channel = word / width * of_group + within;
+    let quantizer =
+        Quantizer { scale: scales[sample], lift: factors[sample * 2], inverse: factors[sample * 2 + 1] };
+    let at = (sample * channels + channel) * plane + pixel;
+    words[(sample * plane + pixel) * groups * width + word] =
+        encode_four::<F>(x, at, plane, of_group - within, quantizer, full);
+}
+
+/// A word of up to four values, `stride` apart; zeros for those past the `left` that are there.
+#[cube]
+fn encode_four<F: Float>(
+    x: &Array<F>,
+    at: usize,
+    stride: usize,
+    left: usize,
+    quantizer: Quantizer,
+    #[comptime] full: bool,
+) -> i32 {
+    let mut word = 0i32;
+    #[unroll]
+    for lane in 0..4usize {
+        let value = if lane < left { f32::cast_from(x[at + lane * stride]) } else { 0.0f32.runtime() };
+        word |= (encode(value, quantizer, full) & 0xff) << comptime!(8 * lane as i32);
+    }
+    word
+}
+
+/// The largest `value` of all `units`, a power of two.
+#[cube]
+fn largest_of_cube(value: u32, #[comptime] units: usize) -> u32 {
+    let unit = UNIT_POS as usize;
+    let mut shared = SharedMemory::<u32>::new(units);
+    shared[unit] = value;
+    sync_cube();
+    #[unroll]
+    for step in 0..comptime!(units.ilog2() as usize) {
+        let half = comptime!(units >> (step + 1));
+        if unit < half {
+            shared[unit] = u32::max(shared[unit], shared[unit + half]);
+        }
+        sync_cube();
+    }
+    shared[0]
+}

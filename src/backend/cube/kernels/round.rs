@@ -1,0 +1,88 @@
+//! Division and rounding in integer steps: a device may divide a little wrong, round ties its own way, or contract a product
+//! and a sum, and then its integers would differ from the CPU's.
+
+use cubecl::prelude::*;
+
+use crate::kernel::{LIFT, TINY};
+
+/// Of a positive float, with the exponent that it would have as `1.m * 2^(e - 127)`.
+const MANTISSA: u32 = 0x7f_ffff;
+const ONE: u32 = 0x80_0000;
+/// The bits of infinity, the smallest ones of no finite magnitude.
+const INFINITY: u32 = 0x7f80_0000;
+
+/// How a row or an image becomes integers.
+#[derive(CubeType, Clone, Copy)]
+pub(crate) struct Quantizer {
+    pub(crate) scale: f32,
+    pub(crate) lift: f32,
+    pub(crate) inverse: f32,
+}
+
+/// `numerator / denominator`, correctly rounded, of positive normal floats. Where the quotient is not normal, as the device
+/// divides.
+#[cube]
+pub(crate) fn divide(numerator: f32, denominator: f32) -> f32 {
+    let n = u32::reinterpret(numerator);
+    let d = u32::reinterpret(denominator);
+    let mut rest = (n & MANTISSA) | ONE;
+    let by = (d & MANTISSA) | ONE;
+    let below = rest < by;
+    rest = select(below, rest << 1, rest);
+    let exponent = i32::cast_from(n >> 23) - i32::cast_from(d >> 23) + 127 - select(below, 1i32, 0i32);
+    // 24 binary digits and one more to round by.
+    let mut quotient = 0u32;
+    for _ in 0..25u32 {
+        let fits = rest >= by;
+        rest = (rest - select(fits, by, 0u32)) << 1;
+        quotient = (quotient << 1) | select(fits, 1u32, 0u32);
+    }
+    let half = quotient & 1;
+    let mut digits = quotient >> 1;
+    let up = half == 1 && (rest != 0 || (digits & 1) == 1);
+    digits += select(up, 1u32, 0u32);
+    let normal = exponent >= 1 && exponent < 254;
+    // The first digit counts once in the exponent.
+    let bits = (u32::cast_from(select(normal, exponent, 1i32) - 1) << 23) + digits;
+    select(normal, f32::reinterpret(bits), numerator / denominator)
+}
+
+/// For values whose largest magnitude has these bits. `full` is whether the integers go down to -128.
+///
+/// The scale is NaN if a value is NaN or infinite, 1 if all are zero; both give integers 0.
+#[cube]
+pub(crate) fn quantizer(largest: u32, #[comptime] full: bool) -> Quantizer {
+    let top = if comptime!(full) { 128.0f32 } else { 127.0f32 };
+    let finite = largest < INFINITY;
+    let some = finite && largest >= ONE;
+    let absmax = f32::reinterpret(select(some, largest, 0x3f80_0000u32));
+    let lift = select(absmax < TINY, f32::new(LIFT), f32::new(1.0));
+    let scale = divide(absmax, top.runtime());
+    let inverse = divide(top.runtime(), absmax * lift);
+    let odd = f32::reinterpret(select(finite, 0x3f80_0000u32, 0x7fc0_0000u32));
+    Quantizer { scale: select(some, scale, odd), lift, inverse: select(some, inverse, f32::new(0.0)) }
+}
+
+/// The integer nearest to `(x * lift) * inverse`, ties to even, clipped.
+#[cube]
+pub(crate) fn encode(x: f32, quantizer: Quantizer, #[comptime] full: bool) -> i32 {
+    let bits = u32::reinterpret((x * quantizer.lift) * quantizer.inverse);
+    // An integer times `2^-shift`; below a quarter all is rest.
+    let shift = u32::min(150 - u32::min((bits >> 23) & 0xff, 150), 31);
+    let mantissa = (bits & MANTISSA) | ONE;
+    let rest = mantissa & ((1u32 << shift) - 1);
+    let half = (1u32 << shift) >> 1;
+    let mut whole = mantissa >> shift;
+    let up = rest > half || (rest == half && (whole & 1) == 1);
+    whole += select(up, 1u32, 0u32);
+    let most = select((bits >> 31) == 1, if comptime!(full) { 128u32 } else { 127u32 }, 127u32);
+    let magnitude = i32::cast_from(u32::min(whole, most));
+    let signed = select((bits >> 31) == 1, -magnitude, magnitude);
+    select(quantizer.inverse > 0.0, signed, 0i32)
+}
+
+/// The bits of a magnitude, which are ordered as magnitudes are, NaN last.
+#[cube]
+pub(crate) fn magnitude_bits(x: f32) -> u32 {
+    u32::reinterpret(x) & 0x7fff_ffff
+}

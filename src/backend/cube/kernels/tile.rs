@@ -1,0 +1,195 @@
+//! A tile of outputs that one unit computes: some rows (of the input, or pixels) by some vectors of four columns.
+
+use cubecl::prelude::*;
+
+/// What a kernel is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tile {
+    /// Rows of one unit.
+    pub(crate) rows: usize,
+    /// Vectors of one unit, each of four columns.
+    pub(crate) vectors: usize,
+    /// Units of a cube, along the columns and along the rows.
+    pub(crate) units: [usize; 2],
+    pub(crate) inputs: Inputs,
+    pub(crate) sums: Sums,
+}
+
+/// What is multiplied by the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Inputs {
+    /// Words of four integers.
+    Words,
+    /// Floats; whether the last four may not all be there.
+    Floats { ragged: bool },
+}
+
+/// How sums leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Sums {
+    /// `sum as f32 * (x_scale * w_scale)`, and whether there is a bias to add.
+    Scaled { bias: bool },
+    /// As they are.
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests look at the integers"))]
+    Bare,
+}
+
+/// Where a unit's columns are among the vectors of a part, and how many vectors that has.
+#[derive(CubeType)]
+pub(crate) struct Columns {
+    /// The first vector; the others follow at a distance of a cube's units, so that neighbours read neighbours.
+    pub(crate) first: usize,
+    pub(crate) vectors: usize,
+}
+
+/// Where the tile's outputs go: column `c` of row `i` to `at[i] + c * stride`.
+#[derive(CubeType)]
+pub(crate) struct Outputs {
+    pub(crate) at: Array<usize>,
+    pub(crate) stride: usize,
+    /// Rows that there are.
+    pub(crate) rows: usize,
+    pub(crate) x_scales: Array<f32>,
+    /// The first column of this part.
+    pub(crate) column: usize,
+    /// Columns of this part.
+    pub(crate) columns: usize,
+}
+
+#[cube]
+impl Columns {
+    /// The vector to read for `index`: within bounds, also for a unit that has nothing to do.
+    pub(crate) fn vector(&self, index: usize, #[comptime] tile: Tile) -> usize {
+        usize::min(self.first + index * comptime!(tile.units[0]), self.vectors - 1)
+    }
+}
+
+/// All sums zero.
+#[cube]
+pub(crate) fn zeros<N: Numeric>(#[comptime] len: usize) -> Array<N> {
+    let mut sums = Array::<N>::new(len);
+    #[unroll]
+    for i in 0..len {
+        sums[i] = N::from_int(0);
+    }
+    sums
+}
+
+/// One of the four integers of a word.
+#[cube]
+pub(crate) fn byte<N: Numeric>(word: i32, #[comptime] index: usize) -> N {
+    N::cast_from((word << comptime!(24 - 8 * index as i32)) >> 24)
+}
+
+/// The integers of one word of each of the unit's columns, four after four.
+#[cube]
+pub(crate) fn weights<N: Numeric>(
+    b: &Array<Vector<i32, Const<4>>>,
+    row: usize,
+    columns: &Columns,
+    #[comptime] tile: Tile,
+) -> Array<N> {
+    let mut weights = Array::<N>::new(comptime!(tile.vectors * 16));
+    #[unroll]
+    for v in 0..comptime!(tile.vectors) {
+        let words = b[row * columns.vectors + columns.vector(v, tile)];
+        #[unroll]
+        for j in 0..4usize {
+            #[unroll]
+            for k in 0..4usize {
+                weights[v * 16 + j * 4 + k] = byte::<N>(words[j], k);
+            }
+        }
+    }
+    weights
+}
+
+/// Four inputs of one row, `stride` apart if they are floats; zeros unless `inside`.
+#[cube]
+pub(crate) fn four<A: Numeric, N: Numeric>(
+    a: &Array<A>,
+    at: usize,
+    stride: usize,
+    left: usize,
+    inside: bool,
+    #[comptime] inputs: Inputs,
+) -> Array<N> {
+    let mut four = Array::<N>::new(4usize);
+    if comptime!(inputs == Inputs::Words) {
+        let word = select(inside, i32::cast_from(a[at]), 0i32);
+        #[unroll]
+        for k in 0..4usize {
+            four[k] = byte::<N>(word, k);
+        }
+    } else {
+        #[unroll]
+        for k in 0..4usize {
+            if comptime!(inputs == Inputs::Floats { ragged: true }) {
+                let there = inside && k < left;
+                let value = N::cast_from(a[select(there, at + k * stride, 0usize)]);
+                four[k] = select(there, value, N::from_int(0));
+            } else {
+                four[k] = select(inside, N::cast_from(a[at + k * stride]), N::from_int(0));
+            }
+        }
+    }
+    four
+}
+
+/// Adds the products of four inputs and the weights of column `j` of the tile to its sum of row `i`.
+#[cube]
+pub(crate) fn multiply_add<N: Numeric>(
+    sums: &mut Array<N>,
+    four: &Array<N>,
+    weights: &Array<N>,
+    #[comptime] i: usize,
+    #[comptime] j: usize,
+    #[comptime] tile: Tile,
+) {
+    let at = comptime!(i * tile.vectors * 4 + j);
+    let mut sum = sums[at];
+    #[unroll]
+    for k in 0..4usize {
+        sum += four[k] * weights[j * 4 + k];
+    }
+    sums[at] = sum;
+}
+
+/// Writes the outputs of a tile.
+#[cube]
+pub(crate) fn finish<N: Numeric, O: Numeric>(
+    sums: &Array<N>,
+    w_scales: &Array<f32>,
+    bias: &Array<f32>,
+    out: &mut Array<O>,
+    to: &Outputs,
+    columns: &Columns,
+    #[comptime] tile: Tile,
+) {
+    #[unroll]
+    for v in 0..comptime!(tile.vectors) {
+        let first = (columns.first + v * comptime!(tile.units[0])) * 4;
+        #[unroll]
+        for j in 0..4usize {
+            if first + j < to.columns {
+                let column = to.column + first + j;
+                #[unroll]
+                for i in 0..comptime!(tile.rows) {
+                    if i < to.rows {
+                        let sum = sums[comptime!((i * tile.vectors + v) * 4 + j)];
+                        let at = to.at[i] + column * to.stride;
+                        if comptime!(tile.sums == Sums::Bare) {
+                            out[at] = O::cast_from(sum);
+                        } else {
+                            let mut y = f32::cast_from(sum) * (to.x_scales[i] * w_scales[column]);
+                            if comptime!(tile.sums == Sums::Scaled { bias: true }) {
+                                y += bias[column];
+                            }
+                            out[at] = O::cast_from(y);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

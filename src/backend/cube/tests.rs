@@ -1,0 +1,201 @@
+//! Kernels on whatever device there is, against the CPU's: the same integers.
+
+use std::cell::Cell;
+
+use burn::prelude::*;
+use burn::tensor::DType;
+use burn_cubecl::CubeBackend;
+use cubecl::wgpu::WgpuRuntime;
+
+use super::launch::{Images, Launch, Matrix};
+use super::ops::{Kind, Step};
+use crate::backend::words::Words;
+use crate::kernel::{self, Filter, Form, Packed, conv};
+use crate::scheme::{LayerScheme, Range};
+
+#[path = "../../../tests/suite/gpu.rs"]
+mod gpu;
+
+thread_local! {
+    /// Whether kernels are launched as for a GPU, whatever the device is.
+    pub(super) static WIDE: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+type Plain = CubeBackend<WgpuRuntime, f32, i32, u32>;
+
+/// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
+fn values(len: usize, seed: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+}
+
+fn tensor<B: Backend, const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<B, D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), (&Default::default(), DType::F32))
+}
+
+/// Runs `test` once with the tiles of a GPU and once with those of a CPU that stands in for one.
+fn on_both(test: impl Fn()) {
+    if !gpu::available() {
+        return;
+    }
+    for wide in [true, false] {
+        WIDE.set(Some(wide));
+        test();
+    }
+}
+
+/// The sums of a step before any scale. Its memory is not zero before.
+fn sums<const D: usize>(
+    kind: impl Kind,
+    x: Tensor<Plain, D>,
+    words: &Words<Plain>,
+    scheme: LayerScheme,
+    shape: Shape,
+) -> Vec<i32> {
+    let len = shape.num_elements();
+    let poison = Tensor::<Plain, 1>::full([len], 3e7, &Default::default());
+    Plain::sync(&Default::default()).expect("a device that works");
+    drop(poison);
+    let parts = super::ops::parts(words);
+    let step = Step { kind, scheme, parts, shape, dtype: DType::I32 };
+    let out: Tensor<Plain, 1> = step.run(x.into(), words, None);
+    out.into_data().to_vec().expect("integers")
+}
+
+/// Words in parts of at most `limit` bytes.
+fn words<B: Backend>(packed: &Packed, form: &Form, limit: usize) -> Words<B> {
+    Words::new(&packed.to_integers(form), packed.scales(), form, limit, &Default::default())
+}
+
+#[test]
+fn sums_of_products_are_identical() {
+    on_both(|| {
+        for [m, k, n] in [
+            [1usize, 1usize, 1usize],
+            [1, 33, 70],
+            [1, 512, 300],
+            [3, 4, 5],
+            [5, 130, 17],
+            [70, 67, 66],
+            [9, 1024, 129],
+        ] {
+            for (range, limit) in [(Range::Symmetric, usize::MAX), (Range::Full, k.next_multiple_of(4) * 16)]
+            {
+                let (scheme, form) = (LayerScheme::default().with_range(range), Form::Linear([k, n]));
+                let (packed, _) = Packed::quantize(&values(k * n, 1), &form, range.into()).expect("finite");
+                let x = values(m * k, 2);
+                let expected = kernel::accumulate(kernel::active(), (&x, m), range.into(), &packed);
+                let kind = Matrix { rows: m, inputs: k, outputs: n };
+                let words = words(&packed, &form, limit);
+                let got = sums(kind, tensor(&x, [m, k]), &words, scheme, Shape::new([m, n]));
+                assert_eq!(got, expected, "m={m} k={k} n={n} {range:?}");
+            }
+        }
+    });
+}
+
+/// Values whose integers are hard to get right: ties, neighbours of ties, the extremes of the float range.
+#[test]
+fn integers_of_rows_are_identical() {
+    on_both(|| {
+        let device = Default::default();
+        let client = <WgpuRuntime as cubecl::Runtime>::client(&device);
+        for k in [1, 7, 64, 130, 3000] {
+            let mut rows = vec![values(k, 3), vec![0.0; k], vec![f32::NAN; k], values(k, 5)];
+            rows[3][k / 2] = f32::NEG_INFINITY;
+            for factor in [1.0, 0.3, 1e-3, 1e30, 3e-38, 1e-30, 1.1e-30, 254.0 / 3.0] {
+                let ties = (0..k).map(|i| (i as f32 - (k / 2) as f32 + 0.5) * factor);
+                rows.push(ties.clone().collect());
+                rows.push(ties.map(|x| f32::from_bits(x.to_bits() + 1)).collect());
+                rows.push(values(k, 7).iter().map(|x| x * factor).collect());
+            }
+            let m = rows.len();
+            let x = rows.concat();
+            for range in [Range::Symmetric, Range::Full] {
+                let (mut expected, mut scales) = kernel::quantize_rows(&x, k, range.into());
+                let kind = Matrix { rows: m, inputs: k, outputs: 0 };
+                let scheme = LayerScheme::default().with_range(range);
+                let step = Step { kind, scheme, parts: vec![], shape: Shape::new([1]), dtype: DType::F32 };
+                let [x, any] = [tensor::<Plain, 1>(&x, [m * k]), tensor(&[0.0], [1])]
+                    .map(|tensor| tensor.into_primitive().tensor());
+                let inputs = [x, any.clone()];
+                let (words, got) = Launch::new(&step, &inputs, &any).quantized_rows(m, k);
+                let [words, got] = [words, got].map(|buffer| client.read_one_unchecked(buffer.handle()));
+                let width = k.div_ceil(4) * 4;
+                let words: &[i8] = bytemuck::cast_slice(&words);
+                let got: &[f32] = bytemuck::cast_slice(&got);
+                for row in 0..m {
+                    // Steps that are not normal floats are zero to some devices.
+                    let (e, s) = (&mut expected[row * k..][..k], &mut scales[row]);
+                    let same_scale = got[row].to_bits() == s.to_bits() || (s.is_nan() && got[row].is_nan());
+                    assert!(
+                        same_scale || *s < f32::MIN_POSITIVE,
+                        "{range:?} k={k} row {row}: {} {s}",
+                        got[row]
+                    );
+                    assert_eq!(&words[row * width..][..k], e, "{range:?} k={k} row {row}: {:?}", &rows[row]);
+                    assert!(words[row * width + k..(row + 1) * width].iter().all(|q| *q == 0));
+                }
+            }
+        }
+    });
+}
+
+fn filters() -> Vec<Filter> {
+    let plain = Filter {
+        axes: 3,
+        channels: [6, 5],
+        groups: 1,
+        kernel: [1, 3, 2],
+        stride: [1; 3],
+        dilation: [1; 3],
+        transposed: false,
+    };
+    vec![
+        plain,
+        Filter { channels: [1, 3], ..plain },
+        Filter { channels: [6, 16], groups: 2, stride: [1, 2, 3], ..plain },
+        Filter { channels: [6, 10], groups: 2, ..plain },
+        Filter { channels: [6, 12], groups: 6, dilation: [1, 2, 1], ..plain },
+        Filter { channels: [7, 7], groups: 7, stride: [1, 2, 2], ..plain },
+        Filter { kernel: [2, 3, 3], stride: [2, 1, 2], dilation: [1, 2, 2], ..plain },
+        Filter { channels: [40, 70], kernel: [1, 3, 3], ..plain },
+        Filter { channels: [70, 66], kernel: [1; 3], ..plain },
+        Filter { channels: [70, 66], kernel: [1; 3], stride: [1, 2, 2], ..plain },
+    ]
+}
+
+#[test]
+fn sums_of_convolutions_are_identical() {
+    on_both(|| {
+        for filter in filters() {
+            for transposed in [false, true] {
+                let filter = Filter { transposed, ..filter };
+                let form = Form::Conv(filter);
+                for (input, padding) in [([3, 6, 7], [[0; 2]; 3]), ([2, 5, 5], [[0, 0], [1, 2], [2, 0]])] {
+                    let window = filter.window(input, padding).expect("an output");
+                    for (range, limit) in [(Range::Symmetric, usize::MAX), (Range::Full, 64)] {
+                        let scheme = LayerScheme::default().with_range(range);
+                        let (packed, _) =
+                            Packed::quantize(&values(form.len(), 1), &form, range.into()).expect("finite");
+                        let [depth, height, width] = input;
+                        let shape = [2, filter.channels[0], depth, height, width];
+                        let x = values(shape.iter().product(), 2);
+                        let images = conv::Images {
+                            values: &x,
+                            batch: 2,
+                            filter: &filter,
+                            window: &window,
+                            weights: &packed,
+                        };
+                        let expected = conv::accumulate(kernel::active(), &images, range.into());
+                        let kind = Images { samples: 2, filter, window };
+                        let words = words(&packed, &form, limit);
+                        let out = Shape::new([expected.len()]);
+                        let got = sums(kind, tensor(&x, shape), &words, scheme, out);
+                        assert_eq!(got, expected, "{filter:?} on {input:?} {padding:?} {range:?}");
+                    }
+                }
+            }
+        }
+    });
+}

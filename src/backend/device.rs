@@ -1,0 +1,72 @@
+//! The backends whose tensors are not in host memory: the device's kernels if there are any, or plain tensor operations.
+
+use burn::prelude::*;
+
+use super::words::Words;
+use crate::kernel::{Filter, Form, Window};
+use crate::scheme::LayerScheme;
+
+/// The name of what computes with weights of this form.
+pub(super) fn kernel<B: Backend>(form: &Form, device: &B::Device) -> &'static str {
+    #[cfg(feature = "wgpu")]
+    if let Some(name) = super::cube::kernel::<B>(form, device) {
+        return name;
+    }
+    let _ = (form, device);
+    "tensor operations"
+}
+
+/// The bytes that a device of this type binds at once.
+pub(super) fn largest_part<B: Backend>(device: &B::Device) -> usize {
+    #[cfg(feature = "wgpu")]
+    if let Some(bytes) = super::cube::largest_binding::<B>(device) {
+        return bytes;
+    }
+    let _ = device;
+    usize::MAX
+}
+
+pub(super) fn linear<B: Backend, const D: usize>(
+    words: &Words<B>,
+    form: &Form,
+    x: Tensor<B, D>,
+    scheme: LayerScheme,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, D> {
+    #[cfg(feature = "wgpu")]
+    if super::cube::runs::<B>(form) {
+        return super::cube::linear(words, x, scheme, bias);
+    }
+    let _ = form;
+    words.linear(x, scheme, bias)
+}
+
+pub(super) fn conv<B: Backend, const D: usize>(
+    words: &Words<B>,
+    filter: &Filter,
+    x: Tensor<B, D>,
+    window: &Window,
+    scheme: LayerScheme,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, D> {
+    #[cfg(feature = "wgpu")]
+    if super::cube::runs::<B>(&Form::Conv(*filter)) {
+        return super::cube::conv(words, filter, x, window, scheme, bias);
+    }
+    words.conv(filter, x, window, scheme, bias)
+}
+
+/// The rows of a table at `indices` `[batch, length]`. Kernels give NaN for an index that is not in it: to panic, the host
+/// would have to wait for the device.
+///
+/// # Panics
+///
+/// Where there are no kernels, if an index is not in the table.
+pub(super) fn embed<B: Backend>(words: &Words<B>, form: &Form, indices: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+    #[cfg(feature = "wgpu")]
+    if super::cube::runs::<B>(form) {
+        return super::cube::embed(words, indices);
+    }
+    super::checked(form, &indices);
+    words.embed(indices)
+}

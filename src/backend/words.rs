@@ -1,0 +1,167 @@
+//! Integers on a device, four to a 32-bit word, as all of a device's ways to compute read them.
+
+use std::ops::Range;
+
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{DType, ElementConversion};
+
+use super::host::with_floats;
+use crate::kernel::{Form, Order};
+
+/// Weights in a word, and columns that are read together.
+pub(super) const WORD: usize = 4;
+
+/// Integers `[rows, columns]`, four neighbours of a column in one word, the first in the lowest byte.
+///
+/// The rows are in the form's plain order. There are zeros after the last row and column, up to a multiple of four.
+#[derive(Clone)]
+pub(crate) struct Words<B: Backend> {
+    shape: [usize; 2],
+    /// Words `[rows / 4, columns]`, one block of columns after another: a device may bind no more than so much at once.
+    pub(super) parts: Vec<Part<B>>,
+    /// `[columns]`
+    pub(super) scales: Tensor<B, 1>,
+}
+
+/// A block of columns.
+#[derive(Clone)]
+pub(super) struct Part<B: Backend> {
+    /// The first of them.
+    pub(super) first: usize,
+    /// How many there are, without the zeros behind them.
+    pub(super) columns: usize,
+    pub(super) words: Tensor<B, 2, Int>,
+}
+
+impl<B: Backend> Words<B> {
+    /// From integers in the layout of the weight tensor, in parts of at most `limit` bytes.
+    pub(super) fn new(
+        integers: &[i8],
+        scales: &[f32],
+        form: &Form,
+        limit: usize,
+        device: &B::Device,
+    ) -> Self {
+        let Order { rows, columns, .. } = form.plain_order();
+        let at_once = limit / (rows.len().div_ceil(WORD) * WORD).max(1) / WORD * WORD;
+        let parts = columns.chunks(at_once.max(WORD)).scan(0, |first, columns| {
+            let words = pack(integers, &rows, columns);
+            let shape = [rows.len().div_ceil(WORD), columns.len().next_multiple_of(WORD)];
+            let words = Tensor::from_data(TensorData::new(words, shape), (device, DType::I32));
+            let part = Part { first: *first, columns: columns.len(), words };
+            *first += columns.len();
+            Some(part)
+        });
+        let (shape, parts) = ([rows.len(), columns.len()], parts.collect());
+        let scales = TensorData::new(scales.to_vec(), [columns.len()]);
+        Self { shape, parts, scales: Tensor::from_data(scales, (device, DType::F32)) }
+    }
+
+    /// Rows and columns.
+    pub(super) fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// The integers in the layout of the weight tensor.
+    pub(super) fn to_integers(&self, form: &Form) -> Vec<i8> {
+        let Order { rows, columns, .. } = form.plain_order();
+        let mut integers = vec![0; form.len()];
+        for part in &self.parts {
+            let [_, width] = part.words.dims();
+            let words: Vec<i32> = part.words.to_data().iter().collect();
+            let columns = &columns[part.first..][..part.columns];
+            for (row, from) in rows.iter().enumerate().filter(|(_, from)| **from != Order::PADDING) {
+                let words = &words[row / WORD * width..];
+                for (word, column) in words.iter().zip(columns) {
+                    integers[from + column] = (word >> (8 * (row % WORD))) as i8;
+                }
+            }
+        }
+        integers
+    }
+
+    pub(super) fn scales(&self) -> Vec<f32> {
+        with_floats(self.scales.clone(), <[f32]>::to_vec)
+    }
+
+    pub(super) fn to_device(&self, device: &B::Device) -> Self {
+        self.map(|words| words.to_device(device), self.scales.clone().to_device(device))
+    }
+
+    /// The integers of `rows` as floats, `[rows, columns]`.
+    pub(super) fn floats(&self, rows: Range<usize>) -> Tensor<B, 2> {
+        let words = rows.start / WORD..rows.end.div_ceil(WORD);
+        let first = rows.start % WORD;
+        let floats = |part: &Part<B>| {
+            let [_, width] = part.words.dims();
+            let words = part.words.clone().slice([words.clone(), 0..width]);
+            unpack(words).slice([first..first + rows.len(), 0..part.columns])
+        };
+        join(self.parts.iter().map(floats).collect(), Tensor::cat)
+    }
+
+    /// Some of the columns as floats, `[rows, indices]`.
+    pub(super) fn select(&self, indices: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+        let [rows, _] = self.shape;
+        // Only the last part has zeros behind it, where no index points.
+        let words = join(self.parts.iter().map(|part| part.words.clone()).collect(), Tensor::cat);
+        let picked = indices.dims()[0];
+        unpack(words.select(1, indices)).slice([0..rows, 0..picked])
+    }
+
+    fn map<C: Backend>(
+        &self,
+        words: impl Fn(Tensor<B, 2, Int>) -> Tensor<C, 2, Int>,
+        scales: Tensor<C, 1>,
+    ) -> Words<C> {
+        let part = |part: &Part<B>| Part {
+            first: part.first,
+            columns: part.columns,
+            words: words(part.words.clone()),
+        };
+        Words { shape: self.shape, parts: self.parts.iter().map(part).collect(), scales }
+    }
+}
+
+impl<B: AutodiffBackend> Words<B> {
+    pub(super) fn inner(&self) -> Words<B::InnerBackend> {
+        self.map(Tensor::inner, self.scales.clone().inner())
+    }
+
+    pub(super) fn from_inner(inner: &Words<B::InnerBackend>) -> Self {
+        inner.map(Tensor::from_inner, Tensor::from_inner(inner.scales.clone()))
+    }
+}
+
+/// Side by side: a single one as it is, without a copy.
+fn join<T>(mut parts: Vec<T>, cat: impl Fn(Vec<T>, usize) -> T) -> T {
+    if parts.len() == 1 { parts.remove(0) } else { cat(parts, 1) }
+}
+
+/// The words of some columns, row after row.
+fn pack(integers: &[i8], rows: &[usize], columns: &[usize]) -> Vec<i32> {
+    let width = columns.len().next_multiple_of(WORD);
+    let mut words = vec![0u32; rows.len().div_ceil(WORD) * width];
+    for (row, from) in rows.iter().enumerate().filter(|(_, from)| **from != Order::PADDING) {
+        let words = &mut words[row / WORD * width..][..columns.len()];
+        for (word, column) in words.iter_mut().zip(columns) {
+            *word |= u32::from(integers[from + column] as u8) << (8 * (row % WORD));
+        }
+    }
+    bytemuck::cast_vec(words)
+}
+
+/// Words `[rows / 4, n]` to integers `[rows, n]`, as floats.
+fn unpack<B: Backend>(words: Tensor<B, 2, Int>) -> Tensor<B, 2> {
+    const OFFSET: i32 = 128;
+    let [rows, n] = words.dims();
+    // With 128 more in each byte there is no sign to extend: backends differ in how they shift one.
+    let words = words.bitwise_xor_scalar(i32::from_ne_bytes([OFFSET as u8; WORD]).elem());
+    let bytes = (0..WORD as i32).map(|byte| {
+        let low = words.clone().bitwise_right_shift_scalar((8 * byte).elem());
+        low.bitwise_and_scalar(0xff.elem())
+    });
+    let integers = Tensor::stack::<3>(bytes.collect(), 1).reshape([rows * WORD, n]);
+    integers.float().cast(DType::F32) - OFFSET as f32
+}

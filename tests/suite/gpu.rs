@@ -1,0 +1,23 @@
+//! The device that tests of kernels run on.
+
+/// Whether there is one. If not, says so; if `BURN_INT8_REQUIRE_GPU` is set, fails, so that a skip can't look like a pass.
+pub fn available() -> bool {
+    use burn::backend::wgpu::{WgpuDevice, WgpuRuntime};
+    use std::sync::LazyLock;
+    static AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
+        let found =
+            std::panic::catch_unwind(|| <WgpuRuntime as cubecl::Runtime>::client(&WgpuDevice::default()));
+        match &found {
+            Ok(client) => println!("tests run on {}", <WgpuRuntime as cubecl::Runtime>::name(client)),
+            Err(_) => {
+                println!("SKIPPED: there is no adapter that wgpu finds, so no kernel of a device was tested")
+            }
+        }
+        assert!(
+            found.is_ok() || std::env::var_os("BURN_INT8_REQUIRE_GPU").is_none(),
+            "BURN_INT8_REQUIRE_GPU is set, but wgpu finds no adapter"
+        );
+        found.is_ok()
+    });
+    *AVAILABLE
+}
