@@ -1,6 +1,6 @@
 //! INT8 convolutions against naive loops over the same integers, and against Burn's float layers.
 
-use burn::backend::{Autodiff, Flex, NdArray};
+use burn::backend::{Autodiff, NdArray};
 use burn::module::{AutodiffModule, Module};
 use burn::nn::conv;
 use burn::optim::{GradientsParams, Optimizer, SgdConfig};
@@ -14,7 +14,7 @@ use burn_int8::prelude::*;
 use proptest::prelude::*;
 
 use crate::convs::{Case, Pad, conv, conv2d, one_of_each, run, transposed};
-use crate::model::{floats, tensor};
+use crate::model::{assert_outputs, floats, is_wgpu, on_every_backend, tensor};
 use crate::with_conv;
 
 const SCHEMES: [(Range, Activations); 3] = [
@@ -38,6 +38,12 @@ fn rounding(k: usize, range: Range) -> f32 {
     k as f32 * 2.01 / if range == Range::Full { 128.0 } else { 254.0 }
 }
 
+/// Burn 0.21 on `Wgpu` takes other inputs than on its other backends where a transposed kernel is shorter than its stride.
+fn burn_is_wrong<B: Backend>(case: &Case) -> bool {
+    let gaps = (0..3).any(|axis| (case.kernel[axis] - 1) * case.dilation[axis] + 1 < case.stride[axis]);
+    case.transposed && gaps && is_wgpu::<B>()
+}
+
 /// As the loops, and near Burn's layer.
 fn check<B: Backend>(case: &Case) {
     let (batch, x) = (2, case.values(2));
@@ -49,14 +55,17 @@ fn check<B: Backend>(case: &Case) {
         assert_eq!(run.dims, dims, "{case:?}");
         let expected = run.expected(case, scheme(pair), &x, batch);
         if pair.1 == Activations::Dynamic {
-            assert_eq!(run.int8, expected, "{case:?} {pair:?}");
+            assert_outputs::<B>(&run.int8, &expected, &format!("{case:?} {pair:?}"));
         }
         for ((got, expected), float) in run.int8.iter().zip(&expected).zip(&run.float) {
             assert!(
                 (got - expected).abs() <= float_sum(k) / 127.0 + 1e-6,
                 "{got}, not {expected}: {case:?} {pair:?}"
             );
-            assert!((got - float).abs() <= rounding(k, pair.0), "{got}, float {float}: {case:?} {pair:?}");
+            assert!(
+                burn_is_wrong::<B>(case) || (got - float).abs() <= rounding(k, pair.0),
+                "{got}, float {float}: {case:?} {pair:?}"
+            );
         }
     }
 }
@@ -104,14 +113,8 @@ fn cases() -> Vec<Case> {
     cases.into_iter().map(Case::without_missing_axes).collect()
 }
 
-#[test]
-fn every_option_on_ndarray() {
-    cases().iter().for_each(check::<NdArray>);
-}
-
-#[test]
-fn every_option_on_flex() {
-    cases().iter().for_each(check::<Flex>);
+fn every_option<B: Backend>() {
+    cases().iter().for_each(check::<B>);
 }
 
 /// Kernel, stride, dilation, padding in front and behind, input.
@@ -159,9 +162,27 @@ proptest! {
     }
 }
 
+/// What a tensor looks like in memory changes nothing.
+fn views<B: Backend>() {
+    let device = Default::default();
+    let float = conv2d::<B>(&Case { pad: Pad::Same, ..conv(2, [3, 4], [1, 3, 3], [1, 6, 7]) });
+    for pair in SCHEMES {
+        let int8 = Int8::from_float(&float, &scheme(pair)).expect("finite weights");
+        for view in [
+            tensor::<B, 4>([2, 6, 7, 3], 1).permute([0, 3, 1, 2]),
+            tensor::<B, 4>([3, 2, 7, 6], 1).permute([1, 0, 3, 2]),
+            tensor::<B, 4>([4, 5, 9, 9], 1).slice([1..3, 2..5, 0..6, 2..9]),
+            tensor::<B, 4>([1, 3, 6, 1], 1).expand([2, 3, 6, 7]),
+            tensor::<B, 4>([2, 3, 6, 7], 1).flip([1, 3]),
+        ] {
+            let copy = Tensor::<B, 4>::from_data(view.to_data(), &device);
+            assert_eq!(floats(int8.forward(view)), floats(int8.forward(copy)));
+        }
+    }
+}
+
 /// A NaN or an infinity makes its own sample NaN and no other; samples do not see each other.
-#[test]
-fn samples_stand_alone() {
+fn samples_stand_alone<B: Backend>() {
     for case in one_of_each() {
         let size = case.values(1).len();
         let clean = case.values(4);
@@ -169,43 +190,18 @@ fn samples_stand_alone() {
         x[size + 1] = f32::NAN;
         x[2 * size] = f32::NEG_INFINITY;
         for pair in [SCHEMES[0], SCHEMES[1]] {
-            let whole = run::<NdArray>(&case, scheme(pair), &x, 4).int8;
+            let whole = run::<B>(&case, scheme(pair), &x, 4).int8;
             let area = whole.len() / 4;
             for sample in [0, 3] {
                 let alone = &clean[sample * size..][..size];
-                assert_eq!(
-                    whole[sample * area..][..area],
-                    run::<NdArray>(&case, scheme(pair), alone, 1).int8
-                );
+                assert_eq!(whole[sample * area..][..area], run::<B>(&case, scheme(pair), alone, 1).int8);
             }
             assert!(whole[area..3 * area].iter().all(|y| y.is_nan()), "{case:?}");
         }
     }
 }
 
-/// What a tensor looks like in memory changes nothing.
-#[test]
-fn views() {
-    fn check<B: Backend>() {
-        let device = Default::default();
-        let float = conv2d::<B>(&Case { pad: Pad::Same, ..conv(2, [3, 4], [1, 3, 3], [1, 6, 7]) });
-        for pair in SCHEMES {
-            let int8 = Int8::from_float(&float, &scheme(pair)).expect("finite weights");
-            for view in [
-                tensor::<B, 4>([2, 6, 7, 3], 1).permute([0, 3, 1, 2]),
-                tensor::<B, 4>([3, 2, 7, 6], 1).permute([1, 0, 3, 2]),
-                tensor::<B, 4>([4, 5, 9, 9], 1).slice([1..3, 2..5, 0..6, 2..9]),
-                tensor::<B, 4>([1, 3, 6, 1], 1).expand([2, 3, 6, 7]),
-                tensor::<B, 4>([2, 3, 6, 7], 1).flip([1, 3]),
-            ] {
-                let copy = Tensor::<B, 4>::from_data(view.to_data(), &device);
-                assert_eq!(floats(int8.forward(view)), floats(int8.forward(copy)));
-            }
-        }
-    }
-    check::<NdArray>();
-    check::<Flex>();
-}
+on_every_backend! { every_option views samples_stand_alone }
 
 /// The output has the type of the input, and an empty batch an empty output.
 #[test]

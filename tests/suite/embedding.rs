@@ -1,6 +1,6 @@
 //! INT8 tables: looked up, and multiplied with as an output head.
 
-use burn::backend::{Autodiff, Flex, NdArray};
+use burn::backend::{Autodiff, NdArray};
 use burn::module::{AutodiffModule, Module};
 use burn::nn;
 use burn::optim::GradientsParams;
@@ -11,7 +11,7 @@ use burn_int8::prelude::*;
 use proptest::prelude::*;
 
 use crate::convs::quantize;
-use crate::model::{burns_embedding, floats, tensor, values};
+use crate::model::{burns_embedding, floats, on_every_backend, tensor, values};
 
 fn burns<B: Backend>(entries: usize, width: usize) -> nn::Embedding<B> {
     burns_embedding(entries, width, 3)
@@ -29,7 +29,7 @@ fn tokens<B: Backend, const M: usize, const N: usize>(tokens: [[i64; N]; M]) -> 
 const BOTH: [Activations; 2] = [Activations::Dynamic, Activations::WeightOnly];
 
 /// `scale * integer` of the rows asked for, in either scheme and range.
-fn lookup_on<B: Backend>() {
+fn lookup<B: Backend>() {
     let table = burns::<B>(11, 5);
     for range in [Range::Symmetric, Range::Full] {
         for activations in BOTH {
@@ -59,12 +59,6 @@ fn lookup_on<B: Backend>() {
         floats(Embedding::from(table.clone()).forward(tokens([[1, 2]]))),
         floats(table.forward(tokens([[1, 2]])))
     );
-}
-
-#[test]
-fn lookup() {
-    lookup_on::<NdArray>();
-    lookup_on::<Flex>();
 }
 
 #[test]
@@ -117,13 +111,13 @@ fn check_logits<B: Backend>(rows: usize, entries: usize, width: usize) {
     }
 }
 
-#[test]
-fn logits() {
+fn logits<B: Backend>() {
     for [rows, entries, width] in [[1, 1, 1], [3, 7, 5], [2, 130, 70], [9, 33, 64]] {
-        check_logits::<NdArray>(rows, entries, width);
-        check_logits::<Flex>(rows, entries, width);
+        check_logits::<B>(rows, entries, width);
     }
 }
+
+on_every_backend! { lookup logits }
 
 /// Every rank, as one batch of rows; float and INT8; the type of the input.
 #[test]

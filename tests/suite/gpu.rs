@@ -1,8 +1,15 @@
-//! The device that tests of kernels run on.
+//! The device that tests of kernels run on, and its backends.
+
+use burn_cubecl::CubeBackend;
+use cubecl::wgpu::{WgpuDevice, WgpuRuntime};
+
+/// Burn's `Wgpu` without fusion.
+pub type Plain = CubeBackend<WgpuRuntime, f32, i32, u32>;
+/// Burn's `Wgpu` as it comes by default.
+pub type Fused = burn_fusion::Fusion<Plain>;
 
 /// Whether there is one. If not, says so; if `BURN_INT8_REQUIRE_GPU` is set, fails, so that a skip can't look like a pass.
 pub fn available() -> bool {
-    use burn::backend::wgpu::{WgpuDevice, WgpuRuntime};
     use std::sync::LazyLock;
     static AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
         let found =

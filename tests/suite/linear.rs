@@ -8,7 +8,7 @@ use burn_int8::nn::{LinearConfig, LinearLayout, QLinear};
 use burn_int8::prelude::*;
 use proptest::prelude::*;
 
-use crate::model::{burns_linear, floats, tensor, values};
+use crate::model::{burns_linear, floats, on_every_backend, tensor, values};
 
 /// What rounding one operand to 8 bits may add to a dot product of `k` values below 1: `k` errors of half a step (1/254),
 /// for inputs and for weights.
@@ -46,16 +46,18 @@ macro_rules! ranks_on {
     };
 }
 
+/// Burn's `NdArray` ends at six.
+fn six_ranks<B: Backend>() {
+    ranks_on!(B: [6], [24, 6], [4, 6, 6], [2, 3, 4, 6], [2, 3, 2, 2, 6], [2, 3, 2, 1, 2, 6]);
+}
+
 #[test]
-fn every_rank() {
-    ranks_on!(Flex: [6], [24, 6], [4, 6, 6], [2, 3, 4, 6], [2, 3, 2, 2, 6], [2, 3, 2, 1, 2, 6]);
+fn eight_ranks() {
     ranks_on!(Flex: [1, 2, 3, 2, 1, 2, 6], [1, 2, 1, 3, 2, 1, 2, 6]);
-    // Burn's `NdArray` ends at six.
-    ranks_on!(NdArray: [6], [24, 6], [4, 6, 6], [2, 3, 4, 6], [2, 3, 2, 2, 6], [2, 3, 2, 1, 2, 6]);
 }
 
 /// Transposed, sliced, expanded, permuted: what a tensor looks like in memory changes nothing.
-fn views_on<B: Backend>() {
+fn views<B: Backend>() {
     let device = Default::default();
     for activations in [Activations::Dynamic, Activations::WeightOnly] {
         let (_, int8) = int8::<B>(6, 5, activations);
@@ -72,11 +74,7 @@ fn views_on<B: Backend>() {
     }
 }
 
-#[test]
-fn views() {
-    views_on::<NdArray>();
-    views_on::<Flex>();
-}
+on_every_backend! { six_ranks views }
 
 #[test]
 fn empty_batches_give_empty_outputs() {

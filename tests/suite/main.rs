@@ -2,8 +2,12 @@
 
 mod conv;
 mod convs;
+#[cfg(feature = "wgpu")]
+mod device;
 mod embedding;
 mod fold;
+#[cfg(feature = "wgpu")]
+mod gpu;
 mod keras;
 mod keras_tables;
 mod kinds;

@@ -139,6 +139,23 @@ pub fn floats<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().to_vec().expect("f32")
 }
 
+pub fn is_wgpu<B: Backend>() -> bool {
+    cfg!(feature = "wgpu") && B::name(&Default::default()).contains("wgpu")
+}
+
+/// `sum * scale + bias` in `f32`, as the host computes it: on a device the product may go into the sum unrounded, which is
+/// half an ulp (6e-8) of the product more or less. Biases in tests are below 1.
+pub fn assert_outputs<B: Backend>(got: &[f32], expected: &[f32], what: &str) {
+    if is_wgpu::<B>() {
+        assert_eq!(got.len(), expected.len(), "{what}");
+        let largest = expected.iter().fold(1.0, |max: f32, y| max.max(1.0 + y.abs()));
+        let close = |(got, expected): (&f32, &f32)| (got - expected).abs() <= 1.2e-7 * largest;
+        assert!(got.iter().zip(expected).all(close), "{what}: {got:?}, not {expected:?}");
+    } else {
+        assert_eq!(got, expected, "{what}");
+    }
+}
+
 /// Makes a test of each generic function, for each backend.
 macro_rules! on_every_backend {
     ($($test:ident)*) => {
@@ -147,6 +164,14 @@ macro_rules! on_every_backend {
         }
         mod on_flex {
             $(#[test] fn $test() { super::$test::<burn::backend::Flex>() })*
+        }
+        #[cfg(feature = "wgpu")]
+        mod on_wgpu {
+            $(#[test] fn $test() { if crate::gpu::available() { super::$test::<crate::gpu::Fused>() } })*
+        }
+        #[cfg(feature = "wgpu")]
+        mod on_wgpu_without_fusion {
+            $(#[test] fn $test() { if crate::gpu::available() { super::$test::<crate::gpu::Plain>() } })*
         }
     };
 }

@@ -4,7 +4,6 @@ use std::cell::Cell;
 
 use burn::prelude::*;
 use burn::tensor::DType;
-use burn_cubecl::CubeBackend;
 use cubecl::wgpu::WgpuRuntime;
 
 use super::launch::{Images, Launch, Matrix};
@@ -12,6 +11,7 @@ use super::ops::{Kind, Step};
 use crate::backend::words::Words;
 use crate::kernel::{self, Filter, Form, Packed, conv};
 use crate::scheme::{LayerScheme, Range};
+use gpu::Plain;
 
 #[path = "../../../tests/suite/gpu.rs"]
 mod gpu;
@@ -20,8 +20,6 @@ thread_local! {
     /// Whether kernels are launched as for a GPU, whatever the device is.
     pub(super) static WIDE: Cell<Option<bool>> = const { Cell::new(None) };
 }
-
-type Plain = CubeBackend<WgpuRuntime, f32, i32, u32>;
 
 /// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
 fn values(len: usize, seed: usize) -> Vec<f32> {
