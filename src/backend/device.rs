@@ -26,6 +26,16 @@ pub(super) fn largest_part<B: Backend>(device: &B::Device) -> usize {
     usize::MAX
 }
 
+/// Whether kernels on this device multiply four bytes at once.
+pub(super) fn packed_dot<B: Backend>(device: &B::Device) -> bool {
+    #[cfg(feature = "wgpu")]
+    if super::cube::packed_dot::<B>(device) {
+        return true;
+    }
+    let _ = device;
+    false
+}
+
 pub(super) fn linear<B: Backend, const D: usize>(
     words: &Words<B>,
     form: &Form,

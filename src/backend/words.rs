@@ -6,6 +6,7 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, ElementConversion};
 
+use super::device::packed_dot;
 use super::host::with_floats;
 use crate::kernel::{Form, Order};
 
@@ -22,6 +23,9 @@ pub(crate) struct Words<B: Backend> {
     pub(super) parts: Vec<Part<B>>,
     /// `[columns]`
     pub(super) scales: Tensor<B, 1>,
+    /// Whether kernels multiply four bytes at once.
+    #[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "only kernels ask"))]
+    pub(super) packed_dot: bool,
 }
 
 /// A block of columns.
@@ -55,7 +59,8 @@ impl<B: Backend> Words<B> {
         });
         let (shape, parts) = ([rows.len(), columns.len()], parts.collect());
         let scales = TensorData::new(scales.to_vec(), [columns.len()]);
-        Self { shape, parts, scales: Tensor::from_data(scales, (device, DType::F32)) }
+        let scales = Tensor::from_data(scales, (device, DType::F32));
+        Self { shape, parts, scales, packed_dot: packed_dot::<B>(device) }
     }
 
     /// Rows and columns.
@@ -86,7 +91,8 @@ impl<B: Backend> Words<B> {
     }
 
     pub(super) fn to_device(&self, device: &B::Device) -> Self {
-        self.map(|words| words.to_device(device), self.scales.clone().to_device(device))
+        let moved = self.map(|words| words.to_device(device), self.scales.clone().to_device(device));
+        Self { packed_dot: packed_dot::<B>(device), ..moved }
     }
 
     /// The integers of `rows` as floats, `[rows, columns]`.
@@ -120,7 +126,8 @@ impl<B: Backend> Words<B> {
             columns: part.columns,
             words: words(part.words.clone()),
         };
-        Words { shape: self.shape, parts: self.parts.iter().map(part).collect(), scales }
+        let parts = self.parts.iter().map(part).collect();
+        Words { shape: self.shape, parts, scales, packed_dot: self.packed_dot }
     }
 }
 

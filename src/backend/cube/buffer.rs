@@ -24,7 +24,11 @@ impl Buffer {
         Self { handle: tensor.handle.clone(), len: tensor.meta.num_elements() }
     }
 
-    #[cfg(test)]
+    /// With these words in it.
+    pub(super) fn from_words<R: CubeRuntime>(client: &ComputeClient<R>, words: &[i32]) -> Self {
+        Self { handle: client.create_from_slice(bytemuck::cast_slice(words)), len: words.len() }
+    }
+
     pub(super) fn handle(&self) -> Handle {
         self.handle.clone()
     }

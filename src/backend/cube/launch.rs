@@ -6,6 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 use cubecl::server::CubeCountSelection;
 
+use super::ability::is_wide;
 use super::buffer::Buffer;
 use super::kernels::conv::{SizesLaunch, apart, conv};
 use super::kernels::embed::embed;
@@ -60,6 +61,7 @@ pub(super) struct Launch<'a, R: CubeRuntime> {
     out: Buffer,
     /// `I32` asks for the sums as they are.
     out_type: DType,
+    dot: bool,
 }
 
 /// Inputs as the products read them: what they are, and their scales if they are integers.
@@ -79,6 +81,8 @@ macro_rules! launch {
         unsafe { $kernel::launch_unchecked::<$($type),*>($($arg),*) }
     }};
 }
+
+pub(super) use launch;
 
 /// Runs `$body` with `$F` the float type that a `DType` stands for.
 macro_rules! with_float {
@@ -104,13 +108,13 @@ macro_rules! with_float {
 macro_rules! with_types {
     ($launch:expr, $inputs:expr, $A:ident $N:ident $O:ident => $body:expr) => {
         match $inputs {
-            Inputs::Words if $launch.out_type == DType::I32 => {
+            Inputs::Words { .. } if $launch.out_type == DType::I32 => {
                 type $A = i32;
                 type $N = i32;
                 type $O = i32;
                 $body
             }
-            Inputs::Words => {
+            Inputs::Words { .. } => {
                 type $A = i32;
                 type $N = i32;
                 with_float!($launch.out_type, $O => $body)
@@ -141,6 +145,7 @@ impl<'a, R: CubeRuntime> Launch<'a, R> {
             bias: bias.first().map(Buffer::of),
             out: Buffer::of(out),
             out_type: out.dtype,
+            dot: step.dot,
         }
     }
 
@@ -148,14 +153,12 @@ impl<'a, R: CubeRuntime> Launch<'a, R> {
         self.scheme.range == Range::Full
     }
 
-    /// Whether units run side by side as a GPU's do. A processor that stands in for one has planes as narrow as its vectors;
-    /// what it gains from is large tiles.
     fn is_wide(&self) -> bool {
         #[cfg(test)]
         if let Some(wide) = super::tests::WIDE.get() {
             return wide;
         }
-        self.client.properties().hardware.plane_size_max > 8
+        is_wide(self.client)
     }
 
     /// Units that share out the values of a row.
@@ -202,7 +205,7 @@ impl<'a, R: CubeRuntime> Launch<'a, R> {
             return Multiplicands { values: self.x.clone(), scales: None, inputs: kind };
         }
         let (values, scales) = self.quantized_rows(rows, inputs);
-        Multiplicands { values, scales: Some(scales), inputs: Inputs::Words }
+        Multiplicands { values, scales: Some(scales), inputs: Inputs::Words { dot: self.dot } }
     }
 
     /// The integers of the rows, and one scale for each.
@@ -260,7 +263,9 @@ impl<'a, R: CubeRuntime> Launch<'a, R> {
             self.x.arg(1), scales.arg(1), factors.arg(1), values.arg(1),
             channels as u32, groups as u32, plane as u32, words as u32, full
         )));
-        Multiplicands { values, scales: Some(scales), inputs: Inputs::Words }
+        // Those are not four inputs of one output.
+        let dot = self.dot && of_group > 1;
+        Multiplicands { values, scales: Some(scales), inputs: Inputs::Words { dot } }
     }
 }
 

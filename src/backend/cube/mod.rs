@@ -5,9 +5,11 @@
 //! | `route` | from a Burn primitive to a tensor of CubeCL's and back, with and without fusion |
 //! | `ops` | what a layer computes, as one step in the device's queue |
 //! | `launch` | from shapes to tiles, cubes and kernels |
+//! | `ability` | what a device can do |
 //! | `buffer` | device memory with its length |
 //! | `kernels` | device code |
 
+mod ability;
 mod buffer;
 mod kernels;
 mod launch;
@@ -17,6 +19,7 @@ mod route;
 mod tests;
 
 use burn::prelude::*;
+use burn_cubecl::CubeRuntime;
 use cubecl::client::ComputeClient;
 
 use crate::kernel::Form;
@@ -35,7 +38,7 @@ pub(super) fn runs<B: Backend>(form: &Form) -> bool {
 pub(super) fn kernel<B: Backend>(form: &Form, device: &B::Device) -> Option<&'static str> {
     struct Name;
     impl route::Question<&'static str> for Name {
-        fn ask<R: burn_cubecl::CubeRuntime>(self, client: &ComputeClient<R>) -> &'static str {
+        fn ask<R: CubeRuntime>(self, client: &ComputeClient<R>, _: &R::Device) -> &'static str {
             R::name(client)
         }
     }
@@ -46,9 +49,20 @@ pub(super) fn kernel<B: Backend>(form: &Form, device: &B::Device) -> Option<&'st
 pub(super) fn largest_binding<B: Backend>(device: &B::Device) -> Option<usize> {
     struct Limit;
     impl route::Question<u64> for Limit {
-        fn ask<R: burn_cubecl::CubeRuntime>(self, client: &ComputeClient<R>) -> u64 {
+        fn ask<R: CubeRuntime>(self, client: &ComputeClient<R>, _: &R::Device) -> u64 {
             client.properties().memory.max_page_size
         }
     }
     route::ask::<B, _>(device, Limit).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// Whether kernels on this device multiply four bytes at once.
+pub(super) fn packed_dot<B: Backend>(device: &B::Device) -> bool {
+    struct Dot;
+    impl route::Question<bool> for Dot {
+        fn ask<R: CubeRuntime>(self, client: &ComputeClient<R>, device: &R::Device) -> bool {
+            ability::packed_dot(client, device)
+        }
+    }
+    route::ask::<B, _>(device, Dot).unwrap_or(false)
 }

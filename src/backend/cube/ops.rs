@@ -18,6 +18,8 @@ pub(super) struct Step<K> {
     pub(super) kind: K,
     pub(super) scheme: LayerScheme,
     pub(super) parts: Vec<PartOf>,
+    /// Whether kernels multiply four bytes at once.
+    pub(super) dot: bool,
     pub(super) shape: Shape,
     pub(super) dtype: DType,
 }
@@ -94,7 +96,7 @@ pub(in crate::backend) fn linear<B: Backend, const D: usize>(
     }
     let x = to_type(x, of_kernels(dtype));
     let kind = Matrix { rows, inputs, outputs };
-    let step = Step { kind, scheme, parts: parts(words), shape, dtype: x.dtype() };
+    let step = Step { kind, scheme, parts: parts(words), dot: words.packed_dot, shape, dtype: x.dtype() };
     to_type(step.run(x.into(), words, bias), dtype)
 }
 
@@ -116,7 +118,7 @@ pub(in crate::backend) fn conv<B: Backend, const D: usize>(
     shape[2..].copy_from_slice(&window.output[5 - D..]);
     let x = to_type(x, of_kernels(dtype));
     let kind = Images { samples, filter: *filter, window: *window };
-    let step = Step { kind, scheme, parts: parts(words), shape, dtype: x.dtype() };
+    let step = Step { kind, scheme, parts: parts(words), dot: words.packed_dot, shape, dtype: x.dtype() };
     to_type(step.run(x.into(), words, bias), dtype)
 }
 
@@ -131,6 +133,7 @@ pub(in crate::backend) fn embed<B: Backend>(words: &Words<B>, indices: Tensor<B,
     let indices = if indices.dtype() == DType::I32 { indices } else { indices.cast(DType::I32) };
     let kind = super::launch::Table { indices: batch * length, width, entries };
     let scheme = LayerScheme::default();
-    let step = Step { kind, scheme, parts: parts(words), shape, dtype: of_kernels(dtype) };
+    let step =
+        Step { kind, scheme, parts: parts(words), dot: words.packed_dot, shape, dtype: of_kernels(dtype) };
     to_type(step.run(indices.into(), words, None), dtype)
 }

@@ -72,12 +72,12 @@ pub(super) fn run<B: Backend, const D: usize>(op: impl DeviceOp, inputs: Vec<Inp
 
 /// What the runtime's client says of a device, if there is one for its type.
 pub(super) fn ask<B: Backend, T>(device: &B::Device, question: impl Question<T>) -> Option<T> {
-    as_any(device).map(|device| question.ask(&<WgpuRuntime as cubecl::Runtime>::client(device)))
+    as_any(device).map(|device| question.ask(&<WgpuRuntime as cubecl::Runtime>::client(device), device))
 }
 
 /// Something that every runtime's client can answer.
 pub(super) trait Question<T> {
-    fn ask<R: CubeRuntime>(self, client: &cubecl::client::ComputeClient<R>) -> T;
+    fn ask<R: CubeRuntime>(self, client: &cubecl::client::ComputeClient<R>, device: &R::Device) -> T;
 }
 
 type Fused<R> = FusionTensor<FusionCubeRuntime<R>>;

@@ -11,7 +11,7 @@ use super::ops::{Kind, Step};
 use crate::backend::words::Words;
 use crate::kernel::{self, Filter, Form, Packed, conv};
 use crate::scheme::{LayerScheme, Range};
-use gpu::Plain;
+use gpu::{Fused, Plain};
 
 #[path = "../../../tests/suite/gpu.rs"]
 mod gpu;
@@ -19,6 +19,8 @@ mod gpu;
 thread_local! {
     /// Whether kernels are launched as for a GPU, whatever the device is.
     pub(super) static WIDE: Cell<Option<bool>> = const { Cell::new(None) };
+    /// Whether they multiply four bytes at once.
+    static DOT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
@@ -30,13 +32,17 @@ fn tensor<B: Backend, const D: usize>(values: &[f32], shape: [usize; D]) -> Tens
     Tensor::from_data(TensorData::new(values.to_vec(), shape), (&Default::default(), DType::F32))
 }
 
-/// Runs `test` once with the tiles of a GPU and once with those of a CPU that stands in for one.
-fn on_both(test: impl Fn()) {
+/// Runs `test` with the tiles of a CPU that stands in for a GPU, with those of a GPU, and with its dot products.
+fn in_every_way(test: impl Fn()) {
     if !gpu::available() {
         return;
     }
-    for wide in [true, false] {
+    let client = <WgpuRuntime as cubecl::Runtime>::client(&Default::default());
+    let dot = super::ability::multiplies_packed_bytes(&client);
+    println!("packed dot products: {}", if dot { "tested" } else { "SKIPPED, the device has none" });
+    for (wide, dot) in [(false, false), (true, false), (true, dot)] {
         WIDE.set(Some(wide));
+        DOT.set(dot);
         test();
     }
 }
@@ -54,7 +60,7 @@ fn sums<const D: usize>(
     Plain::sync(&Default::default()).expect("a device that works");
     drop(poison);
     let parts = super::ops::parts(words);
-    let step = Step { kind, scheme, parts, shape, dtype: DType::I32 };
+    let step = Step { kind, scheme, parts, dot: DOT.get(), shape, dtype: DType::I32 };
     let out: Tensor<Plain, 1> = step.run(x.into(), words, None);
     out.into_data().to_vec().expect("integers")
 }
@@ -66,7 +72,7 @@ fn words<B: Backend>(packed: &Packed, form: &Form, limit: usize) -> Words<B> {
 
 #[test]
 fn sums_of_products_are_identical() {
-    on_both(|| {
+    in_every_way(|| {
         for [m, k, n] in [
             [1usize, 1usize, 1usize],
             [1, 33, 70],
@@ -94,7 +100,7 @@ fn sums_of_products_are_identical() {
 /// Values whose integers are hard to get right: ties, neighbours of ties, the extremes of the float range.
 #[test]
 fn integers_of_rows_are_identical() {
-    on_both(|| {
+    in_every_way(|| {
         let device = Default::default();
         let client = <WgpuRuntime as cubecl::Runtime>::client(&device);
         for k in [1, 7, 64, 130, 3000] {
@@ -112,7 +118,14 @@ fn integers_of_rows_are_identical() {
                 let (mut expected, mut scales) = kernel::quantize_rows(&x, k, range.into());
                 let kind = Matrix { rows: m, inputs: k, outputs: 0 };
                 let scheme = LayerScheme::default().with_range(range);
-                let step = Step { kind, scheme, parts: vec![], shape: Shape::new([1]), dtype: DType::F32 };
+                let step = Step {
+                    kind,
+                    scheme,
+                    parts: vec![],
+                    dot: false,
+                    shape: Shape::new([1]),
+                    dtype: DType::F32,
+                };
                 let [x, any] = [tensor::<Plain, 1>(&x, [m * k]), tensor(&[0.0], [1])]
                     .map(|tensor| tensor.into_primitive().tensor());
                 let inputs = [x, any.clone()];
@@ -162,38 +175,56 @@ fn filters() -> Vec<Filter> {
     ]
 }
 
+/// The sums of two samples on the device and on the CPU.
+fn both_convolutions(filter: Filter, input: [usize; 3], padding: [[usize; 2]; 3]) -> [Vec<i32>; 2] {
+    let wide = WIDE.get() == Some(true);
+    let (range, limit) = if wide { (Range::Full, 64) } else { (Range::Symmetric, usize::MAX) };
+    let form = Form::Conv(filter);
+    let window = filter.window(input, padding).expect("an output");
+    let (weights, _) = Packed::quantize(&values(form.len(), 1), &form, range.into()).expect("finite");
+    let [depth, height, width] = input;
+    let shape = [2, filter.channels[0], depth, height, width];
+    let x = values(shape.iter().product(), 2);
+    let images = conv::Images { values: &x, batch: 2, filter: &filter, window: &window, weights: &weights };
+    let expected = conv::accumulate(kernel::active(), &images, range.into());
+    let words = words(&weights, &form, limit);
+    let scheme = LayerScheme::default().with_range(range);
+    let out = Shape::new([expected.len()]);
+    let got = sums(Images { samples: 2, filter, window }, tensor(&x, shape), &words, scheme, out);
+    [got, expected]
+}
+
 #[test]
 fn sums_of_convolutions_are_identical() {
-    on_both(|| {
+    in_every_way(|| {
         for filter in filters() {
             for transposed in [false, true] {
                 let filter = Filter { transposed, ..filter };
-                let form = Form::Conv(filter);
                 for (input, padding) in [([3, 6, 7], [[0; 2]; 3]), ([2, 5, 5], [[0, 0], [1, 2], [2, 0]])] {
-                    let window = filter.window(input, padding).expect("an output");
-                    for (range, limit) in [(Range::Symmetric, usize::MAX), (Range::Full, 64)] {
-                        let scheme = LayerScheme::default().with_range(range);
-                        let (packed, _) =
-                            Packed::quantize(&values(form.len(), 1), &form, range.into()).expect("finite");
-                        let [depth, height, width] = input;
-                        let shape = [2, filter.channels[0], depth, height, width];
-                        let x = values(shape.iter().product(), 2);
-                        let images = conv::Images {
-                            values: &x,
-                            batch: 2,
-                            filter: &filter,
-                            window: &window,
-                            weights: &packed,
-                        };
-                        let expected = conv::accumulate(kernel::active(), &images, range.into());
-                        let kind = Images { samples: 2, filter, window };
-                        let words = words(&packed, &form, limit);
-                        let out = Shape::new([expected.len()]);
-                        let got = sums(kind, tensor(&x, shape), &words, scheme, out);
-                        assert_eq!(got, expected, "{filter:?} on {input:?} {padding:?} {range:?}");
-                    }
+                    let [got, expected] = both_convolutions(filter, input, padding);
+                    assert_eq!(got, expected, "{filter:?} on {input:?} {padding:?}");
                 }
             }
         }
     });
+}
+
+/// The rows of a table that is larger than a device binds at once.
+#[test]
+fn rows_of_a_table_in_parts() {
+    fn check<B: Backend>() {
+        let (form, range) = (Form::Table([70, 6]), Range::Symmetric);
+        let (table, _) = Packed::quantize(&values(420, 1), &form, range.into()).expect("finite");
+        let words: Words<B> = words(&table, &form, 160);
+        assert_eq!(words.parts.len(), 4, "20 entries of 8 bytes in each part");
+        let picked = [0, 19, 20, 69, 40, 39];
+        let data = TensorData::new(picked.map(|i| i as i32).to_vec(), [2, 3]);
+        let got = super::embed(&words, Tensor::from_data(data, &Default::default()));
+        assert_eq!(got.into_data().to_vec::<f32>().expect("f32"), table.rows_of_table(&picked));
+        assert_eq!(words.to_integers(&form), table.to_integers(&form));
+    }
+    if gpu::available() {
+        check::<Plain>();
+        check::<Fused>();
+    }
 }

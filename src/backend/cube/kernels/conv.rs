@@ -77,7 +77,7 @@ pub(crate) fn conv<A: Numeric, N: Numeric, O: Numeric>(
         stands.height[i] = first_tap(y, padding.height, comptime!(filter.stride[1] as u32), filter);
         stands.width[i] = first_tap(x, padding.width, comptime!(filter.stride[2] as u32), filter);
         at[i] = sample * channels_out * plane + ((z * output.height + y) * output.width + x) as usize;
-        scales[i] = if comptime!(tile.inputs == Inputs::Words) { x_scales[sample] } else { 1.0f32.runtime() };
+        scales[i] = if comptime!(tile.inputs.are_words()) { x_scales[sample] } else { 1.0f32.runtime() };
     }
     let first = first as usize;
     let sums = if comptime!(filter.group_channels()[0] == 1) {
@@ -130,7 +130,7 @@ fn channels<A: Numeric, N: Numeric>(
             inside[i] = pixel < u32::MAX;
             some = some || inside[i];
             let pixel = select(inside[i], pixel, 0u32) as usize;
-            at[i] = if comptime!(tile.inputs == Inputs::Words) {
+            at[i] = if comptime!(tile.inputs.are_words()) {
                 (stands.samples[i] * plane + pixel) * comptime!(filter.groups * words)
             } else {
                 stands.samples[i] * comptime!(filter.channels[0]) * plane + pixel
@@ -218,7 +218,7 @@ fn one<A: Numeric, N: Numeric>(
     #[comptime] channels: usize,
     #[comptime] inputs: Inputs,
 ) -> N {
-    if comptime!(inputs == Inputs::Words) {
+    if comptime!(inputs.are_words()) {
         let word = a[(sample * plane + pixel) * comptime!(channels.div_ceil(4)) + channel / 4];
         let shift = 24 - 8 * i32::cast_from(channel % 4);
         N::cast_from((i32::cast_from(word) << shift) >> 24)
@@ -242,7 +242,7 @@ fn offset(
     #[comptime] inputs: Inputs,
 ) -> usize {
     let of_group = comptime!(filter.group_channels()[0]);
-    if comptime!(inputs == Inputs::Words) {
+    if comptime!(inputs.are_words()) {
         group * comptime!(of_group.div_ceil(4)) + word
     } else {
         (group * of_group + word * 4) * plane

@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::tile::{Columns, Inputs, Outputs, Tile, finish, four, multiply_add, weights, zeros};
+use super::tile::{Columns, Outputs, Tile, finish, four, multiply_add, weights, zeros};
 
 /// `out[rows, first..first + columns] = a[rows, inputs] * b[inputs, columns]`, scaled.
 ///
@@ -37,7 +37,7 @@ pub(crate) fn gemm<A: Numeric, N: Numeric, O: Numeric>(
     };
     let row = band * comptime!(tile.rows);
     let words = inputs.div_ceil(4);
-    let stride = if comptime!(tile.inputs == Inputs::Words) { words } else { inputs };
+    let stride = if comptime!(tile.inputs.are_words()) { words } else { inputs };
     let mut starts = Array::<usize>::new(comptime!(tile.rows));
     let mut at = Array::<usize>::new(comptime!(tile.rows));
     let mut scales = Array::<f32>::new(comptime!(tile.rows));
@@ -46,7 +46,7 @@ pub(crate) fn gemm<A: Numeric, N: Numeric, O: Numeric>(
         let row = usize::min(row + i, rows - 1);
         starts[i] = row * stride;
         at[i] = row * outputs as usize;
-        scales[i] = if comptime!(tile.inputs == Inputs::Words) { x_scales[row] } else { 1.0f32.runtime() };
+        scales[i] = if comptime!(tile.inputs.are_words()) { x_scales[row] } else { 1.0f32.runtime() };
     }
     let share = if comptime!(split) { words.div_ceil(comptime!(tile.units[1])) } else { words };
     let start = if comptime!(split) { unit_y * share } else { 0usize.runtime() };
@@ -55,7 +55,7 @@ pub(crate) fn gemm<A: Numeric, N: Numeric, O: Numeric>(
         let weights = weights::<N>(b, word, &columns_of_unit, tile);
         #[unroll]
         for i in 0..comptime!(tile.rows) {
-            let word_at = starts[i] + if comptime!(tile.inputs == Inputs::Words) { word } else { word * 4 };
+            let word_at = starts[i] + if comptime!(tile.inputs.are_words()) { word } else { word * 4 };
             let four = four::<A, N>(a, word_at, 1, inputs - word * 4, true, tile.inputs);
             #[unroll]
             for j in 0..comptime!(tile.vectors * 4) {

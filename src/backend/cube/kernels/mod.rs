@@ -8,8 +8,10 @@
 //! | `gemm` | matrix products |
 //! | `conv` | convolutions |
 //! | `embed` | the rows of a table |
+//! | `dot` | four products in one instruction |
 
 pub(super) mod conv;
+pub(super) mod dot;
 pub(super) mod embed;
 pub(super) mod gemm;
 pub(super) mod quantize;

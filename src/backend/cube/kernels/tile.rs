@@ -2,6 +2,8 @@
 
 use cubecl::prelude::*;
 
+use super::dot::dot;
+
 /// What a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tile {
@@ -18,8 +20,8 @@ pub(crate) struct Tile {
 /// What is multiplied by the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Inputs {
-    /// Words of four integers.
-    Words,
+    /// Words of four integers; whether the device multiplies them at once.
+    Words { dot: bool },
     /// Floats; whether the last four may not all be there.
     Floats { ragged: bool },
 }
@@ -56,6 +58,17 @@ pub(crate) struct Outputs {
     pub(crate) columns: usize,
 }
 
+impl Inputs {
+    pub(crate) fn are_words(&self) -> bool {
+        matches!(self, Self::Words { .. })
+    }
+
+    /// How many values of a word's are multiplied one by one.
+    pub(crate) fn of_word(&self) -> usize {
+        if matches!(self, Self::Words { dot: true }) { 1 } else { 4 }
+    }
+}
+
 #[cube]
 impl Columns {
     /// The vector to read for `index`: within bounds, also for a unit that has nothing to do.
@@ -81,7 +94,8 @@ pub(crate) fn byte<N: Numeric>(word: i32, #[comptime] index: usize) -> N {
     N::cast_from((word << comptime!(24 - 8 * index as i32)) >> 24)
 }
 
-/// The integers of one word of each of the unit's columns, four after four.
+/// The integers of one word of each of the unit's columns, four after four; the words themselves if they are multiplied as
+/// such.
 #[cube]
 pub(crate) fn weights<N: Numeric>(
     b: &Array<Vector<i32, Const<4>>>,
@@ -89,22 +103,28 @@ pub(crate) fn weights<N: Numeric>(
     columns: &Columns,
     #[comptime] tile: Tile,
 ) -> Array<N> {
-    let mut weights = Array::<N>::new(comptime!(tile.vectors * 16));
+    let each = comptime!(tile.inputs.of_word());
+    let mut weights = Array::<N>::new(comptime!(tile.vectors * 4 * each));
     #[unroll]
     for v in 0..comptime!(tile.vectors) {
         let words = b[row * columns.vectors + columns.vector(v, tile)];
         #[unroll]
         for j in 0..4usize {
-            #[unroll]
-            for k in 0..4usize {
-                weights[v * 16 + j * 4 + k] = byte::<N>(words[j], k);
+            if comptime!(each == 1) {
+                weights[v * 4 + j] = N::cast_from(words[j]);
+            } else {
+                #[unroll]
+                for k in 0..4usize {
+                    weights[v * 16 + j * 4 + k] = byte::<N>(words[j], k);
+                }
             }
         }
     }
     weights
 }
 
-/// Four inputs of one row, `stride` apart if they are floats; zeros unless `inside`.
+/// Four inputs of one row, `stride` apart if they are floats, or their word if it is multiplied as such; zeros unless
+/// `inside`.
 #[cube]
 pub(crate) fn four<A: Numeric, N: Numeric>(
     a: &Array<A>,
@@ -114,12 +134,16 @@ pub(crate) fn four<A: Numeric, N: Numeric>(
     inside: bool,
     #[comptime] inputs: Inputs,
 ) -> Array<N> {
-    let mut four = Array::<N>::new(4usize);
-    if comptime!(inputs == Inputs::Words) {
+    let mut four = Array::<N>::new(comptime!(inputs.of_word()));
+    if comptime!(inputs.are_words()) {
         let word = select(inside, i32::cast_from(a[at]), 0i32);
-        #[unroll]
-        for k in 0..4usize {
-            four[k] = byte::<N>(word, k);
+        if comptime!(inputs.of_word() == 1) {
+            four[0] = N::cast_from(word);
+        } else {
+            #[unroll]
+            for k in 0..4usize {
+                four[k] = byte::<N>(word, k);
+            }
         }
     } else {
         #[unroll]
@@ -147,12 +171,16 @@ pub(crate) fn multiply_add<N: Numeric>(
     #[comptime] tile: Tile,
 ) {
     let at = comptime!(i * tile.vectors * 4 + j);
-    let mut sum = sums[at];
-    #[unroll]
-    for k in 0..4usize {
-        sum += four[k] * weights[j * 4 + k];
+    if comptime!(tile.inputs.of_word() == 1) {
+        sums[at] += N::cast_from(dot(i32::cast_from(four[0]), i32::cast_from(weights[j])));
+    } else {
+        let mut sum = sums[at];
+        #[unroll]
+        for k in 0..4usize {
+            sum += four[k] * weights[j * 4 + k];
+        }
+        sums[at] = sum;
     }
-    sums[at] = sum;
 }
 
 /// Writes the outputs of a tile.
