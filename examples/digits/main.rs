@@ -1,7 +1,9 @@
 //! A convolutional network that reads handwritten digits: trained, folded, quantized, saved, reloaded, compared.
 //!
-//! `cargo run --release --example digits`. Where the images are from: README.md in this folder.
+//! `cargo run --release --example digits`; with `--features wgpu -- --backend wgpu` what is trained is run on a GPU. Where the images are from: README.md in this folder.
 
+#[path = "../common/backend.rs"]
+mod backend;
 mod data;
 mod measure;
 mod model;
@@ -9,11 +11,13 @@ mod show;
 mod train;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use backend::{BackendName, with_backend};
 use burn::backend::{Autodiff, NdArray};
 use burn::prelude::*;
+use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder};
 use burn_int8::prelude::*;
 use clap::Parser;
 
@@ -21,9 +25,11 @@ use data::{Digit, images};
 use measure::Measured;
 use model::Net;
 
-type Cpu = NdArray;
-type Train = Autodiff<Cpu>;
+/// Training is on the CPU: the file of the model is what goes to another backend.
+type Train = Autodiff<NdArray>;
 
+/// The file of the trained and folded model.
+const TRAINED: &str = "trained";
 /// Points of accuracy that INT8 may cost, or the program fails.
 const TOLERATED: f64 = 1.0;
 
@@ -38,6 +44,9 @@ struct Options {
     /// Keep the model files in this folder.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// What to run the trained model on.
+    #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
+    backend: BackendName,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -56,6 +65,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let float = trained.clone().fold()?;
     report_difference(&trained, &float, &test);
+    float.save_file(folder.join(TRAINED), &recorder())?;
+    with_backend!(options.backend, B => compare::<B>(&test, &folder))
+}
+
+/// Quantizes, measures and shows the trained model, on any backend.
+fn compare<B: Backend>(test: &[Digit], folder: &Path) -> Result<(), Box<dyn Error>> {
+    let device = Default::default();
+    let float = Net::<B>::new(&device).fold()?.load_file(folder.join(TRAINED), &recorder(), &device)?;
     let (int8, report) = float.clone().quantize(&Int8Config::new())?;
     println!("\n{report}\n");
     let weight_only = Int8Config::new().with_activations(Activations::WeightOnly);
@@ -63,25 +80,25 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let models = [("float", float), ("INT8 dynamic", int8), ("INT8 weight-only", weight_only)];
     let measured: Result<Vec<_>, _> =
-        models.into_iter().map(|(name, model)| Measured::new(name, model, &test, &folder)).collect();
+        models.into_iter().map(|(name, model)| Measured::new(name, model, test, folder)).collect();
     let mut measured = measured?;
-    measure::time(&mut measured, &test);
+    measure::time(&mut measured, test);
     show::table(&measured);
-    show::confusion(&measured[1], &test);
-    show::mistakes(&measured, &test);
+    show::confusion(&measured[1], test);
+    show::mistakes(&measured, test);
     verdict(&measured)
 }
 
 /// Folding changes how the scores are computed, not what they are.
-fn report_difference(trained: &Net<Cpu>, folded: &Net<Cpu>, test: &[Digit]) {
+fn report_difference<B: Backend>(trained: &Net<B>, folded: &Net<B>, test: &[Digit]) {
     let x = images(test, &Default::default());
     let scores = trained.forward(x.clone());
-    let difference = (scores.clone() - folded.forward(x)).abs().max().into_scalar();
-    let largest = scores.abs().max().into_scalar();
+    let difference: f64 = (scores.clone() - folded.forward(x)).abs().max().into_scalar().elem();
+    let largest: f64 = scores.abs().max().into_scalar().elem();
     println!("BatchNorms folded: scores of up to {largest:.1} differ by {difference:.1e} at most");
 }
 
-fn verdict(measured: &[Measured]) -> Result<(), Box<dyn Error>> {
+fn verdict<B: Backend>(measured: &[Measured<B>]) -> Result<(), Box<dyn Error>> {
     for model in &measured[1..] {
         let lost = measured[0].accuracy - model.accuracy;
         if lost > TOLERATED {
@@ -90,4 +107,8 @@ fn verdict(measured: &[Measured]) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+fn recorder() -> NamedMpkFileRecorder<FullPrecisionSettings> {
+    NamedMpkFileRecorder::new()
 }

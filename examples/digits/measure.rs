@@ -5,21 +5,20 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use burn::module::Module;
-use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder};
+use burn::prelude::*;
 
-use crate::Cpu;
 use crate::data::{Digit, images};
 use crate::model::Net;
+use crate::recorder;
 
 /// The batch sizes that are timed.
 pub const BATCHES: [usize; 2] = [1, 64];
 const TURNS: usize = 10;
 const CALLS: usize = 20;
 
-pub struct Measured {
+pub struct Measured<B: Backend> {
     pub name: &'static str,
-    model: Net<Cpu>,
+    model: Net<B>,
     /// Percent of the test images.
     pub accuracy: f64,
     /// A class for each test image.
@@ -29,11 +28,11 @@ pub struct Measured {
     pub times: [f64; 2],
 }
 
-impl Measured {
+impl<B: Backend> Measured<B> {
     /// Saves the model, and goes on with the one that it reloads.
     pub fn new(
         name: &'static str,
-        model: Net<Cpu>,
+        model: Net<B>,
         test: &[Digit],
         folder: &Path,
     ) -> Result<Self, Box<dyn Error>> {
@@ -42,10 +41,9 @@ impl Measured {
         let x = images(test, &device);
         let scores = model.forward(x.clone()).into_data();
 
-        let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
-        model.save_file(&path, &recorder)?;
+        model.save_file(&path, &recorder())?;
         // The file has no BatchNorms: it needs a model that has none.
-        let model = Net::<Cpu>::new(&device).fold()?.load_file(&path, &recorder, &device)?;
+        let model = Net::<B>::new(&device).fold()?.load_file(&path, &recorder(), &device)?;
         let reloaded = model.forward(x.clone());
         if reloaded.to_data() != scores {
             return Err(format!("{name}: the reloaded model answers differently").into());
@@ -66,15 +64,16 @@ impl Measured {
 }
 
 /// Fills in the times: medians over turns that the models take, so that a busy moment hits all of them.
-pub fn time(models: &mut [Measured], test: &[Digit]) {
+pub fn time<B: Backend>(models: &mut [Measured<B>], test: &[Digit]) {
     for (at, batch) in BATCHES.into_iter().enumerate() {
-        let x = images::<Cpu>(&test[..batch], &Default::default());
+        let x = images::<B>(&test[..batch], &Default::default());
         let mut times = vec![Vec::with_capacity(TURNS * CALLS); models.len()];
         for _ in 0..TURNS {
             for (model, times) in models.iter().zip(&mut times) {
                 for _ in 0..CALLS {
                     let start = Instant::now();
-                    black_box(model.model.forward(x.clone()));
+                    let y = black_box(model.model.forward(x.clone()));
+                    B::sync(&y.device()).expect("a device that works"); // a GPU's call returns before it is done
                     times.push(start.elapsed().as_secs_f64() * 1e6 / batch as f64);
                 }
             }

@@ -1,5 +1,7 @@
 //! What a person wants to see.
 
+use burn::prelude::*;
+
 use crate::data::{CLASSES, Digit, INK, SIDE};
 use crate::measure::{BATCHES, Measured};
 
@@ -9,7 +11,7 @@ const PICTURES: usize = 4;
 const SHADES: &[u8] = b" .:-=+*#%@";
 
 /// The models against the first one, the float model.
-pub fn table(models: &[Measured]) {
+pub fn table<B: Backend>(models: &[Measured<B>]) {
     let [one, many] = BATCHES;
     println!(
         "Each was saved and reloaded, and answers the same bit for bit. Times: microseconds per image.\n"
@@ -33,7 +35,7 @@ pub fn table(models: &[Measured]) {
 }
 
 /// How often each class was read as each.
-pub fn confusion(model: &Measured, test: &[Digit]) {
+pub fn confusion<B: Backend>(model: &Measured<B>, test: &[Digit]) {
     let mut counts = [[0; CLASSES]; CLASSES];
     for (digit, answer) in test.iter().zip(&model.answers) {
         counts[digit.class][*answer] += 1;
@@ -49,7 +51,7 @@ pub fn confusion(model: &Measured, test: &[Digit]) {
 }
 
 /// The images that at least one model reads wrong, those first on which the models disagree.
-pub fn mistakes(models: &[Measured], test: &[Digit]) {
+pub fn mistakes<B: Backend>(models: &[Measured<B>], test: &[Digit]) {
     let answers = |i: usize| models.iter().map(move |model| model.answers[i]);
     let disagree = |i: usize| answers(i).any(|answer| answer != models[0].answers[i]);
     let mut wrong: Vec<_> = (0..test.len()).filter(|i| answers(*i).any(|a| a != test[*i].class)).collect();

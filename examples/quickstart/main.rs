@@ -1,7 +1,10 @@
 //! Train, quantize, compare, save, reload: the walk of Keras' INT8 guide, on Burn.
 //!
-//! `cargo run --release --example quickstart`; with `-- --seeds 100` the errors over many trainings.
+//! `cargo run --release --example quickstart`; with `-- --seeds 100` the errors over many trainings; with
+//! `--features wgpu -- --backend wgpu` on a GPU.
 
+#[path = "../common/backend.rs"]
+mod backend;
 mod model;
 
 use std::error::Error;
@@ -9,7 +12,8 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use burn::backend::{Autodiff, NdArray};
+use backend::{BackendName, with_backend};
+use burn::backend::Autodiff;
 use burn::prelude::*;
 use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder};
 use burn::tensor::Distribution;
@@ -19,9 +23,6 @@ use clap::Parser;
 use indicatif::ProgressIterator;
 use model::{Mlp, evaluation_rows, mse, train};
 
-type Cpu = NdArray;
-type Train = Autodiff<Cpu>;
-
 #[derive(Parser)]
 struct Options {
     /// Train with this seed.
@@ -30,23 +31,26 @@ struct Options {
     /// Train this many models, with as many seeds and Keras' initial weights, and print the errors instead.
     #[arg(long)]
     seeds: Option<u64>,
+    /// What to run on.
+    #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
+    backend: BackendName,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
-    match options.seeds {
-        Some(seeds) => over_seeds(seeds),
-        None => walk(options.seed),
-    }
+    with_backend!(options.backend, B => match options.seeds {
+        Some(seeds) => over_seeds::<B>(seeds),
+        None => walk::<B>(options.seed),
+    })
 }
 
-fn walk(seed: u64) -> Result<(), Box<dyn Error>> {
+fn walk<B: Backend>(seed: u64) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     let folder = tempfile::tempdir()?;
 
-    Train::seed(&device, seed);
-    let model = train(Mlp::<Train>::new(&device), &device);
-    let x = evaluation_rows::<Cpu>(&device);
+    B::seed(&device, seed);
+    let model = train(Mlp::<Autodiff<B>>::new(&device), &device);
+    let x = evaluation_rows::<B>(&device);
     let baseline = model.forward(x.clone());
     model.clone().save_file(folder.path().join("float"), &recorder())?;
 
@@ -56,7 +60,7 @@ fn walk(seed: u64) -> Result<(), Box<dyn Error>> {
     println!("Full-Precision vs INT8 MSE:    {:.1e}", mse(baseline, output.clone()));
 
     int8.save_file(folder.path().join("int8"), &recorder())?;
-    let reloaded = Mlp::<Cpu>::new(&device).load_file(folder.path().join("int8"), &recorder(), &device)?;
+    let reloaded = Mlp::<B>::new(&device).load_file(folder.path().join("int8"), &recorder(), &device)?;
     println!("MSE (INT8 vs reloaded-INT8):   {:.1e}", mse(output, reloaded.forward(x)));
     println!(
         "file: {} -> {} bytes (a small file is mostly names)",
@@ -65,19 +69,19 @@ fn walk(seed: u64) -> Result<(), Box<dyn Error>> {
     );
 
     println!("\nWhere there is something to gain:");
-    larger_layer(1)?;
-    larger_layer(64)
+    larger_layer::<B>(1)?;
+    larger_layer::<B>(64)
 }
 
 /// A layer of the size that models are made of.
-fn larger_layer(batch: usize) -> Result<(), Box<dyn Error>> {
+fn larger_layer<B: Backend>(batch: usize) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     let folder = tempfile::tempdir()?;
-    let float = LinearConfig::new(1024, 1024).init::<Cpu>(&device);
+    let float = LinearConfig::new(1024, 1024).init::<B>(&device);
     let x = Tensor::random([batch, 1024], Distribution::Normal(0.0, 1.0), &device);
     let float_time = microseconds(|| float.forward(x.clone()));
     float.clone().save_file(folder.path().join("float"), &recorder())?;
-    let (int8, _) = float.quantize(&Int8Config::new())?;
+    let (int8, report) = float.quantize(&Int8Config::new())?;
     let int8_time = microseconds(|| int8.forward(x.clone()));
     int8.save_file(folder.path().join("int8"), &recorder())?;
     let (before, after) = (size(&folder, "float")?, size(&folder, "int8")?);
@@ -86,31 +90,32 @@ fn larger_layer(batch: usize) -> Result<(), Box<dyn Error>> {
          file {before} -> {after} bytes (-{:.1} %), kernel {}",
         float_time / int8_time,
         100.0 * (1.0 - after as f64 / before as f64),
-        burn_int8::cpu_kernel(),
+        report.layers[0].kernel.as_deref().unwrap_or("none"),
     );
     Ok(())
 }
 
 /// The median of many calls.
-fn microseconds(forward: impl Fn() -> Tensor<Cpu, 2>) -> f64 {
-    let mut times: Vec<_> = (0..100)
-        .map(|_| {
-            let start = Instant::now();
-            black_box(forward());
-            start.elapsed().as_secs_f64() * 1e6
-        })
-        .collect();
+fn microseconds<B: Backend>(forward: impl Fn() -> Tensor<B, 2>) -> f64 {
+    let call = || {
+        let start = Instant::now();
+        let y = black_box(forward());
+        B::sync(&y.device()).expect("a device that works"); // a GPU's call returns before it is done
+        start.elapsed().as_secs_f64() * 1e6
+    };
+    (0..3).for_each(|_| _ = call());
+    let mut times: Vec<_> = (0..100).map(|_| call()).collect();
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }
 
-fn over_seeds(seeds: u64) -> Result<(), Box<dyn Error>> {
+fn over_seeds<B: Backend>(seeds: u64) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     let mut errors = Vec::new();
     for seed in (0..seeds).progress_count(seeds) {
-        Train::seed(&device, seed);
-        let model = train(Mlp::<Train>::keras(&device), &device);
-        let x = evaluation_rows::<Cpu>(&device);
+        B::seed(&device, seed);
+        let model = train(Mlp::<Autodiff<B>>::keras(&device), &device);
+        let x = evaluation_rows::<B>(&device);
         let baseline = model.forward(x.clone());
         let (int8, _) = model.quantize(&Int8Config::new())?;
         errors.push(mse(baseline, int8.forward(x)));
