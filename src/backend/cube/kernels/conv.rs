@@ -290,7 +290,8 @@ fn step(first: u32, tap: u32, #[comptime] axis: usize, #[comptime] filter: Filte
     if comptime!(filter.transposed) {
         let stride = comptime!(filter.stride[axis] as u32);
         let from = first - tap * dilation;
-        select(from % stride == 0 && from < (1u32 << 31), from / stride, u32::MAX)
+        let at = from / stride;
+        select(at * stride == from && from < (1u32 << 31), at, u32::MAX)
     } else {
         first + tap * dilation
     }

@@ -41,7 +41,7 @@ pub(crate) fn divide(numerator: f32, denominator: f32) -> f32 {
     let mut digits = quotient >> 1;
     let up = half == 1 && (rest != 0 || (digits & 1) == 1);
     digits += select(up, 1u32, 0u32);
-    let normal = exponent >= 1 && exponent < 254;
+    let normal = u32::cast_from(exponent - 1) < 253;
     // The first digit counts once in the exponent.
     let bits = (u32::cast_from(select(normal, exponent, 1i32) - 1) << 23) + digits;
     select(normal, f32::reinterpret(bits), numerator / denominator)
