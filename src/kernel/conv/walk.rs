@@ -22,7 +22,7 @@ pub(super) enum Filters<'a> {
 
 impl Filters<'_> {
     /// The bytes from `step` of `channel` on, and how many from one step to the next.
-    fn of(&self, step: usize, channel: usize) -> (&[i8], usize) {
+    pub(super) fn of(&self, step: usize, channel: usize) -> (&[i8], usize) {
         match *self {
             Self::Packed(packed) => {
                 let first = channel % PANEL;
@@ -37,7 +37,7 @@ impl Filters<'_> {
     }
 
     /// How many channels from `channel` on lie side by side.
-    fn beside(&self, channel: usize) -> usize {
+    pub(super) fn beside(&self, channel: usize) -> usize {
         match *self {
             Self::Packed(_) => PANEL - channel % PANEL,
             Self::Floats { first, columns, .. } => first + columns - channel,
@@ -213,7 +213,7 @@ impl<F> Part<'_, F> {
         A::tile(self.kernel, [band.rows.len(), tile.pixels.div_ceil(lanes)], &operands, sums);
     }
 
-    fn offset_of(&self, slice: usize, channel: usize) -> i32 {
+    pub(super) fn offset_of(&self, slice: usize, channel: usize) -> i32 {
         match self.offset {
             0 => 0,
             offset => self.packed.sums(slice).get(channel).map_or(0, |sum| sum.wrapping_mul(offset)),
