@@ -41,6 +41,9 @@ pub(super) fn for_each<T: Send>(
             });
         }
         drain();
+        // The others are about to end: falling asleep and being woken would take longer.
+        let spins = (0..SPINS).take_while(|_| helping.load(Ordering::Acquire) > 0);
+        spins.for_each(|_| std::hint::spin_loop());
     });
 }
 
