@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
+use super::walk::{Filters, Part};
+
 use crate::kernel::isa::{
     Active, ChannelOperands, ChunkOutputs, ChunkSums, Columns, PixelOperands, Sums, TileSize,
 };
 use crate::kernel::pack::PANEL;
-use crate::kernel::parallel::Unwritten;
+use crate::kernel::parallel::{Block, Unwritten};
 
 /// How sums are made and what becomes of them: in integers, or in floats.
 pub(super) trait Arithmetic: Sync {
@@ -33,6 +35,13 @@ pub(super) trait Arithmetic: Sync {
         by: &Columns,
         out: &mut ChunkOutputs<f32>,
     );
+    /// Computes a block whose groups read a single channel each.
+    fn single<F: Finish<Self>>(part: &Part<'_, F>, filters: &Filters<'_>, block: &mut Block<'_, F::Out>)
+    where
+        Self: Sized,
+    {
+        part.block::<Self>(filters, block);
+    }
     /// `sum - offset`, for sums of integers.
     fn exact(sum: Self::Sum, offset: i32) -> i32;
     /// `sum - offset`.
@@ -130,6 +139,15 @@ impl Arithmetic for InFloats {
         out: &mut ChunkOutputs<f32>,
     ) {
         kernel.turn_floats(sums, size, by, out);
+    }
+
+    fn single<F: Finish<Self>>(part: &Part<'_, F>, filters: &Filters<'_>, block: &mut Block<'_, F::Out>) {
+        match *filters {
+            Filters::Floats { values, first: 0, columns } if part.plan.sums_are_short() => {
+                part.single(values, columns, block);
+            }
+            _ => part.block::<Self>(filters, block),
+        }
     }
 
     fn exact(sum: f32, _offset: i32) -> i32 {

@@ -11,12 +11,14 @@
 //! | `tiles` | which pixels are computed together |
 //! | `walk` | the walk over channels and tiles of neighbouring pixels |
 //! | `across` | the walk over pixels and tiles of neighbouring channels |
+//! | `single` | the walk over pixels of groups that read a single channel |
 //! | `finish` | how sums are made, and from sums to outputs |
 
 mod across;
 mod cells;
 mod finish;
 mod plan;
+mod single;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -26,7 +28,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::aligned::{CODES, UNPACKED, lend};
 use super::form::{Filter, Window};
-use super::isa::{Active, CHUNK, TileSize, written};
+use super::isa::{Active, CHUNK, LINE, TileSize, written};
 use super::pack::{COLUMN_BLOCK, PANEL, Packed};
 use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
 use super::quantize::{Levels, Quantizer};
@@ -174,7 +176,8 @@ impl<'a, A: Arithmetic> Job<'a, A> {
             "the images do not match their shape"
         );
         let size = A::size(kernel);
-        let plan = Plan::new(images.filter, images.window, kind, [size.cell, size.columns]);
+        let columns = if images.has_planes() { size.columns.max(LINE) } else { size.columns };
+        let plan = Plan::new(images.filter, images.window, kind, [size.cell, columns]);
         let unpacked = images.has_planes().then(|| {
             let channels = images.filter.channels[1];
             let mut values = vec![0.0; plan.rows.len() * channels];
@@ -201,8 +204,10 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         let (apart, within) = if batch * filter.groups >= 8 * threads { (threads, 1) } else { (1, threads) };
         let size = self.block_size(within);
         let mut whole = Vec::new();
+        let single = self.images.has_planes() && self.plan.sums_are_short();
+        let columns = if single { single::PIXELS } else { self.size.columns };
         if size[1] == pixels && !self.across {
-            let tiles = |phase| Tiles::new(&self.plan, phase, window.output, 0..pixels, self.size.columns);
+            let tiles = |phase| Tiles::new(&self.plan, phase, window.output, 0..pixels, columns);
             whole.extend(self.plan.phases.iter().map(tiles));
         }
         let cut = Cut { size, whole: &whole, threads: within };
@@ -284,7 +289,9 @@ impl<'a, A: Arithmetic> Job<'a, A> {
     }
 
     fn walk<F: Finish<A>>(&self, part: &Part<'_, F>, filters: &Filters<'_>, block: &mut Block<'_, F::Out>) {
-        if self.across {
+        if self.images.has_planes() {
+            A::single(part, filters, block);
+        } else if self.across {
             part.across::<A>(filters, block);
         } else {
             part.block::<A>(filters, block);

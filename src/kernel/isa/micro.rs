@@ -283,7 +283,8 @@ macro_rules! kernel {
             use $crate::kernel::epilogue::{Bare, Scaled};
             use $crate::kernel::isa::micro::{Job, Micro, Sums, block};
             use $crate::kernel::isa::pixels::{
-                self, ChannelOperands, ChunkOutputs, ChunkSums, Columns, PixelOperands, Pixels, TileSize,
+                self, ChannelOperands, ChunkOutputs, ChunkSums, Columns, PixelOperands, Pixels, Steps,
+                TileSize,
             };
             use $crate::kernel::parallel::{Block, Unwritten};
             use $crate::kernel::quantize::{self, Levels, Quantizer, encode_cells, encode_row};
@@ -328,6 +329,10 @@ macro_rules! kernel {
             fn pixel_floats(size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<f32>) {
                 // SAFETY: this function has the features.
                 unsafe { <$pixel_floats as Pixels>::tile(size, operands, sums) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn lines(x: &[f32], steps: &Steps, w: (&[f32], usize), sums: &mut [f32]) {
+                pixels::lines(x, steps, w, sums)
             }
             $(#[target_feature(enable = $feature)])*
             fn channels(size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<i32>) {
@@ -383,6 +388,7 @@ macro_rules! kernel {
                 pixel_size: TileSize::of::<$pixels>(),
                 pixel_floats,
                 pixel_float_size: TileSize::of::<$pixel_floats>(),
+                lines,
                 channels,
                 channel_size: TileSize::of_channels::<$channels>(),
                 channel_floats,

@@ -190,6 +190,23 @@ impl TileSize {
     }
 }
 
+/// Neighbouring pixels of one channel whose sums are made together.
+pub(in crate::kernel) const LINE: usize = 32;
+
+/// The sums of one channel, a whole number of lines: the `i`-th of the cells from `x[i]` on. The weights are `w_stride` apart.
+#[inline(always)]
+pub(super) fn lines(x: &[f32], steps: &Steps, (w, w_stride): (&[f32], usize), sums: &mut [f32]) {
+    for (sums, first) in sums.as_chunks_mut::<LINE>().0.iter_mut().zip((0..).step_by(LINE)) {
+        let mut acc = [0.0; LINE];
+        for (step, offset) in steps.offsets.iter().enumerate() {
+            let w = w[step * w_stride];
+            let x = &x[first + offset / size_of::<f32>()..][..LINE];
+            acc.iter_mut().zip(x).for_each(|(acc, x)| *acc += x * w);
+        }
+        *sums = acc;
+    }
+}
+
 /// Pixels whose sums are turned together, from rows of channels to rows of pixels.
 pub(in crate::kernel) const CHUNK: usize = 48;
 /// Rows that are turned at once.
