@@ -309,7 +309,7 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         }
         let wanted = threads * BLOCKS_PER_THREAD;
         if self.across {
-            let strips = wanted.div_ceil(channels.div_ceil(PANEL)).clamp(1, pixels.div_ceil(CHUNK));
+            let strips = wanted.div_ceil(channels.div_ceil(PANEL)).clamp(1, (pixels / CHUNK).max(1));
             return [channels.min(PANEL), pixels.div_ceil(strips)];
         }
         let strips = (pixels / SMALLEST_STRIP).clamp(1, wanted);
