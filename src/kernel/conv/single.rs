@@ -2,7 +2,7 @@
 
 use super::finish::{Finish, InFloats};
 use super::walk::Part;
-use crate::kernel::isa::LINE;
+use crate::kernel::isa::{LINE, LineOperands};
 use crate::kernel::parallel::Block;
 
 /// Pixels of a tile: their cells and their sums take 16 KB.
@@ -18,9 +18,11 @@ impl<F: Finish<InFloats>> Part<'_, F> {
             for tile in &tiles.tiles {
                 for row in 0..block.rows() {
                     let channel = self.first_channel + block.first_row + row;
-                    let w = (values.get(phase.first_step * columns + channel..).unwrap_or_default(), columns);
+                    let w = values.get(phase.first_step * columns + channel..).unwrap_or_default();
+                    let x = &cells[tile.position..];
+                    let operands = LineOperands { x, steps: &phase.steps, w, w_stride: columns };
                     let sums = &mut sums[..tile.pixels.next_multiple_of(LINE)];
-                    self.kernel.lines(&cells[tile.position..], &phase.steps, w, sums);
+                    self.kernel.lines(&operands, sums);
                     self.finish_row::<InFloats>(
                         (row, channel),
                         sums,

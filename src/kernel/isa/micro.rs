@@ -283,7 +283,7 @@ macro_rules! kernel {
             use $crate::kernel::epilogue::{Bare, Scaled};
             use $crate::kernel::isa::micro::{Job, Micro, Sums, block};
             use $crate::kernel::isa::pixels::{
-                self, ChannelOperands, ChunkOutputs, ChunkSums, Columns, PixelOperands, Pixels, Steps,
+                self, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LineOperands, PixelOperands, Pixels,
                 TileSize,
             };
             use $crate::kernel::parallel::{Block, Unwritten};
@@ -331,8 +331,8 @@ macro_rules! kernel {
                 unsafe { <$pixel_floats as Pixels>::tile(size, operands, sums) }
             }
             $(#[target_feature(enable = $feature)])*
-            fn lines(x: &[f32], steps: &Steps, w: (&[f32], usize), sums: &mut [f32]) {
-                pixels::lines(x, steps, w, sums)
+            fn lines(operands: &LineOperands<'_>, sums: &mut [f32]) {
+                pixels::lines(operands, sums)
             }
             $(#[target_feature(enable = $feature)])*
             fn channels(size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<i32>) {

@@ -21,7 +21,8 @@ use super::parallel::{Block, Unwritten};
 use super::quantize::{Levels, Quantizer};
 pub(super) use micro::{Job, Sums, TILE_ROWS};
 pub(super) use pixels::{
-    CHUNK, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LINE, PixelOperands, Scattered, Steps, TileSize,
+    CHUNK, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LINE, LineOperands, PixelOperands, Scattered,
+    Steps, TileSize,
 };
 
 /// The environment variable that forces a kernel by name.
@@ -48,7 +49,7 @@ struct Kernel {
     pixel_float_size: TileSize,
     scale_integers: unsafe fn(&[i32], i32, [f32; 2], Unwritten<'_, f32>) -> usize,
     scale_floats: unsafe fn(&[f32], [f32; 2], Unwritten<'_, f32>) -> usize,
-    lines: unsafe fn(&[f32], &Steps, (&[f32], usize), &mut [f32]),
+    lines: unsafe fn(&LineOperands<'_>, &mut [f32]),
     channels: unsafe fn([usize; 2], &ChannelOperands<'_>, &mut Sums<i32>),
     channel_size: TileSize,
     channel_floats: unsafe fn([usize; 2], &ChannelOperands<'_>, &mut Sums<f32>),
@@ -178,10 +179,10 @@ impl Active {
         self.0.pixel_float_size
     }
 
-    /// The sums of one channel for neighbouring pixels, a multiple of [`LINE`] of them. The weights are some floats apart.
-    pub(super) fn lines(self, x: &[f32], steps: &Steps, w: (&[f32], usize), sums: &mut [f32]) {
+    /// The sums of one channel for neighbouring pixels, a multiple of [`LINE`] of them.
+    pub(super) fn lines(self, operands: &LineOperands<'_>, sums: &mut [f32]) {
         // SAFETY: as in `encode_row`.
-        unsafe { (self.0.lines)(x, steps, w, sums) }
+        unsafe { (self.0.lines)(operands, sums) }
     }
 
     /// The sums of up to `channel_size` pixels and channels.

@@ -193,9 +193,21 @@ impl TileSize {
 /// Neighbouring pixels of one channel whose sums are made together.
 pub(in crate::kernel) const LINE: usize = 32;
 
-/// The sums of one channel, a whole number of lines: the `i`-th of the cells from `x[i]` on. The weights are `w_stride` apart.
+/// What the sums of one channel multiply.
+pub(in crate::kernel) struct LineOperands<'a> {
+    /// From the cell of the first pixel on.
+    pub(in crate::kernel) x: &'a [f32],
+    pub(in crate::kernel) steps: &'a Steps,
+    /// From the channel's weight in the first step on.
+    pub(in crate::kernel) w: &'a [f32],
+    /// Floats from one step to the next.
+    pub(in crate::kernel) w_stride: usize,
+}
+
+/// The sums of one channel for neighbouring pixels, a whole number of lines.
 #[inline(always)]
-pub(super) fn lines(x: &[f32], steps: &Steps, (w, w_stride): (&[f32], usize), sums: &mut [f32]) {
+pub(super) fn lines(operands: &LineOperands<'_>, sums: &mut [f32]) {
+    let &LineOperands { x, steps, w, w_stride } = operands;
     for (sums, first) in sums.as_chunks_mut::<LINE>().0.iter_mut().zip((0..).step_by(LINE)) {
         let mut acc = [0.0; LINE];
         for (step, offset) in steps.offsets.iter().enumerate() {
