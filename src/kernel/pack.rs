@@ -15,7 +15,7 @@ use super::quantize::{Levels, Quantizer};
 /// Columns of a panel.
 pub(super) const PANEL: usize = 64;
 /// Columns are padded to a multiple of this.
-const COLUMN_BLOCK: usize = 16;
+pub(super) const COLUMN_BLOCK: usize = 16;
 /// Inputs that are multiplied and summed by one instruction.
 pub(super) const GROUP: usize = 4;
 /// Most inputs whose products surely fit an `i32` sum: `131,068 * 128 * 128 < 2^31`.
@@ -212,9 +212,8 @@ impl Packed {
         self.n.next_multiple_of(COLUMN_BLOCK)
     }
 
-    /// The integers of some rows and columns as floats: a row of `columns.len()` for each of `rows`.
-    pub(super) fn unpack(&self, rows: &[usize], columns: Range<usize>, out: &mut [f32]) {
-        let width = columns.len();
+    /// The integers of some rows and columns as floats: a row of `width` for each of `rows`, what follows the columns unchanged.
+    pub(super) fn unpack(&self, rows: &[usize], columns: Range<usize>, width: usize, out: &mut [f32]) {
         for (row, out) in rows.iter().zip(out.chunks_exact_mut(width.max(1))) {
             let mut column = columns.start;
             while column < columns.end {

@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Multiply-adds below which a second thread costs more than it brings: waking one takes microseconds.
 const WORTH_A_THREAD: usize = 1_500_000;
@@ -30,17 +31,27 @@ pub(super) fn for_each<T: Send>(
             work(item);
         }
     };
+    let helping = AtomicUsize::new(threads - 1);
     // In place: the calling thread starts at once instead of waiting for the pool to wake.
     rayon::in_place_scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(|_| drain());
+            scope.spawn(|_| {
+                drain();
+                helping.fetch_sub(1, Ordering::Release);
+            });
         }
         drain();
+        // The others are about to end: falling asleep and being woken would take longer.
+        let spins = (0..SPINS).take_while(|_| helping.load(Ordering::Acquire) > 0);
+        spins.for_each(|_| std::hint::spin_loop());
     });
 }
 
+/// Turns of waiting, some tens of microseconds, before a thread goes to sleep.
+const SPINS: usize = 2000;
+
 /// Most rows of a [`Block`].
-pub(super) const BLOCK_ROWS: usize = 48;
+pub(super) const BLOCK_ROWS: usize = 64;
 
 /// Part of a row that has not been written yet.
 pub(super) type Unwritten<'a, T> = &'a mut [MaybeUninit<T>];

@@ -1,7 +1,14 @@
 //! How sums are made, in integers or in floats, and what becomes of them.
 
-use crate::kernel::isa::{Active, PixelOperands, Sums, TileSize};
-use crate::kernel::parallel::Unwritten;
+use std::ops::Range;
+
+use super::walk::{Filters, Part};
+
+use crate::kernel::isa::{
+    Active, ChannelOperands, ChunkOutputs, ChunkSums, Columns, PixelOperands, Sums, TileSize,
+};
+use crate::kernel::pack::PANEL;
+use crate::kernel::parallel::{Block, Unwritten};
 
 /// How sums are made and what becomes of them: in integers, or in floats.
 pub(super) trait Arithmetic: Sync {
@@ -17,6 +24,24 @@ pub(super) trait Arithmetic: Sync {
         scale_bias: [f32; 2],
         out: Unwritten<'_, f32>,
     ) -> usize;
+    /// The size of tiles whose rows are pixels.
+    fn channel_size(kernel: Active) -> TileSize;
+    fn channels(kernel: Active, size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<Self::Sum>);
+    /// Writes `(sum - offset) * scale + bias` of `size` pixels and channels, a row for each channel.
+    fn turn(
+        kernel: Active,
+        sums: &ChunkSums<Self::Sum>,
+        size: [usize; 2],
+        by: &Columns,
+        out: &mut ChunkOutputs<f32>,
+    );
+    /// Computes a block whose groups read a single channel each.
+    fn single<F: Finish<Self>>(part: &Part<'_, F>, filters: &Filters<'_>, block: &mut Block<'_, F::Out>)
+    where
+        Self: Sized,
+    {
+        part.block::<Self>(filters, block);
+    }
     /// `sum - offset`, for sums of integers.
     fn exact(sum: Self::Sum, offset: i32) -> i32;
     /// `sum - offset`.
@@ -45,6 +70,24 @@ impl Arithmetic for InIntegers {
         out: Unwritten<'_, f32>,
     ) -> usize {
         kernel.scale_integers(sums, offset, scale_bias, out)
+    }
+
+    fn channel_size(kernel: Active) -> TileSize {
+        kernel.channel_size()
+    }
+
+    fn channels(kernel: Active, size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<i32>) {
+        kernel.channels(size, operands, sums);
+    }
+
+    fn turn(
+        kernel: Active,
+        sums: &ChunkSums<i32>,
+        size: [usize; 2],
+        by: &Columns,
+        out: &mut ChunkOutputs<f32>,
+    ) {
+        kernel.turn_integers(sums, size, by, out);
     }
 
     fn exact(sum: i32, offset: i32) -> i32 {
@@ -80,6 +123,33 @@ impl Arithmetic for InFloats {
         kernel.scale_floats(sums, scale_bias, out)
     }
 
+    fn channel_size(kernel: Active) -> TileSize {
+        kernel.channel_float_size()
+    }
+
+    fn channels(kernel: Active, size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<f32>) {
+        kernel.channel_floats(size, operands, sums);
+    }
+
+    fn turn(
+        kernel: Active,
+        sums: &ChunkSums<f32>,
+        size: [usize; 2],
+        by: &Columns,
+        out: &mut ChunkOutputs<f32>,
+    ) {
+        kernel.turn_floats(sums, size, by, out);
+    }
+
+    fn single<F: Finish<Self>>(part: &Part<'_, F>, filters: &Filters<'_>, block: &mut Block<'_, F::Out>) {
+        match *filters {
+            Filters::Floats { values, first: 0, columns } if part.plan.sums_are_short() => {
+                part.single(values, columns, block);
+            }
+            _ => part.block::<Self>(filters, block),
+        }
+    }
+
     fn exact(sum: f32, _offset: i32) -> i32 {
         sum as i32
     }
@@ -102,6 +172,16 @@ pub(super) trait Finish<A: Arithmetic>: Sync {
         offset: i32,
         out: Unwritten<'_, Self::Out>,
     ) -> usize;
+    /// What the sums of `pixels` pixels and some channels give, a row for each channel, and what the encoding of
+    /// the cells adds to each.
+    fn turn(
+        &self,
+        kernel: Active,
+        channels: (Range<usize>, [i32; PANEL]),
+        pixels: usize,
+        sums: &ChunkSums<A::Sum>,
+        out: &mut ChunkOutputs<Self::Out>,
+    );
     /// What one sum gives.
     fn finish_one(&self, channel: usize, sum: A::Sum, offset: i32) -> Self::Out;
     /// What a sum gives that took more than one tile.
@@ -135,6 +215,22 @@ impl<A: Arithmetic> Finish<A> for Scaled<'_> {
         A::scale(kernel, sums, offset, self.scale_bias(channel), out)
     }
 
+    fn turn(
+        &self,
+        kernel: Active,
+        (channels, offsets): (Range<usize>, [i32; PANEL]),
+        pixels: usize,
+        sums: &ChunkSums<A::Sum>,
+        out: &mut ChunkOutputs<f32>,
+    ) {
+        let size = [pixels, channels.len()];
+        let mut by = Columns { offsets, scales: [0.0; PANEL], biases: [0.0; PANEL] };
+        for (channel, (scale, bias)) in channels.zip(by.scales.iter_mut().zip(&mut by.biases)) {
+            [*scale, *bias] = self.scale_bias(channel);
+        }
+        A::turn(kernel, sums, size, &by, out);
+    }
+
     fn finish_one(&self, channel: usize, sum: A::Sum, offset: i32) -> f32 {
         let [scale, bias] = self.scale_bias(channel);
         A::float(sum, offset) * scale + bias
@@ -161,6 +257,21 @@ impl<A: Arithmetic> Finish<A> for Bare {
         out: Unwritten<'_, i32>,
     ) -> usize {
         out.iter_mut().zip(sums).map(|(out, &sum)| _ = out.write(A::exact(sum, offset))).count()
+    }
+
+    fn turn(
+        &self,
+        _kernel: Active,
+        (channels, offsets): (Range<usize>, [i32; PANEL]),
+        pixels: usize,
+        sums: &ChunkSums<A::Sum>,
+        out: &mut ChunkOutputs<i32>,
+    ) {
+        for (pixel, sums) in sums[..pixels].iter().enumerate() {
+            for ((out, &sum), offset) in out[..channels.len()].iter_mut().zip(sums).zip(offsets) {
+                out[pixel] = A::exact(sum, offset);
+            }
+        }
     }
 
     fn finish_one(&self, _channel: usize, sum: A::Sum, offset: i32) -> i32 {

@@ -1,19 +1,24 @@
 //! Convolutions of float images with packed filters, without copies of patches.
 //!
 //! Each group of a sample is quantized once, into cells with zeros around them; a tile of outputs then reads, step by
-//! step, the cells under one tap and some channels, all neighbours in memory.
+//! step, the cells under one tap and some channels, all neighbours in memory. Where there are many output channels, they
+//! are the neighbours, and the pixels of a tile lie where they lie.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `plan` | where everything is: cells, steps, outputs |
 //! | `cells` | filling the cells |
 //! | `tiles` | which pixels are computed together |
-//! | `walk` | the walk over channels and tiles |
+//! | `walk` | the walk over channels and tiles of neighbouring pixels |
+//! | `across` | the walk over pixels and tiles of neighbouring channels |
+//! | `single` | the walk over pixels of groups that read a single channel |
 //! | `finish` | how sums are made, and from sums to outputs |
 
+mod across;
 mod cells;
 mod finish;
 mod plan;
+mod single;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -23,8 +28,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::aligned::{CODES, UNPACKED, lend};
 use super::form::{Filter, Window};
-use super::isa::{Active, TileSize, written};
-use super::pack::Packed;
+use super::isa::{Active, CHUNK, LINE, TileSize, written};
+use super::pack::{COLUMN_BLOCK, PANEL, Packed};
 use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
 use super::quantize::{Levels, Quantizer};
 use cells::Source;
@@ -142,6 +147,8 @@ struct Job<'a, A> {
     quantizers: &'a [Option<Quantizer>],
     plan: Plan,
     size: TileSize,
+    /// Whether vectors hold neighbouring channels instead of neighbouring pixels.
+    across: bool,
     /// The filters of all groups as floats, where they are short and many.
     unpacked: Option<Vec<f32>>,
     arithmetic: std::marker::PhantomData<A>,
@@ -169,14 +176,18 @@ impl<'a, A: Arithmetic> Job<'a, A> {
             "the images do not match their shape"
         );
         let size = A::size(kernel);
-        let plan = Plan::new(images.filter, images.window, kind, [size.cell, size.columns]);
+        let columns = if images.has_planes() { size.columns.max(LINE) } else { size.columns };
+        let plan = Plan::new(images.filter, images.window, kind, [size.cell, columns]);
         let unpacked = images.has_planes().then(|| {
             let channels = images.filter.channels[1];
             let mut values = vec![0.0; plan.rows.len() * channels];
-            images.weights.unpack(&plan.rows, 0..channels, &mut values);
+            images.weights.unpack(&plan.rows, 0..channels, channels, &mut values);
             values
         });
-        Self { kernel, images, kind, quantizers, plan, size, unpacked, arithmetic: std::marker::PhantomData }
+        let [_, outputs] = images.filter.group_channels();
+        let across = !images.has_planes() && across::suits(&plan, images.filter.groups, outputs);
+        let arithmetic = std::marker::PhantomData;
+        Self { kernel, images, kind, quantizers, plan, size, across, unpacked, arithmetic }
     }
 
     /// Computes all groups of all samples: together if there are many, else one after the other on all threads.
@@ -193,8 +204,10 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         let (apart, within) = if batch * filter.groups >= 8 * threads { (threads, 1) } else { (1, threads) };
         let size = self.block_size(within);
         let mut whole = Vec::new();
-        if size[1] == pixels {
-            let tiles = |phase| Tiles::new(&self.plan, phase, window.output, 0..pixels, self.size.columns);
+        let single = self.images.has_planes() && self.plan.sums_are_short();
+        let columns = if single { single::PIXELS } else { self.size.columns };
+        if size[1] == pixels && !self.across {
+            let tiles = |phase| Tiles::new(&self.plan, phase, window.output, 0..pixels, columns);
             whole.extend(self.plan.phases.iter().map(tiles));
         }
         let cut = Cut { size, whole: &whole, threads: within };
@@ -258,20 +271,31 @@ impl<'a, A: Arithmetic> Job<'a, A> {
     fn block<F: Finish<A>>(&self, part: &Part<'_, F>, mut block: Block<'_, F::Out>) -> usize {
         let Images { filter, weights, .. } = *self.images;
         if self.kind == Cells::Codes {
-            part.block::<A>(&Filters::Packed(weights), &mut block);
+            self.walk(part, &Filters::Packed(weights), &mut block);
         } else if let Some(values) = &self.unpacked {
             let columns = filter.channels[1];
-            part.block::<A>(&Filters::Floats { values, first: 0, columns }, &mut block);
+            self.walk(part, &Filters::Floats { values, first: 0, columns }, &mut block);
         } else {
             lend(&UNPACKED, |buffer| {
-                let (first, columns) = (part.first_channel + block.first_row, block.rows());
+                let first = part.first_channel + block.first_row;
+                let columns = block.rows().next_multiple_of(COLUMN_BLOCK); // whole vectors
                 let bytes = buffer.at_least(self.plan.rows.len() * columns * size_of::<f32>());
                 let values = bytemuck::cast_slice_mut(bytes);
-                weights.unpack(&self.plan.rows, first..first + columns, values);
-                part.block::<A>(&Filters::Floats { values, first, columns }, &mut block);
+                weights.unpack(&self.plan.rows, first..first + block.rows(), columns, values);
+                self.walk(part, &Filters::Floats { values, first, columns }, &mut block);
             });
         }
         block.written()
+    }
+
+    fn walk<F: Finish<A>>(&self, part: &Part<'_, F>, filters: &Filters<'_>, block: &mut Block<'_, F::Out>) {
+        if self.images.has_planes() {
+            A::single(part, filters, block);
+        } else if self.across {
+            part.across::<A>(filters, block);
+        } else {
+            part.block::<A>(filters, block);
+        }
     }
 
     /// Bands of channels, cut into strips of whole lines; few channels first, so that tiles of pixels stay full.
@@ -284,6 +308,10 @@ impl<'a, A: Arithmetic> Job<'a, A> {
             return whole;
         }
         let wanted = threads * BLOCKS_PER_THREAD;
+        if self.across {
+            let strips = wanted.div_ceil(channels.div_ceil(PANEL)).clamp(1, (pixels / CHUNK).max(1));
+            return [channels.min(PANEL), pixels.div_ceil(strips)];
+        }
         let strips = (pixels / SMALLEST_STRIP).clamp(1, wanted);
         let lines = (pixels / output[2]).div_ceil(strips);
         let bands = wanted.div_ceil(strips).max(channels.div_ceil(BLOCK_ROWS));

@@ -192,6 +192,11 @@ impl Plan {
         plan
     }
 
+    /// Whether no sum takes more than one tile.
+    pub(super) fn sums_are_short(&self) -> bool {
+        self.phases.iter().all(|phase| phase.slices.len() <= 1)
+    }
+
     /// The cell at these positions of a plane.
     pub(super) fn position(&self, [z, y, x]: [usize; 3]) -> usize {
         (z * self.axes[1].length + y) * self.axes[2].length + x

@@ -40,7 +40,8 @@ impl Case {
     fn random(numbers: &mut Numbers) -> Self {
         let n = numbers;
         let groups = n.pick([1, 1, 1, 2, 3, 7]);
-        let channels = [groups * n.pick([1, 1, 2, 3, 4, 5, 9]), groups * n.pick([1, 2, 3, 7, 13])];
+        let channels =
+            [groups * n.pick([1, 1, 2, 3, 4, 5, 9]), groups * n.pick([1, 2, 3, 7, 13, 16, 31, 80])];
         let flat = n.pick([0, 0, 1, 2]);
         let mut along = |from: [usize; 5], flat_is: usize| {
             [0, 1, 2].map(|axis| if axis < flat { flat_is } else { n.pick(from) })

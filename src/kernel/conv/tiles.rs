@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::plan::{PhasePlan, Plan};
 
 /// Where a part of a tile goes.
+#[derive(Clone)]
 pub(super) struct Run {
     pub(super) tile: Range<usize>,
     /// From the block's first column.
@@ -13,6 +14,7 @@ pub(super) struct Run {
 }
 
 /// Neighbouring cells that a tile starts from, and where its outputs go.
+#[derive(Clone)]
 pub(super) struct Tile {
     pub(super) position: usize,
     pub(super) pixels: usize,
@@ -20,7 +22,7 @@ pub(super) struct Tile {
 }
 
 /// The tiles of a phase that make the outputs of some whole lines.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Tiles {
     pub(super) tiles: Vec<Tile>,
     pub(super) runs: Vec<Run>,

@@ -1,5 +1,6 @@
 //! The walk over a block of outputs, tile by tile.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::finish::{Arithmetic, Finish};
@@ -22,7 +23,7 @@ pub(super) enum Filters<'a> {
 
 impl Filters<'_> {
     /// The bytes from `step` of `channel` on, and how many from one step to the next.
-    fn of(&self, step: usize, channel: usize) -> (&[i8], usize) {
+    pub(super) fn of(&self, step: usize, channel: usize) -> (&[i8], usize) {
         match *self {
             Self::Packed(packed) => {
                 let first = channel % PANEL;
@@ -37,7 +38,7 @@ impl Filters<'_> {
     }
 
     /// How many channels from `channel` on lie side by side.
-    fn beside(&self, channel: usize) -> usize {
+    pub(super) fn beside(&self, channel: usize) -> usize {
         match *self {
             Self::Packed(_) => PANEL - channel % PANEL,
             Self::Floats { first, columns, .. } => first + columns - channel,
@@ -82,19 +83,26 @@ impl<F> Part<'_, F> {
         let at_once = (CELLS_IN_CACHE / (columns * cell * self.plan.blocks.max(1))).max(1);
         let mut sums = [[Default::default(); PANEL]; TILE_ROWS];
         for (i, phase) in self.plan.phases.iter().enumerate() {
-            let some;
-            let tiles = match self.whole.get(i) {
-                Some(whole) => whole,
-                None => {
-                    let outputs = block.first_column..block.first_column + block.columns();
-                    some = Tiles::new(self.plan, phase, self.output, outputs, columns);
-                    &some
-                }
-            };
+            let tiles = self.tiles(i, phase, columns, block);
             for at_once in tiles.tiles.chunks(at_once) {
                 self.channels::<A>(phase, filters, (at_once, &tiles.runs), &mut sums, block);
             }
         }
+    }
+
+    /// The tiles of a phase that make the outputs of a block.
+    pub(super) fn tiles<T: Copy>(
+        &self,
+        index: usize,
+        phase: &PhasePlan,
+        columns: usize,
+        block: &Block<'_, T>,
+    ) -> Cow<'_, Tiles> {
+        if let Some(whole) = self.whole.get(index) {
+            return Cow::Borrowed(whole);
+        }
+        let outputs = block.first_column..block.first_column + block.columns();
+        Cow::Owned(Tiles::new(self.plan, phase, self.output, outputs, columns))
     }
 
     /// Computes all channels of the block for the pixels of some tiles.
@@ -143,17 +151,30 @@ impl<F> Part<'_, F> {
         F: Finish<A>,
     {
         for (i, (row, sums)) in band.rows.clone().zip(sums).enumerate() {
-            let (channel, offset) = (band.channel + i, band.offsets[i]);
-            for run in runs {
-                let (sums, len) = (&sums[run.tile.clone()], run.tile.len());
-                if run.step == 1 {
-                    block.fill(row, run.column..run.column + len, |out| {
-                        self.finish.finish(self.kernel, channel, sums, offset, out)
-                    });
-                } else {
-                    let outputs = sums.iter().map(|&sum| self.finish.finish_one(channel, sum, offset));
-                    block.write_every(row, run.column, run.step, outputs);
-                }
+            self.finish_row::<A>((row, band.channel + i), sums, band.offsets[i], runs, block);
+        }
+    }
+
+    /// Writes the outputs of one row of the block: of one channel.
+    pub(super) fn finish_row<A: Arithmetic>(
+        &self,
+        (row, channel): (usize, usize),
+        sums: &[A::Sum],
+        offset: i32,
+        runs: &[Run],
+        block: &mut Block<'_, F::Out>,
+    ) where
+        F: Finish<A>,
+    {
+        for run in runs {
+            let (sums, len) = (&sums[run.tile.clone()], run.tile.len());
+            if run.step == 1 {
+                block.fill(row, run.column..run.column + len, |out| {
+                    self.finish.finish(self.kernel, channel, sums, offset, out)
+                });
+            } else {
+                let outputs = sums.iter().map(|&sum| self.finish.finish_one(channel, sum, offset));
+                block.write_every(row, run.column, run.step, outputs);
             }
         }
     }
@@ -213,7 +234,7 @@ impl<F> Part<'_, F> {
         A::tile(self.kernel, [band.rows.len(), tile.pixels.div_ceil(lanes)], &operands, sums);
     }
 
-    fn offset_of(&self, slice: usize, channel: usize) -> i32 {
+    pub(super) fn offset_of(&self, slice: usize, channel: usize) -> i32 {
         match self.offset {
             0 => 0,
             offset => self.packed.sums(slice).get(channel).map_or(0, |sum| sum.wrapping_mul(offset)),

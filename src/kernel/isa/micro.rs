@@ -64,6 +64,8 @@ pub(super) trait Dot {
 pub(super) trait Micro: Dot {
     /// Bytes of four encoded inputs.
     const INPUT_BYTES: usize;
+    /// Whether a step's weights stay in registers while its inputs pass by, where they are fewer; else the inputs stay.
+    const HOLDS_WEIGHTS: bool = true;
 
     unsafe fn weights(from: *const i8) -> Self::W;
     unsafe fn inputs(from: *const u8) -> Self::X;
@@ -71,19 +73,59 @@ pub(super) trait Micro: Dot {
     #[inline(always)]
     fn correct(_sums: &mut [Self::Sum], _column_sums: &[i32]) {}
     /// Computes a tile of `size` rows and accumulators.
-    unsafe fn tile(size: [usize; 2], operands: &Operands<'_>, sums: &mut Sums<Self::Sum>);
+    unsafe fn tile<I: Inputs>(size: [usize; 2], operands: &Operands<'_, I>, sums: &mut Sums<Self::Sum>);
 }
 
 /// The sums of one tile, row by row.
 pub(in crate::kernel) type Sums<T> = [[T; PANEL]; TILE_ROWS];
 
-/// What one tile multiplies.
-pub(super) struct Operands<'a> {
-    x: &'a [u8],
-    x_stride: usize,
-    w: &'a [i8],
-    w_stride: usize,
+/// Where the inputs of a tile are, in bytes.
+///
+/// # Safety
+///
+/// For each `row` and each of `steps`, `row(row) + step` is at most `reach(rows)` if `row < rows`.
+pub(super) unsafe trait Inputs: Copy {
+    fn row(&self, row: usize) -> usize;
+    fn steps(&self) -> impl ExactSizeIterator<Item = usize>;
+    fn reach(&self, rows: usize) -> usize;
+}
+
+/// Rows of a matrix.
+#[derive(Clone, Copy)]
+struct Matrix {
+    /// From one row to the next.
+    stride: usize,
+    /// From one group to the next.
+    group: usize,
     groups: usize,
+}
+
+// SAFETY: both are products of unsigned numbers, at most those of the last row and the last group.
+unsafe impl Inputs for Matrix {
+    #[inline(always)]
+    fn row(&self, row: usize) -> usize {
+        row * self.stride
+    }
+
+    #[inline(always)]
+    fn steps(&self) -> impl ExactSizeIterator<Item = usize> {
+        (0..self.groups).map(|group| group * self.group)
+    }
+
+    #[inline(always)]
+    fn reach(&self, rows: usize) -> usize {
+        rows.saturating_sub(1) * self.stride + self.groups.saturating_sub(1) * self.group
+    }
+}
+
+/// What one tile multiplies.
+pub(in crate::kernel) struct Operands<'a, I> {
+    pub(in crate::kernel) x: &'a [u8],
+    pub(in crate::kernel) inputs: I,
+    /// From the tile's first column in the first step on.
+    pub(in crate::kernel) w: &'a [i8],
+    /// Bytes from one step to the next.
+    pub(in crate::kernel) w_stride: usize,
 }
 
 /// The tile of `ROWS` x `WIDTH` accumulators, all of them in registers.
@@ -92,30 +134,38 @@ pub(super) struct Operands<'a> {
 ///
 /// The CPU has the features of `M`.
 #[inline(always)]
-pub(super) unsafe fn tile<M: Micro, const ROWS: usize, const WIDTH: usize>(
-    operands: &Operands<'_>,
+pub(super) unsafe fn tile<M: Micro, I: Inputs, const ROWS: usize, const WIDTH: usize>(
+    operands: &Operands<'_, I>,
     sums: &mut Sums<M::Sum>,
 ) {
-    let &Operands { x, x_stride, w, w_stride, groups } = operands;
+    let &Operands { x, inputs, w, w_stride } = operands;
+    let steps = inputs.steps().len();
     // These two pay for every pointer below.
-    assert!(groups == 0 || x.len() >= (ROWS - 1) * x_stride + groups * M::INPUT_BYTES);
-    assert!(groups == 0 || w.len() >= (groups - 1) * w_stride + WIDTH * M::COLUMNS * 4);
-    // SAFETY: the caller vouches for the features. For `group < groups`, `row < ROWS` and `i < WIDTH`, the inputs read
-    // end at `row * x_stride + (group + 1) * INPUT_BYTES` and the weights at `group * w_stride + (i + 1) * COLUMNS * 4`,
-    // both within their slices by the asserts; a prefetch address is never read (hence `wrapping_add`).
+    assert!(steps == 0 || x.len() >= inputs.reach(ROWS) + M::INPUT_BYTES);
+    assert!(steps == 0 || w.len() >= (steps - 1) * w_stride + WIDTH * M::COLUMNS * 4);
+    let rows: [*const u8; ROWS] = std::array::from_fn(|row| x.as_ptr().wrapping_add(inputs.row(row)));
+    // SAFETY: the caller vouches for the features. For each of the steps, `row < ROWS` and `i < WIDTH`, the inputs read end at
+    // most at `reach(ROWS) + INPUT_BYTES` (the contract of `Inputs`) and the weights at `step * w_stride + (i + 1) * COLUMNS *
+    // 4`, both within their slices by the asserts; a prefetch address is never read (hence `wrapping_add`).
     unsafe {
         let mut acc = [[M::zero(); WIDTH]; ROWS];
-        for group in 0..groups {
-            let w = w.as_ptr().add(group * w_stride);
+        for (step, offset) in inputs.steps().enumerate() {
+            let w = w.as_ptr().add(step * w_stride);
             for line in 0..(WIDTH * M::COLUMNS * 4).div_ceil(64) {
                 M::prefetch(w.wrapping_add(PREFETCH + line * 64));
             }
-            let inputs: [M::X; ROWS] =
-                std::array::from_fn(|row| M::inputs(x.as_ptr().add(row * x_stride + group * M::INPUT_BYTES)));
-            for i in 0..WIDTH {
-                let w = M::weights(w.add(i * M::COLUMNS * 4));
-                for (acc, x) in acc.iter_mut().zip(inputs) {
-                    acc[i] = M::multiply_add(acc[i], x, w);
+            let weights = |i: usize| M::weights(w.add(i * M::COLUMNS * 4));
+            if M::HOLDS_WEIGHTS && WIDTH < ROWS {
+                let weights: [M::W; WIDTH] = std::array::from_fn(weights);
+                for (acc, row) in acc.iter_mut().zip(rows) {
+                    let x = M::inputs(row.add(offset));
+                    acc.iter_mut().zip(weights).for_each(|(acc, w)| *acc = M::multiply_add(*acc, x, w));
+                }
+            } else {
+                let inputs = rows.map(|row| M::inputs(row.add(offset)));
+                for i in 0..WIDTH {
+                    let w = weights(i);
+                    acc.iter_mut().zip(inputs).for_each(|(acc, x)| acc[i] = M::multiply_add(acc[i], x, w));
                 }
             }
         }
@@ -134,9 +184,9 @@ const PREFETCH: usize = 2048;
 macro_rules! tiles {
     ($micro:ty: $($rows:literal)* x $width:tt) => {
         #[inline(always)]
-        unsafe fn tile(
+        unsafe fn tile<I: $crate::kernel::isa::micro::Inputs>(
             size: [usize; 2],
-            operands: &$crate::kernel::isa::micro::Operands<'_>,
+            operands: &$crate::kernel::isa::micro::Operands<'_, I>,
             sums: &mut $crate::kernel::isa::micro::Sums<Self::Sum>,
         ) {
             $(tiles!(@row $micro, $rows, $width, size, operands, sums);)*
@@ -144,10 +194,10 @@ macro_rules! tiles {
         }
     };
     (@row $micro:ty, $rows:literal, [$($width:literal)*], $size:ident, $operands:ident, $sums:ident) => {
-        $(if $size == [$rows, $width] {
+        $(if $rows <= Self::ROWS && $width <= Self::WIDTH && $size == [$rows, $width] {
             // SAFETY: this function's caller vouches for the same features.
             return unsafe {
-                $crate::kernel::isa::micro::tile::<$micro, $rows, $width>($operands, $sums)
+                $crate::kernel::isa::micro::tile::<$micro, I, $rows, $width>($operands, $sums)
             };
         })*
     };
@@ -206,8 +256,8 @@ unsafe fn strip<M: Micro, E: Epilogue<M::Sum>>(
     for left in (1..=tiles).rev() {
         let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
         let x = &job.x[(first_row + row) * job.x_stride + job.groups.start * M::INPUT_BYTES..];
-        let operands =
-            Operands { x, x_stride: job.x_stride, w, w_stride: strip.panel.stride, groups: job.groups.len() };
+        let inputs = Matrix { stride: job.x_stride, group: M::INPUT_BYTES, groups: job.groups.len() };
+        let operands = Operands { x, inputs, w, w_stride: strip.panel.stride };
         // SAFETY: the caller vouches for the same features.
         unsafe { M::tile([rows, width / M::COLUMNS], &operands, sums) };
         for (i, sums) in sums.iter_mut().enumerate().take(rows) {
@@ -225,13 +275,17 @@ macro_rules! kernel {
     (
         $(#[$doc:meta])* $vis:vis const $row:ident: $name:literal,
         features: [$($feature:tt),*], codes: $code:ty, integers: $integers:ty, floats: $floats:ty,
-        cells: $cell:ty, pixels: $pixels:ty, pixel_floats: $pixel_floats:ty
+        cells: $cell:ty, pixels: $pixels:ty, pixel_floats: $pixel_floats:ty,
+        channels: $channels:ty, turn: $turn:ty
     ) => {
         $(#[$doc])*
         $vis const $row: $crate::kernel::isa::Kernel = {
             use $crate::kernel::epilogue::{Bare, Scaled};
-            use $crate::kernel::isa::micro::{Job, Sums, block};
-            use $crate::kernel::isa::pixels::{self, PixelOperands, Pixels, TileSize};
+            use $crate::kernel::isa::micro::{Job, Micro, Sums, block};
+            use $crate::kernel::isa::pixels::{
+                self, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LineOperands, PixelOperands, Pixels,
+                TileSize,
+            };
             use $crate::kernel::parallel::{Block, Unwritten};
             use $crate::kernel::quantize::{self, Levels, Quantizer, encode_cells, encode_row};
 
@@ -277,6 +331,41 @@ macro_rules! kernel {
                 unsafe { <$pixel_floats as Pixels>::tile(size, operands, sums) }
             }
             $(#[target_feature(enable = $feature)])*
+            fn lines(operands: &LineOperands<'_>, sums: &mut [f32]) {
+                pixels::lines(operands, sums)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn channels(size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<i32>) {
+                // SAFETY: this function has the features.
+                unsafe { <$channels as Micro>::tile(size, operands, sums) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn channel_floats(size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<f32>) {
+                // SAFETY: this function has the features.
+                unsafe { <$pixel_floats as Micro>::tile(size, operands, sums) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn turn_integers(
+                sums: &ChunkSums<i32>,
+                size: [usize; 2],
+                by: &Columns,
+                out: &mut ChunkOutputs<f32>,
+            ) {
+                let float = |sum: i32, offset| sum.wrapping_sub(offset) as f32;
+                // SAFETY: this function has the features.
+                unsafe { pixels::scale_and_turn::<$turn, _>(sums, size, by, float, out) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn turn_floats(
+                sums: &ChunkSums<f32>,
+                size: [usize; 2],
+                by: &Columns,
+                out: &mut ChunkOutputs<f32>,
+            ) {
+                // SAFETY: this function has the features.
+                unsafe { pixels::scale_and_turn::<$turn, _>(sums, size, by, |sum, _| sum, out) }
+            }
+            $(#[target_feature(enable = $feature)])*
             fn scale_integers(sums: &[i32], offset: i32, by: [f32; 2], out: Unwritten<'_, f32>) -> usize {
                 pixels::scale_integers(sums, offset, by, out)
             }
@@ -299,8 +388,15 @@ macro_rules! kernel {
                 pixel_size: TileSize::of::<$pixels>(),
                 pixel_floats,
                 pixel_float_size: TileSize::of::<$pixel_floats>(),
+                lines,
+                channels,
+                channel_size: TileSize::of_channels::<$channels>(),
+                channel_floats,
+                channel_float_size: TileSize::of_channels::<$pixel_floats>(),
                 scale_integers,
                 scale_floats,
+                turn_integers,
+                turn_floats,
             }
         };
     };

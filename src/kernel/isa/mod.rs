@@ -20,7 +20,10 @@ use super::epilogue::{Bare, Scaled};
 use super::parallel::{Block, Unwritten};
 use super::quantize::{Levels, Quantizer};
 pub(super) use micro::{Job, Sums, TILE_ROWS};
-pub(super) use pixels::{PixelOperands, Steps, TileSize};
+pub(super) use pixels::{
+    CHUNK, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LINE, LineOperands, PixelOperands, Scattered,
+    Steps, TileSize,
+};
 
 /// The environment variable that forces a kernel by name.
 pub const OVERRIDE: &str = "BURN_INT8_KERNEL";
@@ -46,6 +49,13 @@ struct Kernel {
     pixel_float_size: TileSize,
     scale_integers: unsafe fn(&[i32], i32, [f32; 2], Unwritten<'_, f32>) -> usize,
     scale_floats: unsafe fn(&[f32], [f32; 2], Unwritten<'_, f32>) -> usize,
+    lines: unsafe fn(&LineOperands<'_>, &mut [f32]),
+    channels: unsafe fn([usize; 2], &ChannelOperands<'_>, &mut Sums<i32>),
+    channel_size: TileSize,
+    channel_floats: unsafe fn([usize; 2], &ChannelOperands<'_>, &mut Sums<f32>),
+    channel_float_size: TileSize,
+    turn_integers: unsafe fn(&ChunkSums<i32>, [usize; 2], &Columns, &mut ChunkOutputs<f32>),
+    turn_floats: unsafe fn(&ChunkSums<f32>, [usize; 2], &Columns, &mut ChunkOutputs<f32>),
 }
 
 /// Fastest first.
@@ -167,6 +177,60 @@ impl Active {
 
     pub(super) fn pixel_float_size(self) -> TileSize {
         self.0.pixel_float_size
+    }
+
+    /// The sums of one channel for neighbouring pixels, a multiple of [`LINE`] of them.
+    pub(super) fn lines(self, operands: &LineOperands<'_>, sums: &mut [f32]) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.lines)(operands, sums) }
+    }
+
+    /// The sums of up to `channel_size` pixels and channels.
+    pub(super) fn channels(self, size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<i32>) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.channels)(size, operands, sums) }
+    }
+
+    pub(super) fn channel_size(self) -> TileSize {
+        self.0.channel_size
+    }
+
+    pub(super) fn channel_floats(
+        self,
+        size: [usize; 2],
+        operands: &ChannelOperands<'_>,
+        sums: &mut Sums<f32>,
+    ) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.channel_floats)(size, operands, sums) }
+    }
+
+    pub(super) fn channel_float_size(self) -> TileSize {
+        self.0.channel_float_size
+    }
+
+    /// Writes the outputs of a chunk of `size` pixels and channels.
+    pub(super) fn turn_integers(
+        self,
+        sums: &ChunkSums<i32>,
+        size: [usize; 2],
+        by: &Columns,
+        out: &mut ChunkOutputs<f32>,
+    ) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.turn_integers)(sums, size, by, out) }
+    }
+
+    /// Writes the outputs of a chunk of `size` pixels and channels.
+    pub(super) fn turn_floats(
+        self,
+        sums: &ChunkSums<f32>,
+        size: [usize; 2],
+        by: &Columns,
+        out: &mut ChunkOutputs<f32>,
+    ) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.turn_floats)(sums, size, by, out) }
     }
 
     /// Writes `(sum - offset) as f32 * scale + bias`; returns how many, each written.

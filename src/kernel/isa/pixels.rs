@@ -1,9 +1,11 @@
 //! What all instruction sets share for convolutions: tiles whose rows are output channels and whose vectors hold
-//! neighbouring pixels, so that outputs come in the order in which they are stored.
+//! neighbouring pixels, so that outputs come in the order in which they are stored; and the other way round, tiles of a
+//! matrix product whose rows are pixels, anywhere in memory.
 
 use std::ops::Range;
 
-use super::micro::{Dot, Sums};
+use super::micro::{Dot, Inputs, Micro, Operands, Sums, TILE_ROWS};
+use crate::kernel::pack::PANEL;
 use crate::kernel::parallel::Unwritten;
 
 /// Tiles of a convolution. Inputs come in cells: what one pixel brings to one step of the sum.
@@ -42,6 +44,43 @@ impl Steps {
         self.reach
     }
 }
+
+/// Cells of pixels that need not be neighbours, step by step.
+#[derive(Clone, Copy)]
+pub(in crate::kernel) struct Scattered<'a> {
+    /// Where the cells of the first step are.
+    rows: [usize; TILE_ROWS],
+    steps: &'a Steps,
+}
+
+impl<'a> Scattered<'a> {
+    pub(in crate::kernel) fn new(positions: &[usize], steps: &'a Steps) -> Self {
+        let mut rows = [0; TILE_ROWS];
+        rows.iter_mut().zip(positions).for_each(|(row, position)| *row = *position);
+        Self { rows, steps }
+    }
+}
+
+// SAFETY: no row is above the largest of them, and no offset above `reach` (`Steps` has no other maker than `new`).
+unsafe impl Inputs for Scattered<'_> {
+    #[inline(always)]
+    fn row(&self, row: usize) -> usize {
+        self.rows[row]
+    }
+
+    #[inline(always)]
+    fn steps(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.steps.offsets.iter().copied()
+    }
+
+    #[inline(always)]
+    fn reach(&self, rows: usize) -> usize {
+        self.rows[..rows].iter().max().map_or(0, |row| row + self.steps.reach)
+    }
+}
+
+/// What one tile of channels multiplies.
+pub(in crate::kernel) type ChannelOperands<'a> = Operands<'a, Scattered<'a>>;
 
 /// What one tile multiplies.
 pub(in crate::kernel) struct PixelOperands<'a> {
@@ -143,6 +182,94 @@ pub(in crate::kernel) struct TileSize {
 impl TileSize {
     pub(super) const fn of<M: Pixels>() -> Self {
         Self { rows: M::ROWS, lanes: M::COLUMNS, columns: M::COLUMNS * M::WIDTH, cell: M::CELL }
+    }
+
+    /// Of tiles whose rows are pixels and whose columns are channels.
+    pub(super) const fn of_channels<M: Micro>() -> Self {
+        Self { rows: M::ROWS, lanes: M::COLUMNS, columns: M::COLUMNS * M::WIDTH, cell: M::INPUT_BYTES }
+    }
+}
+
+/// Neighbouring pixels of one channel whose sums are made together.
+pub(in crate::kernel) const LINE: usize = 32;
+
+/// What the sums of one channel multiply.
+pub(in crate::kernel) struct LineOperands<'a> {
+    /// From the cell of the first pixel on.
+    pub(in crate::kernel) x: &'a [f32],
+    pub(in crate::kernel) steps: &'a Steps,
+    /// From the channel's weight in the first step on.
+    pub(in crate::kernel) w: &'a [f32],
+    /// Floats from one step to the next.
+    pub(in crate::kernel) w_stride: usize,
+}
+
+/// The sums of one channel for neighbouring pixels, a whole number of lines.
+#[inline(always)]
+pub(super) fn lines(operands: &LineOperands<'_>, sums: &mut [f32]) {
+    let &LineOperands { x, steps, w, w_stride } = operands;
+    for (sums, first) in sums.as_chunks_mut::<LINE>().0.iter_mut().zip((0..).step_by(LINE)) {
+        let mut acc = [0.0; LINE];
+        for (step, offset) in steps.offsets.iter().enumerate() {
+            let w = w[step * w_stride];
+            let x = &x[first + offset / size_of::<f32>()..][..LINE];
+            acc.iter_mut().zip(x).for_each(|(acc, x)| *acc += x * w);
+        }
+        *sums = acc;
+    }
+}
+
+/// Pixels whose sums are turned together, from rows of channels to rows of pixels.
+pub(in crate::kernel) const CHUNK: usize = 48;
+/// Rows that are turned at once.
+const TURN: usize = 8;
+
+/// Sums of a chunk, a row for each pixel; a tile that starts at the last one still fits.
+pub(in crate::kernel) type ChunkSums<T> = [[T; PANEL]; CHUNK + TILE_ROWS];
+/// Outputs of a chunk, a row for each channel.
+pub(in crate::kernel) type ChunkOutputs<T> = [[T; CHUNK]; PANEL];
+
+/// How sums become outputs, channel by channel: `(sum - offset) as f32 * scale + bias`.
+pub(in crate::kernel) struct Columns {
+    pub(in crate::kernel) offsets: [i32; PANEL],
+    pub(in crate::kernel) scales: [f32; PANEL],
+    pub(in crate::kernel) biases: [f32; PANEL],
+}
+
+/// Swaps rows and columns.
+///
+/// # Safety
+///
+/// The CPU has the instruction set's features.
+pub(super) trait Turn {
+    /// `to[column][first + row]` becomes `from[row][column]`, for the columns before `columns`, a multiple of eight.
+    unsafe fn turn(from: &[[f32; PANEL]; TURN], columns: usize, to: &mut ChunkOutputs<f32>, first: usize);
+}
+
+/// Writes the outputs of a chunk of `pixels` rows and `columns` channels, and perhaps some more of either.
+///
+/// # Safety
+///
+/// The CPU has the features of `T`.
+#[inline(always)]
+pub(super) unsafe fn scale_and_turn<T: Turn, S: Copy>(
+    sums: &ChunkSums<S>,
+    [pixels, columns]: [usize; 2],
+    by: &Columns,
+    float: impl Fn(S, i32) -> f32,
+    to: &mut ChunkOutputs<f32>,
+) {
+    let columns = columns.next_multiple_of(TURN);
+    let mut scaled = [[0.0; PANEL]; TURN];
+    for first in (0..pixels).step_by(TURN) {
+        for (scaled, sums) in scaled.iter_mut().zip(&sums[first..]) {
+            let by = by.offsets[..columns].iter().zip(&by.scales).zip(&by.biases);
+            for ((scaled, &sum), ((&offset, scale), bias)) in scaled.iter_mut().zip(sums).zip(by) {
+                *scaled = float(sum, offset) * scale + bias;
+            }
+        }
+        // SAFETY: the caller vouches for the same features.
+        unsafe { T::turn(&scaled, columns, to, first) };
     }
 }
 

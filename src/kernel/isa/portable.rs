@@ -1,7 +1,8 @@
 //! Plain Rust, on every CPU: arrays that the compiler turns into whatever vectors it has.
 
 use super::micro::{Dot, Micro, kernel, tiles};
-use super::pixels::{Pixels, pixel_tiles};
+use super::pixels::{ChunkOutputs, Pixels, Turn, pixel_tiles};
+use crate::kernel::pack::PANEL;
 
 struct Integers;
 
@@ -86,6 +87,7 @@ impl Dot for Floats {
 
 impl Micro for Floats {
     const INPUT_BYTES: usize = 16;
+    const HOLDS_WEIGHTS: bool = false;
 
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> Self::W {
@@ -157,7 +159,7 @@ struct PixelFloats;
 impl Dot for PixelFloats {
     type Sum = f32;
     type Acc = [f32; 16];
-    type W = f32;
+    type W = [f32; 16];
     type X = [f32; 16];
     const COLUMNS: usize = 16;
     const WIDTH: usize = 1;
@@ -170,7 +172,7 @@ impl Dot for PixelFloats {
 
     #[inline(always)]
     unsafe fn multiply_add(mut acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
-        for (acc, x) in acc.iter_mut().zip(x) {
+        for (acc, (x, w)) in acc.iter_mut().zip(x.into_iter().zip(w)) {
             *acc += x * w;
         }
         acc
@@ -180,6 +182,25 @@ impl Dot for PixelFloats {
     unsafe fn store(acc: Self::Acc, out: &mut [f32]) {
         out[..16].copy_from_slice(&acc);
     }
+}
+
+/// Weights come as floats, too.
+impl Micro for PixelFloats {
+    const INPUT_BYTES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for 64 bytes; read without assuming alignment.
+        unsafe { from.cast::<Self::W>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for 4 bytes; read without assuming alignment.
+        [unsafe { from.cast::<f32>().read_unaligned() }; 16]
+    }
+
+    tiles!(Self: 1 2 x [1]);
 }
 
 impl Pixels for PixelFloats {
@@ -194,15 +215,27 @@ impl Pixels for PixelFloats {
     #[inline(always)]
     unsafe fn weight(from: *const i8) -> Self::W {
         // SAFETY: the caller vouches for 4 bytes; read without assuming alignment.
-        unsafe { from.cast::<Self::W>().read_unaligned() }
+        [unsafe { from.cast::<f32>().read_unaligned() }; 16]
     }
 
     pixel_tiles!(Self: 1 2 x [1]);
+}
+
+struct Plain;
+
+impl Turn for Plain {
+    #[inline(always)]
+    unsafe fn turn(from: &[[f32; PANEL]; 8], columns: usize, to: &mut ChunkOutputs<f32>, first: usize) {
+        for (column, to) in to.iter_mut().enumerate().take(columns) {
+            to[first..].iter_mut().zip(from).for_each(|(to, from)| *to = from[column]);
+        }
+    }
 }
 
 kernel! {
     /// Always supported.
     pub(super) const KERNEL: "portable",
     features: [], codes: i16, integers: Integers, floats: Floats,
-    cells: u64, pixels: PixelIntegers, pixel_floats: PixelFloats
+    cells: u64, pixels: PixelIntegers, pixel_floats: PixelFloats,
+    channels: Integers, turn: Plain
 }

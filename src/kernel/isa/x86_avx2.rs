@@ -5,19 +5,21 @@
 use std::arch::x86_64::*;
 
 use super::micro::{Dot, Micro, kernel, tiles};
-use super::pixels::{Pixels, pixel_tiles};
+use super::pixels::{CHUNK, ChunkOutputs, Pixels, Turn, pixel_tiles};
+use crate::kernel::pack::PANEL;
 
-struct Integers;
+/// Tiles of at most `ROWS` rows and `WIDTH` accumulators.
+struct Integers<const ROWS: usize, const WIDTH: usize>;
 
-impl Dot for Integers {
+impl<const ROWS: usize, const WIDTH: usize> Dot for Integers<ROWS, WIDTH> {
     type Sum = i32;
     /// Four columns, two partial sums each.
     type Acc = __m256i;
     type W = __m256i;
     type X = __m256i;
     const COLUMNS: usize = 4;
-    const WIDTH: usize = 4;
-    const ROWS: usize = 3;
+    const WIDTH: usize = WIDTH;
+    const ROWS: usize = ROWS;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -43,7 +45,7 @@ impl Dot for Integers {
     }
 }
 
-impl Micro for Integers {
+impl<const ROWS: usize, const WIDTH: usize> Micro for Integers<ROWS, WIDTH> {
     const INPUT_BYTES: usize = 8;
 
     #[inline(always)]
@@ -58,10 +60,10 @@ impl Micro for Integers {
         unsafe { _mm256_set1_epi64x(from.cast::<i64>().read_unaligned()) }
     }
 
-    tiles!(Self: 1 2 3 x [4]);
+    tiles!(Self: 1 2 3 4 5 6 x [2 4]);
 }
 
-impl Pixels for Integers {
+impl<const ROWS: usize, const WIDTH: usize> Pixels for Integers<ROWS, WIDTH> {
     const CELL: usize = 8;
 
     #[inline(always)]
@@ -118,6 +120,7 @@ impl Dot for Floats256 {
 
 impl Micro for Floats256 {
     const INPUT_BYTES: usize = 16;
+    const HOLDS_WEIGHTS: bool = false;
 
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> Self::W {
@@ -172,6 +175,25 @@ impl Dot for PixelFloats256 {
     }
 }
 
+/// Weights come as floats, too.
+impl Micro for PixelFloats256 {
+    const INPUT_BYTES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX2 and for 32 bytes.
+        unsafe { _mm256_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX2 and for 4 bytes; read without assuming alignment.
+        unsafe { _mm256_set1_ps(from.cast::<f32>().read_unaligned()) }
+    }
+
+    tiles!(Self: 1 2 3 4 5 6 x [2]);
+}
+
 impl Pixels for PixelFloats256 {
     const CELL: usize = 4;
 
@@ -190,9 +212,76 @@ impl Pixels for PixelFloats256 {
     pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2]);
 }
 
+/// Blocks of eight by eight, in registers.
+pub(super) struct Turn256;
+
+impl Turn for Turn256 {
+    #[inline(always)]
+    unsafe fn turn(from: &[[f32; PANEL]; 8], columns: usize, to: &mut ChunkOutputs<f32>, first: usize) {
+        assert!(columns <= PANEL && columns.is_multiple_of(8) && first + 8 <= CHUNK);
+        for column in (0..columns).step_by(8) {
+            // SAFETY: the caller vouches for AVX2. By the assert `column + 8` is at most the length of a row of `from` and the
+            // number of rows of `to`, and `first + 8` at most the length of those.
+            unsafe {
+                let rows: [__m256; 8] =
+                    std::array::from_fn(|row| _mm256_loadu_ps(from[row].as_ptr().add(column)));
+                let turned = turn_8x8(rows);
+                for (to, turned) in to[column..].iter_mut().zip(turned) {
+                    _mm256_storeu_ps(to.as_mut_ptr().add(first), turned);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn turn_8x8([a, b, c, d, e, f, g, h]: [__m256; 8]) -> [__m256; 8] {
+    // SAFETY: the caller vouches for AVX2.
+    unsafe {
+        // Of each half, two columns of two rows; then of four; then the halves of all eight.
+        let low = [
+            _mm256_unpacklo_ps(a, b),
+            _mm256_unpacklo_ps(c, d),
+            _mm256_unpacklo_ps(e, f),
+            _mm256_unpacklo_ps(g, h),
+        ];
+        let high = [
+            _mm256_unpackhi_ps(a, b),
+            _mm256_unpackhi_ps(c, d),
+            _mm256_unpackhi_ps(e, f),
+            _mm256_unpackhi_ps(g, h),
+        ];
+        let four = |pairs: [__m256; 4]| {
+            let [ab, cd, ef, gh] = pairs;
+            const LOW: i32 = 0b01_00_01_00;
+            const HIGH: i32 = 0b11_10_11_10;
+            [
+                [_mm256_shuffle_ps::<LOW>(ab, cd), _mm256_shuffle_ps::<LOW>(ef, gh)],
+                [_mm256_shuffle_ps::<HIGH>(ab, cd), _mm256_shuffle_ps::<HIGH>(ef, gh)],
+            ]
+        };
+        let [[c0, d0], [c1, d1]] = four(low);
+        let [[c2, d2], [c3, d3]] = four(high);
+        [
+            _mm256_permute2f128_ps::<0x20>(c0, d0),
+            _mm256_permute2f128_ps::<0x20>(c1, d1),
+            _mm256_permute2f128_ps::<0x20>(c2, d2),
+            _mm256_permute2f128_ps::<0x20>(c3, d3),
+            _mm256_permute2f128_ps::<0x31>(c0, d0),
+            _mm256_permute2f128_ps::<0x31>(c1, d1),
+            _mm256_permute2f128_ps::<0x31>(c2, d2),
+            _mm256_permute2f128_ps::<0x31>(c3, d3),
+        ]
+    }
+}
+
 kernel! {
     /// Most x86 CPUs since 2013.
     pub(super) const KERNEL: "avx2",
-    features: ["avx2", "fma"], codes: i16, integers: Integers, floats: Floats256,
-    cells: u64, pixels: Integers, pixel_floats: PixelFloats256
+    features: ["avx2", "fma"], codes: i16, integers: Integers<3, 4>, floats: Floats256,
+    cells: u64, pixels: Integers<3, 4>, pixel_floats: PixelFloats256,
+    channels: Integers<6, 2>, turn: Turn256
 }

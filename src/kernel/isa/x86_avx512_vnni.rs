@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 
 use super::micro::{Dot, Micro, kernel, tiles};
 use super::pixels::{Pixels, pixel_tiles};
+use super::x86_avx2::Turn256;
 
 struct Integers;
 
@@ -138,6 +139,7 @@ impl Dot for Floats {
 
 impl Micro for Floats {
     const INPUT_BYTES: usize = 16;
+    const HOLDS_WEIGHTS: bool = false;
 
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> Self::W {
@@ -192,6 +194,25 @@ impl Dot for PixelFloats {
     }
 }
 
+/// Weights come as floats, too.
+impl Micro for PixelFloats {
+    const INPUT_BYTES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
+        unsafe { _mm512_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX-512F and for 4 bytes; read without assuming alignment.
+        unsafe { _mm512_set1_ps(from.cast::<f32>().read_unaligned()) }
+    }
+
+    tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
+}
+
 impl Pixels for PixelFloats {
     const CELL: usize = 4;
 
@@ -214,5 +235,6 @@ kernel! {
     /// Servers since 2019, desktops with Zen 4 or later.
     pub(super) const KERNEL: "avx512-vnni",
     features: ["avx512f", "avx512bw", "avx512vl", "avx512vnni"], codes: u8, integers: Integers, floats: Floats,
-    cells: u32, pixels: Integers, pixel_floats: PixelFloats
+    cells: u32, pixels: Integers, pixel_floats: PixelFloats,
+    channels: Integers, turn: Turn256
 }

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::micro::{Dot, Micro, kernel, tiles};
 use super::pixels::{Pixels, pixel_tiles};
-use super::x86_avx2::{Floats256, PixelFloats256};
+use super::x86_avx2::{Floats256, PixelFloats256, Turn256};
 use super::x86_avx512_vnni::take_out_offset;
 
 /// One kernel for both encodings: they differ in the instruction alone.
@@ -94,12 +94,14 @@ kernel! {
     /// Recent desktop CPUs without AVX-512.
     pub(super) const AVX_VNNI: "avx-vnni",
     features: ["avx2", "fma", "avxvnni"], codes: u8, integers: AvxVnni, floats: Floats256,
-    cells: u32, pixels: AvxVnni, pixel_floats: PixelFloats256
+    cells: u32, pixels: AvxVnni, pixel_floats: PixelFloats256,
+    channels: AvxVnni, turn: Turn256
 }
 
 kernel! {
     /// The same kernel in the other encoding: how a machine with AVX-512 tests it.
     pub(super) const AVX512VL_VNNI: "avx512vl-vnni",
     features: ["avx2", "fma", "avx512vl", "avx512vnni"], codes: u8, integers: Avx512VlVnni, floats: Floats256,
-    cells: u32, pixels: Avx512VlVnni, pixel_floats: PixelFloats256
+    cells: u32, pixels: Avx512VlVnni, pixel_floats: PixelFloats256,
+    channels: Avx512VlVnni, turn: Turn256
 }
