@@ -71,6 +71,23 @@ pub(super) fn parts<B: Backend>(words: &Words<B>) -> Vec<PartOf> {
     words.parts.iter().map(|part| PartOf { first: part.first, columns: part.columns }).collect()
 }
 
+/// Whether device code, which counts in 32 bits, can address so many values.
+fn addressable(values: impl IntoIterator<Item = usize>) -> bool {
+    const MOST: usize = 1 << 31;
+    values.into_iter().all(|values| values < MOST)
+}
+
+/// # Panics
+///
+/// Unless the input is where the weights are.
+fn assert_together<B: Backend>(input: &B::Device, words: &Words<B>) {
+    let weights = words.scales.device();
+    assert!(
+        *input == weights,
+        "the input is on {input:?}, but the weights of this INT8 layer are on {weights:?}: move one with `to_device`",
+    );
+}
+
 /// A cast, where it is one.
 pub(super) fn to_type<B: Backend, const D: usize>(x: Tensor<B, D>, dtype: DType) -> Tensor<B, D> {
     if x.dtype() == dtype { x } else { x.cast(dtype) }
@@ -89,11 +106,12 @@ pub(in crate::backend) fn linear<B: Backend, const D: usize>(
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, D> {
     let ([inputs, outputs], mut shape, dtype) = (words.shape(), x.shape(), x.dtype());
-    let rows = shape[..D - 1].iter().product();
+    let rows: usize = shape[..D - 1].iter().product();
     shape[D - 1] = outputs;
-    if shape.num_elements() == 0 {
+    if rows == 0 || !addressable([rows * inputs.next_multiple_of(4), rows * outputs]) {
         return words.linear(x, scheme, bias);
     }
+    assert_together(&x.device(), words);
     let x = to_type(x, of_kernels(dtype));
     let kind = Matrix { rows, inputs, outputs };
     let step = Step { kind, scheme, parts: parts(words), dot: words.packed_dot, shape, dtype: x.dtype() };
@@ -110,12 +128,16 @@ pub(in crate::backend) fn conv<B: Backend, const D: usize>(
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, D> {
     let (mut shape, dtype) = (x.shape(), x.dtype());
-    if shape.num_elements() == 0 {
-        return words.conv(filter, x, window, scheme, bias);
-    }
-    let samples = shape[0];
+    let (samples, plane) = (shape[0], window.input.iter().product::<usize>());
+    // With up to three zeros behind the channels of each group.
+    let padded = samples * plane * (filter.channels[0] + 3 * filter.groups);
     shape[1] = filter.channels[1];
     shape[2..].copy_from_slice(&window.output[5 - D..]);
+    let steps = [filter.kernel, filter.stride, filter.dilation, window.padding].concat();
+    if padded == 0 || !addressable([padded, shape.num_elements()]) || !addressable(steps) {
+        return words.conv(filter, x, window, scheme, bias);
+    }
+    assert_together(&x.device(), words);
     let x = to_type(x, of_kernels(dtype));
     let kind = Images { samples, filter: *filter, window: *window };
     let step = Step { kind, scheme, parts: parts(words), dot: words.packed_dot, shape, dtype: x.dtype() };
@@ -130,6 +152,7 @@ pub(in crate::backend) fn embed<B: Backend>(words: &Words<B>, indices: Tensor<B,
     if shape.num_elements() == 0 {
         return words.embed(indices);
     }
+    assert_together(&indices.device(), words);
     let indices = if indices.dtype() == DType::I32 { indices } else { indices.cast(DType::I32) };
     let kind = super::launch::Table { indices: batch * length, width, entries };
     let scheme = LayerScheme::default();

@@ -17,6 +17,8 @@ pub(crate) struct Sizes {
 #[derive(CubeType)]
 struct Stands {
     samples: Array<usize>,
+    /// Of each pixel its place in a plane of outputs.
+    outputs: Array<usize>,
     /// Of each pixel the position of the first tap, of a transposed convolution that of the tap that is last.
     depth: Array<u32>,
     height: Array<u32>,
@@ -26,8 +28,7 @@ struct Stands {
 /// `out[samples, channels, plane] = x * filters`, scaled. One unit for each tile.
 ///
 /// `a` holds words `[samples, plane, groups, channels / groups / 4]` of integers, or floats `[samples, channels, plane]`; with
-/// a single channel in each group (`planes`) words `[samples, plane, channels / 4]`. `apart` is whether the four columns of a
-/// vector may be of different groups.
+/// a single channel in each group words `[samples, plane, channels / 4]`.
 #[cube(launch_unchecked)]
 pub(crate) fn conv<A: Numeric, N: Numeric, O: Numeric>(
     a: &Array<A>,
@@ -45,38 +46,17 @@ pub(crate) fn conv<A: Numeric, N: Numeric, O: Numeric>(
     #[comptime] filter: Filter,
     #[comptime] tile: Tile,
 ) {
-    let vectors = (columns as usize).div_ceil(4);
-    let across = vectors.div_ceil(comptime!(tile.units[0] * tile.vectors));
-    let columns_of_unit = Columns {
-        first: CUBE_POS % across * comptime!(tile.units[0] * tile.vectors) + UNIT_POS_X as usize,
-        vectors,
-    };
-    let band = CUBE_POS / across * comptime!(tile.units[1]) + UNIT_POS_Y as usize;
+    let columns_of_unit = Columns::of_unit(columns as usize, tile);
+    let band = columns_of_unit.band * comptime!(tile.units[1]) + UNIT_POS_Y as usize;
     let pixel = band * comptime!(tile.rows);
-    let pixels = pixels as usize;
-    let plane = (output.depth * output.height * output.width) as usize;
-    let channels_out = comptime!(filter.channels[1]);
+    let (pixels, plane) = (pixels as usize, (output.depth * output.height * output.width) as usize);
+    let stands = stand(pixel, pixels, output, padding, filter, tile);
     let mut at = Array::<usize>::new(comptime!(tile.rows));
     let mut scales = Array::<f32>::new(comptime!(tile.rows));
-    let mut stands = Stands {
-        samples: Array::<usize>::new(comptime!(tile.rows)),
-        depth: Array::<u32>::new(comptime!(tile.rows)),
-        height: Array::<u32>::new(comptime!(tile.rows)),
-        width: Array::<u32>::new(comptime!(tile.rows)),
-    };
     #[unroll]
     for i in 0..comptime!(tile.rows) {
-        let pixel = usize::min(pixel + i, pixels - 1);
-        let sample = pixel / plane;
-        let within = (pixel % plane) as u32;
-        let z = within / (output.height * output.width);
-        let y = within / output.width % output.height;
-        let x = place(within % output.width, output.width, filter);
-        stands.samples[i] = sample;
-        stands.depth[i] = first_tap(z, padding.depth, comptime!(filter.stride[0] as u32), filter);
-        stands.height[i] = first_tap(y, padding.height, comptime!(filter.stride[1] as u32), filter);
-        stands.width[i] = first_tap(x, padding.width, comptime!(filter.stride[2] as u32), filter);
-        at[i] = sample * channels_out * plane + ((z * output.height + y) * output.width + x) as usize;
+        let sample = stands.samples[i];
+        at[i] = sample * comptime!(filter.channels[1]) * plane + stands.outputs[i];
         scales[i] = if comptime!(tile.inputs.are_words()) { x_scales[sample] } else { 1.0f32.runtime() };
     }
     let first = first as usize;
@@ -94,6 +74,40 @@ pub(crate) fn conv<A: Numeric, N: Numeric, O: Numeric>(
         columns: columns as usize,
     };
     finish::<N, O>(&sums, w_scales, bias, out, &to, &columns_of_unit, tile);
+}
+
+/// The tile's pixels, from `pixel` on; for those past the last one, the last one.
+#[cube]
+fn stand(
+    pixel: usize,
+    pixels: usize,
+    output: &Sizes,
+    padding: &Sizes,
+    #[comptime] filter: Filter,
+    #[comptime] tile: Tile,
+) -> Stands {
+    let plane = (output.depth * output.height * output.width) as usize;
+    let mut stands = Stands {
+        samples: Array::<usize>::new(comptime!(tile.rows)),
+        outputs: Array::<usize>::new(comptime!(tile.rows)),
+        depth: Array::<u32>::new(comptime!(tile.rows)),
+        height: Array::<u32>::new(comptime!(tile.rows)),
+        width: Array::<u32>::new(comptime!(tile.rows)),
+    };
+    #[unroll]
+    for i in 0..comptime!(tile.rows) {
+        let pixel = usize::min(pixel + i, pixels - 1);
+        let within = (pixel % plane) as u32;
+        let z = within / (output.height * output.width);
+        let y = within / output.width % output.height;
+        let x = place(within % output.width, output.width, filter);
+        stands.samples[i] = pixel / plane;
+        stands.outputs[i] = ((z * output.height + y) * output.width + x) as usize;
+        stands.depth[i] = first_tap(z, padding.depth, comptime!(filter.stride[0] as u32), filter);
+        stands.height[i] = first_tap(y, padding.height, comptime!(filter.stride[1] as u32), filter);
+        stands.width[i] = first_tap(x, padding.width, comptime!(filter.stride[2] as u32), filter);
+    }
+    stands
 }
 
 /// The sums where a group has several channels: four of them in each step.

@@ -25,15 +25,12 @@ pub(crate) fn gemm<A: Numeric, N: Numeric, O: Numeric>(
     #[comptime] split: bool,
 ) {
     let (rows, inputs) = (rows as usize, inputs as usize);
-    let (unit_x, unit_y) = (UNIT_POS_X as usize, UNIT_POS_Y as usize);
-    let vectors = (columns as usize).div_ceil(4);
-    let across = vectors.div_ceil(comptime!(tile.units[0] * tile.vectors));
-    let columns_of_unit =
-        Columns { first: CUBE_POS % across * comptime!(tile.units[0] * tile.vectors) + unit_x, vectors };
+    let columns_of_unit = Columns::of_unit(columns as usize, tile);
+    let unit_y = UNIT_POS_Y as usize;
     let band = if comptime!(split) {
-        CUBE_POS / across
+        columns_of_unit.band
     } else {
-        CUBE_POS / across * comptime!(tile.units[1]) + unit_y
+        columns_of_unit.band * comptime!(tile.units[1]) + unit_y
     };
     let row = band * comptime!(tile.rows);
     let words = inputs.div_ceil(4);

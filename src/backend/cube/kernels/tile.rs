@@ -42,6 +42,8 @@ pub(crate) struct Columns {
     /// The first vector; the others follow at a distance of a cube's units, so that neighbours read neighbours.
     pub(crate) first: usize,
     pub(crate) vectors: usize,
+    /// Which band of rows its cube has.
+    pub(crate) band: usize,
 }
 
 /// Where the tile's outputs go: column `c` of row `i` to `at[i] + c * stride`.
@@ -71,6 +73,14 @@ impl Inputs {
 
 #[cube]
 impl Columns {
+    /// The unit's, of so many columns. Cubes go along the columns first.
+    pub(crate) fn of_unit(columns: usize, #[comptime] tile: Tile) -> Columns {
+        let of_cube = comptime!(tile.units[0] * tile.vectors);
+        let vectors = columns.div_ceil(4);
+        let across = vectors.div_ceil(of_cube);
+        Columns { first: CUBE_POS % across * of_cube + UNIT_POS_X as usize, vectors, band: CUBE_POS / across }
+    }
+
     /// The vector to read for `index`: within bounds, also for a unit that has nothing to do.
     pub(crate) fn vector(&self, index: usize, #[comptime] tile: Tile) -> usize {
         usize::min(self.first + index * comptime!(tile.units[0]), self.vectors - 1)
