@@ -1,6 +1,6 @@
-//! Every kernel the CPU has, against loops in `i64`.
+//! Every kernel the CPU has, and an emulated one, against loops in `i64`.
 
-use super::isa::choose;
+use super::isa::{choose, tested};
 use super::pack::MAX_EXACT_INPUTS;
 use super::*;
 
@@ -47,7 +47,7 @@ fn floats(x: &[i8]) -> Vec<f32> {
 fn check([m, k, n]: [usize; 3], x: &[i8], w: &[i8]) {
     let expected = naive(x, w, [m, k, n]);
     let packed = Packed::from_integers(w, &vec![1.0; n], &Form::Linear([k, n]));
-    for kernel in supported() {
+    for kernel in tested() {
         let sums = accumulate(kernel, (&floats(x), m), Levels::FULL, &packed);
         assert_eq!(sums.len(), m * n);
         for (i, (&sum, &expected)) in sums.iter().zip(&expected).enumerate() {
@@ -138,7 +138,7 @@ fn longer_columns_are_split() {
     for (x, w) in [(vec![-128i8; k], vec![-128i8; k * n]), (numbers.rows(1, k), numbers.int8(k * n))] {
         let packed = Packed::from_integers(&w, &vec![1.0; n], &Form::Linear([k, n]));
         let expected: Vec<_> = naive(&x, &w, [1, k, n]).into_iter().map(|sum| sum as f32).collect();
-        for kernel in supported() {
+        for kernel in tested() {
             let out = dynamic(kernel, (&floats(&x), 1), Levels::FULL, &packed, None);
             assert_eq!(out, expected, "{kernel:?}");
         }
@@ -148,7 +148,7 @@ fn longer_columns_are_split() {
 #[test]
 fn no_inputs_give_the_bias() {
     let packed = Packed::from_integers(&[], &[1.0; 3], &Form::Linear([0, 3]));
-    for kernel in supported() {
+    for kernel in tested() {
         let out = dynamic(kernel, (&[], 2), Levels::SYMMETRIC, &packed, Some(&[1.0, 2.0, 3.0]));
         assert_eq!(out, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0], "{kernel:?}");
         let out = float_activations(kernel, (&[], 2), &packed, None);
@@ -171,7 +171,7 @@ fn dynamic_outputs_are_identical_on_all_kernels() {
         let expected: Vec<f32> = (0..m * n)
             .map(|i| sums[i] as f32 * (x_scales[i / n] * packed.scales()[i % n]) + bias[i % n])
             .collect();
-        for kernel in supported() {
+        for kernel in tested() {
             let out = dynamic(kernel, (&x, m), Levels::SYMMETRIC, &packed, Some(&bias));
             assert_eq!(out, expected, "{kernel:?} m={m} k={k} n={n}");
         }
@@ -194,7 +194,7 @@ fn float_activations_equal_the_float_product() {
                 let w = numbers.int8(k * n);
                 let scales: Vec<f32> = (1..=n).map(|j| j as f32 / 64.0).collect();
                 let packed = Packed::from_integers(&w, &scales, &Form::Linear([k, n]));
-                for kernel in supported() {
+                for kernel in tested() {
                     let out = float_activations(kernel, (&x, m), &packed, None);
                     assert_eq!(out.len(), m * n);
                     for (at, &y) in out.iter().enumerate() {
@@ -265,7 +265,7 @@ fn rows_that_are_zero_or_not_finite_stay_apart() {
     assert_eq!(scales[0], 1.0);
     assert!(scales[1].is_nan() && scales[2].is_nan());
     let packed = Packed::from_integers(&[1, 2, 3, 4], &[1.0, 1.0], &Form::Linear([2, 2]));
-    for kernel in supported() {
+    for kernel in tested() {
         let out = dynamic(kernel, (&x, 4), Levels::SYMMETRIC, &packed, None);
         assert_eq!(out[..2], [0.0, 0.0], "{kernel:?}");
         assert!(out[2..6].iter().all(|y| y.is_nan()), "{kernel:?}");

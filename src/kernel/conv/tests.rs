@@ -1,7 +1,8 @@
-//! Every kernel the CPU has, against loops in `i64`.
+//! Every kernel the CPU has, and an emulated one, against loops in `i64`.
 
 use super::*;
-use crate::kernel::{Form, supported};
+use crate::kernel::Form;
+use crate::kernel::isa::tested;
 
 /// A small generator: the tests need variety, not randomness.
 struct Numbers(u64);
@@ -76,7 +77,7 @@ impl Case {
             weights: &weights,
         };
         let expected = naive(&x, &w, &images);
-        for kernel in supported() {
+        for kernel in tested() {
             let sums = accumulate(kernel, &images, Levels::FULL);
             let sums: Vec<_> = sums.into_iter().map(i64::from).collect();
             assert!(sums == expected, "{kernel:?} {:?} {window:?}\n{sums:?}\n{expected:?}", self.filter);
@@ -190,7 +191,7 @@ fn long_sums_are_split() {
             let images =
                 Images { values: &values, batch: 1, filter: &filter, window: &window, weights: &weights };
             let expected: Vec<_> = naive(&x, &w, &images).into_iter().map(|sum| sum as f32).collect();
-            for kernel in supported() {
+            for kernel in tested() {
                 assert_eq!(dynamic(kernel, &images, Levels::FULL, None), expected, "{kernel:?}");
             }
         }
@@ -223,7 +224,7 @@ fn scales_are_per_sample_and_channel() {
         }
         let sums = naive(&integers, &weights.to_integers(&form), &images);
         let per_channel = window.output.iter().product::<usize>();
-        for kernel in supported() {
+        for kernel in tested() {
             let out = dynamic(kernel, &images, Levels::SYMMETRIC, Some(&bias));
             for (i, (y, &sum)) in out.iter().zip(&sums).enumerate() {
                 let (sample, channel) = (i / per_channel / 6, i / per_channel % 6);

@@ -8,6 +8,7 @@ use std::ops::Range;
 use crate::kernel::epilogue::Epilogue;
 use crate::kernel::pack::{PANEL, Packed, PanelRef};
 use crate::kernel::parallel::Block;
+use crate::kernel::quantize::Encode;
 
 /// Most rows of a tile, whatever the instruction set.
 pub(in crate::kernel) const TILE_ROWS: usize = 6;
@@ -74,6 +75,15 @@ pub(super) trait Micro: Dot {
     fn correct(_sums: &mut [Self::Sum], _column_sums: &[i32]) {}
     /// Computes a tile of `size` rows and accumulators.
     unsafe fn tile<I: Inputs>(size: [usize; 2], operands: &Operands<'_, I>, sums: &mut Sums<Self::Sum>);
+}
+
+/// `sum((x + offset) * w) - offset * sum(w)`, modulo 2^32, with the offset of `C`.
+#[inline(always)]
+pub(super) fn take_out_offset<C: Encode + Into<i32>>(sums: &mut [i32], column_sums: &[i32]) {
+    let offset = C::encode(0).into();
+    for (sum, column) in sums.iter_mut().zip(column_sums) {
+        *sum = sum.wrapping_sub(column.wrapping_mul(offset));
+    }
 }
 
 /// The sums of one tile, row by row.

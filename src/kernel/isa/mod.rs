@@ -3,6 +3,8 @@
 //! The table drives detection, the override, the tests and the benchmarks. To add a set: a file with a [`Micro`] for
 //! integers and one for floats, and a row here.
 
+#[cfg(test)]
+mod emulated;
 mod micro;
 mod pixels;
 mod portable;
@@ -90,6 +92,13 @@ impl std::fmt::Debug for Active {
 /// Every kernel that the running CPU supports, fastest first; `portable` is always the last.
 pub fn supported() -> impl Iterator<Item = Active> {
     TABLE.iter().filter(|kernel| (kernel.supported)()).map(Active)
+}
+
+/// The kernels that tests compare: all that the CPU supports, and the layout of one that it may lack.
+#[cfg(test)]
+pub(super) fn tested() -> impl Iterator<Item = Active> {
+    static EMULATED: Kernel = emulated::KERNEL;
+    supported().chain([Active(&EMULATED)])
 }
 
 /// The kernel in use: the fastest that the CPU supports, or the one that [`OVERRIDE`] names. Chosen once.

@@ -156,7 +156,7 @@ macro_rules! pixel_tiles {
         }
     };
     (@row $micro:ty, $rows:literal, [$($width:literal)*], $size:ident, $operands:ident, $sums:ident) => {
-        $(if $size == [$rows, $width] {
+        $(if $rows <= Self::ROWS && $width <= Self::WIDTH && $size == [$rows, $width] {
             // SAFETY: this function's caller vouches for the same features.
             return unsafe {
                 $crate::kernel::isa::pixels::pixel_tile::<$micro, $rows, $width>($operands, $sums)

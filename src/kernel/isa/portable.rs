@@ -1,19 +1,32 @@
 //! Plain Rust, on every CPU: arrays that the compiler turns into whatever vectors it has.
+//!
+//! Codes and sizes of tiles are parameters, so that tests can give them the values of instruction sets that a CPU lacks.
 
-use super::micro::{Dot, Micro, kernel, tiles};
+use std::marker::PhantomData;
+
+use super::micro::{Dot, Micro, kernel, take_out_offset, tiles};
 use super::pixels::{ChunkOutputs, Pixels, Turn, pixel_tiles};
 use crate::kernel::pack::PANEL;
+use crate::kernel::quantize::Encode;
 
-struct Integers;
+/// `acc + x * w`, modulo 2^32: sums of codes that have an offset may wrap on the way.
+#[inline(always)]
+fn multiply_add<C: Into<i32>>(acc: i32, x: [C; 4], w: [i8; 4]) -> i32 {
+    let [x0, x1, x2, x3] = x.map(Into::into);
+    let [w0, w1, w2, w3] = w.map(i32::from);
+    acc.wrapping_add((x0 * w0 + x1 * w1) + (x2 * w2 + x3 * w3))
+}
 
-impl Dot for Integers {
+pub(super) struct Integers<C, const ROWS: usize, const WIDTH: usize>(PhantomData<C>);
+
+impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> Dot for Integers<C, ROWS, WIDTH> {
     type Sum = i32;
     type Acc = [i32; 16];
     type W = [i8; 64];
-    type X = [i16; 4];
+    type X = [C; 4];
     const COLUMNS: usize = 16;
-    const WIDTH: usize = 1;
-    const ROWS: usize = 2;
+    const WIDTH: usize = WIDTH;
+    const ROWS: usize = ROWS;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -22,10 +35,8 @@ impl Dot for Integers {
 
     #[inline(always)]
     unsafe fn multiply_add(mut acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
-        let [x0, x1, x2, x3] = x.map(i32::from);
-        for (acc, w) in acc.iter_mut().zip(w.as_chunks::<4>().0) {
-            let [w0, w1, w2, w3] = w.map(i32::from);
-            *acc += (x0 * w0 + x1 * w1) + (x2 * w2 + x3 * w3);
+        for (acc, &w) in acc.iter_mut().zip(w.as_chunks::<4>().0) {
+            *acc = self::multiply_add(*acc, x, w);
         }
         acc
     }
@@ -36,8 +47,8 @@ impl Dot for Integers {
     }
 }
 
-impl Micro for Integers {
-    const INPUT_BYTES: usize = 8;
+impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> Micro for Integers<C, ROWS, WIDTH> {
+    const INPUT_BYTES: usize = size_of::<[C; 4]>();
 
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> Self::W {
@@ -47,23 +58,28 @@ impl Micro for Integers {
 
     #[inline(always)]
     unsafe fn inputs(from: *const u8) -> Self::X {
-        // SAFETY: the caller vouches for 8 bytes; read without assuming alignment.
-        unsafe { from.cast::<[i16; 4]>().read_unaligned() }
+        // SAFETY: the caller vouches for the bytes of four codes, which may have any bits; read without assuming alignment.
+        unsafe { from.cast::<[C; 4]>().read_unaligned() }
     }
 
-    tiles!(Self: 1 2 x [1]);
+    #[inline(always)]
+    fn correct(sums: &mut [i32], column_sums: &[i32]) {
+        take_out_offset::<C>(sums, column_sums);
+    }
+
+    tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-struct Floats;
+pub(super) struct Floats<const ROWS: usize, const WIDTH: usize>;
 
-impl Dot for Floats {
+impl<const ROWS: usize, const WIDTH: usize> Dot for Floats<ROWS, WIDTH> {
     type Sum = f32;
     type Acc = [f32; 16];
     type W = [i8; 64];
     type X = [f32; 4];
     const COLUMNS: usize = 16;
-    const WIDTH: usize = 1;
-    const ROWS: usize = 2;
+    const WIDTH: usize = WIDTH;
+    const ROWS: usize = ROWS;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -85,7 +101,7 @@ impl Dot for Floats {
     }
 }
 
-impl Micro for Floats {
+impl<const ROWS: usize, const WIDTH: usize> Micro for Floats<ROWS, WIDTH> {
     const INPUT_BYTES: usize = 16;
     const HOLDS_WEIGHTS: bool = false;
 
@@ -101,19 +117,19 @@ impl Micro for Floats {
         unsafe { from.cast::<[f32; 4]>().read_unaligned() }
     }
 
-    tiles!(Self: 1 2 x [1]);
+    tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-struct PixelIntegers;
+pub(super) struct PixelIntegers<C, const ROWS: usize, const WIDTH: usize>(PhantomData<C>);
 
-impl Dot for PixelIntegers {
+impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> Dot for PixelIntegers<C, ROWS, WIDTH> {
     type Sum = i32;
     type Acc = [i32; 16];
     type W = [i8; 4];
-    type X = [[i16; 4]; 16];
+    type X = [[C; 4]; 16];
     const COLUMNS: usize = 16;
-    const WIDTH: usize = 1;
-    const ROWS: usize = 2;
+    const WIDTH: usize = WIDTH;
+    const ROWS: usize = ROWS;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -122,10 +138,8 @@ impl Dot for PixelIntegers {
 
     #[inline(always)]
     unsafe fn multiply_add(mut acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
-        let [w0, w1, w2, w3] = w.map(i32::from);
         for (acc, x) in acc.iter_mut().zip(x) {
-            let [x0, x1, x2, x3] = x.map(i32::from);
-            *acc += (x0 * w0 + x1 * w1) + (x2 * w2 + x3 * w3);
+            *acc = self::multiply_add(*acc, x, w);
         }
         acc
     }
@@ -136,12 +150,12 @@ impl Dot for PixelIntegers {
     }
 }
 
-impl Pixels for PixelIntegers {
-    const CELL: usize = 8;
+impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> Pixels for PixelIntegers<C, ROWS, WIDTH> {
+    const CELL: usize = size_of::<[C; 4]>();
 
     #[inline(always)]
     unsafe fn cells(from: *const u8) -> Self::X {
-        // SAFETY: the caller vouches for 128 bytes; read without assuming alignment.
+        // SAFETY: the caller vouches for 16 cells, whose codes may have any bits; read without assuming alignment.
         unsafe { from.cast::<Self::X>().read_unaligned() }
     }
 
@@ -151,19 +165,19 @@ impl Pixels for PixelIntegers {
         unsafe { from.cast::<Self::W>().read_unaligned() }
     }
 
-    pixel_tiles!(Self: 1 2 x [1]);
+    pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-struct PixelFloats;
+pub(super) struct PixelFloats<const ROWS: usize, const WIDTH: usize>;
 
-impl Dot for PixelFloats {
+impl<const ROWS: usize, const WIDTH: usize> Dot for PixelFloats<ROWS, WIDTH> {
     type Sum = f32;
     type Acc = [f32; 16];
     type W = [f32; 16];
     type X = [f32; 16];
     const COLUMNS: usize = 16;
-    const WIDTH: usize = 1;
-    const ROWS: usize = 2;
+    const WIDTH: usize = WIDTH;
+    const ROWS: usize = ROWS;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -185,7 +199,7 @@ impl Dot for PixelFloats {
 }
 
 /// Weights come as floats, too.
-impl Micro for PixelFloats {
+impl<const ROWS: usize, const WIDTH: usize> Micro for PixelFloats<ROWS, WIDTH> {
     const INPUT_BYTES: usize = 4;
 
     #[inline(always)]
@@ -200,10 +214,10 @@ impl Micro for PixelFloats {
         [unsafe { from.cast::<f32>().read_unaligned() }; 16]
     }
 
-    tiles!(Self: 1 2 x [1]);
+    tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-impl Pixels for PixelFloats {
+impl<const ROWS: usize, const WIDTH: usize> Pixels for PixelFloats<ROWS, WIDTH> {
     const CELL: usize = 4;
 
     #[inline(always)]
@@ -218,10 +232,10 @@ impl Pixels for PixelFloats {
         [unsafe { from.cast::<f32>().read_unaligned() }; 16]
     }
 
-    pixel_tiles!(Self: 1 2 x [1]);
+    pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-struct Plain;
+pub(super) struct Plain;
 
 impl Turn for Plain {
     #[inline(always)]
@@ -235,7 +249,7 @@ impl Turn for Plain {
 kernel! {
     /// Always supported.
     pub(super) const KERNEL: "portable",
-    features: [], codes: i16, integers: Integers, floats: Floats,
-    cells: u64, pixels: PixelIntegers, pixel_floats: PixelFloats,
-    channels: Integers, turn: Plain
+    features: [], codes: i16, integers: Integers<i16, 2, 1>, floats: Floats<2, 1>,
+    cells: u64, pixels: PixelIntegers<i16, 2, 1>, pixel_floats: PixelFloats<2, 1>,
+    channels: Integers<i16, 2, 1>, turn: Plain
 }

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{Dot, Micro, kernel, tiles};
+use super::micro::{Dot, Micro, kernel, take_out_offset, tiles};
 use super::pixels::{Pixels, pixel_tiles};
 use super::x86_avx2::Turn256;
 
@@ -62,7 +62,7 @@ impl Micro for Integers {
 
     #[inline(always)]
     fn correct(sums: &mut [i32], column_sums: &[i32]) {
-        take_out_offset(sums, column_sums);
+        take_out_offset::<u8>(sums, column_sums);
     }
 
     tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
@@ -84,14 +84,6 @@ impl Pixels for Integers {
     }
 
     pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
-}
-
-/// `sum((x + 128) * w) - 128 * sum(w)`, modulo 2^32.
-#[inline(always)]
-pub(super) fn take_out_offset(sums: &mut [i32], column_sums: &[i32]) {
-    for (sum, column) in sums.iter_mut().zip(column_sums) {
-        *sum = sum.wrapping_sub(column.wrapping_mul(128));
-    }
 }
 
 struct Floats;

@@ -5,10 +5,9 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{Dot, Micro, kernel, tiles};
+use super::micro::{Dot, Micro, kernel, take_out_offset, tiles};
 use super::pixels::{Pixels, pixel_tiles};
 use super::x86_avx2::{Floats256, PixelFloats256, Turn256};
-use super::x86_avx512_vnni::take_out_offset;
 
 /// One kernel for both encodings: they differ in the instruction alone.
 macro_rules! integers {
@@ -61,7 +60,7 @@ macro_rules! integers {
 
             #[inline(always)]
             fn correct(sums: &mut [i32], column_sums: &[i32]) {
-                take_out_offset(sums, column_sums);
+                take_out_offset::<u8>(sums, column_sums);
             }
 
             tiles!(Self: 1 2 3 4 5 6 x [2]);
