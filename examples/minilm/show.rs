@@ -4,7 +4,7 @@ use burn::prelude::*;
 
 use crate::encoder::cosine;
 use crate::measure::{BATCHES, Measured, summary};
-use crate::texts::Texts;
+use crate::texts::{Agreement, RELEVANT, Texts};
 
 /// The models against the first one, the float model.
 pub fn table<B: Backend>(models: &[Measured<B>], texts: &Texts) {
@@ -13,11 +13,12 @@ pub fn table<B: Backend>(models: &[Measured<B>], texts: &Texts) {
         "Each was saved and reloaded, and answers the same bit for bit. Speeds: sentences per second.\n"
     );
     println!(
-        "{:<17} {:>11} {:>13} {:>12} {:>10} {:>9} {:>17} {:>17}",
+        "{:<17} {:>11} {:>13} {:>10} {:>14} {:>10} {:>9} {:>17} {:>17}",
         "model",
         "mean cosine",
         "lowest cosine",
-        "same ranking",
+        format!("same top {RELEVANT}"),
+        "pairs in order",
         "file",
         "of float",
         format!("batch {one}"),
@@ -26,25 +27,21 @@ pub fn table<B: Backend>(models: &[Measured<B>], texts: &Texts) {
     let float = &models[0];
     for model in models {
         let [lowest, mean] = summary(&model.cosines(float));
-        let same = same_rankings(model, float, texts);
+        let Agreement { answers, pairs: [ordered, pairs] } =
+            texts.agreement(&model.embeddings, &float.embeddings);
         let share = 100.0 * model.file_bytes as f64 / float.file_bytes as f64;
         let speed =
             |at: usize| format!("{:.0} ({:.1} times)", model.speeds[at], model.speeds[at] / float.speeds[at]);
         println!(
-            "{:<17} {mean:>11.4} {lowest:>13.4} {:>12} {:>10} {share:>7.1} % {:>17} {:>17}",
+            "{:<17} {mean:>11.4} {lowest:>13.4} {:>10} {:>14} {:>10} {share:>7.1} % {:>17} {:>17}",
             model.name,
-            format!("{same} of {}", texts.queries.len()),
+            format!("{answers} of {}", texts.queries.len()),
+            format!("{ordered} of {pairs}"),
             model.file_bytes,
             speed(0),
             speed(1),
         );
     }
-}
-
-/// For how many queries both models rank all passages alike.
-pub fn same_rankings<B: Backend>(a: &Measured<B>, b: &Measured<B>, texts: &Texts) -> usize {
-    let (a, b) = (texts.ranking(&a.embeddings), texts.ranking(&b.embeddings));
-    a.iter().zip(&b).filter(|(a, b)| a == b).count()
 }
 
 /// How near each sentence is to what the float model makes of it.
