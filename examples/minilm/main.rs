@@ -17,6 +17,7 @@ mod tokens;
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use burn::prelude::*;
 use burn_int8::prelude::*;
@@ -54,14 +55,21 @@ enum On {
     Wgpu,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
     let options = Options::parse();
-    match options.backend {
+    let outcome = match options.backend {
         On::Ndarray => run::<burn::backend::NdArray>(&options),
         #[cfg(feature = "flex")]
         On::Flex => run::<burn::backend::Flex>(&options),
         #[cfg(feature = "wgpu")]
         On::Wgpu => run::<burn::backend::Wgpu>(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
