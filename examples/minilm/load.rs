@@ -1,0 +1,126 @@
+//! The checkpoint's tensors into the model's parameters, one after the other.
+
+use std::path::Path;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::prelude::*;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::BertConfig;
+use crate::error::ModelError;
+use crate::model::Bert;
+
+/// What the checkpoint has for other uses of the model.
+const NOT_NEEDED: [&str; 2] = ["embeddings.position_ids", "pooler."];
+
+/// The model of a folder with `config.json` and `model.safetensors`.
+pub fn load<B: Backend>(folder: &Path, device: &B::Device) -> Result<(BertConfig, Bert<B>), ModelError> {
+    let config = BertConfig::load(folder)?;
+    let checkpoint = Checkpoint::open(&folder.join("model.safetensors"))?;
+    let mut loader = Loader { checkpoint, path: Vec::new(), error: None };
+    let model = Bert::new(&config, device).map(&mut loader);
+    if let Some(error) = loader.error {
+        return Err(error);
+    }
+    let needed = |name: &String| !NOT_NEEDED.iter().any(|prefix| name.starts_with(prefix));
+    match loader.checkpoint.unread().find(needed) {
+        Some(tensor) => Err(ModelError::Unexpected { tensor }),
+        None => Ok((config, model)),
+    }
+}
+
+struct Loader {
+    checkpoint: Checkpoint,
+    /// The names of fields from the model down, and what kind of thing each is a field of.
+    path: Vec<(String, String)>,
+    /// The first one: a mapper can't stop.
+    error: Option<ModelError>,
+}
+
+impl<B: Backend> ModuleMapper<B> for Loader {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.push((name.into(), container.into()));
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    /// Reads the parameter. What is there is not even initialized.
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if self.error.is_some() {
+            return param;
+        }
+        let shape: [usize; D] = param.lazy_shape().dims();
+        match self.read(shape) {
+            Ok(values) => {
+                let tensor = Tensor::from_data(TensorData::new(values, shape), &param.lazy_device());
+                Param::initialized(param.id, tensor)
+            }
+            Err(error) => {
+                self.error = Some(error);
+                param
+            }
+        }
+    }
+}
+
+impl Loader {
+    /// The parameter at the current path.
+    fn read<const D: usize>(&mut self, mut shape: [usize; D]) -> Result<Vec<f32>, ModelError> {
+        let names: Vec<_> = self.path.iter().map(|(name, _)| name.as_str()).collect();
+        let sources = sources(&names);
+        // PyTorch has the outputs of a linear layer first, Burn its inputs.
+        let transposed = D == 2 && self.path.last().is_some_and(|(_, owner)| owner == "Struct:Linear");
+        if transposed {
+            shape.reverse();
+        }
+        let columns = shape[D - 1];
+        shape[0] /= sources.len();
+        let mut values = Vec::new();
+        for source in sources {
+            values.append(&mut self.checkpoint.read(&source, &shape)?);
+        }
+        Ok(if transposed { transpose(&values, columns) } else { values })
+    }
+}
+
+fn transpose(values: &[f32], columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| values[column..].iter().step_by(columns).copied()).collect()
+}
+
+/// The tensors of the checkpoint that one after the other are a parameter of the model.
+fn sources(path: &[&str]) -> Vec<String> {
+    let Some((parameter, module)) = path.split_last() else { return Vec::new() };
+    let parameter = match *parameter {
+        "gamma" => "weight",
+        "beta" => "bias",
+        other => other,
+    };
+    let (prefix, modules): (_, &[&str]) = match module {
+        ["embeddings", table] => (
+            "embeddings".into(),
+            match *table {
+                "words" => &["word_embeddings"],
+                "positions" => &["position_embeddings"],
+                "types" => &["token_type_embeddings"],
+                _ => &["LayerNorm"],
+            },
+        ),
+        ["layers", index, "attention", "qkv"] => {
+            (format!("encoder.layer.{index}.attention.self"), &["query", "key", "value"])
+        }
+        ["layers", index, part @ ..] => (
+            format!("encoder.layer.{index}"),
+            match part {
+                ["attention", ..] => &["attention.output.dense"],
+                ["attention_norm"] => &["attention.output.LayerNorm"],
+                ["up"] => &["intermediate.dense"],
+                ["down"] => &["output.dense"],
+                _ => &["output.LayerNorm"],
+            },
+        ),
+        _ => return vec![path.join(".")],
+    };
+    modules.iter().map(|module| format!("{prefix}.{module}.{parameter}")).collect()
+}
