@@ -2,6 +2,8 @@
 //!
 //! `examples/minilm/download.sh`, then `cargo run --release --example minilm`. More in README.md in this folder.
 
+#[path = "../common/backend.rs"]
+mod backend;
 mod checkpoint;
 mod config;
 mod encoder;
@@ -19,9 +21,10 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use backend::{BackendName, with_backend};
 use burn::prelude::*;
 use burn_int8::prelude::*;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 use encoder::Encoder;
 use measure::Measured;
@@ -36,8 +39,8 @@ struct Options {
     #[arg(long, default_value = "target/minilm")]
     model: PathBuf,
     /// Where it runs.
-    #[arg(long, value_enum, default_value = "ndarray")]
-    backend: On,
+    #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
+    backend: BackendName,
     /// Embed this text instead and print its vector, float and INT8; may be given more than once.
     #[arg(long)]
     sentence: Vec<String>,
@@ -46,25 +49,9 @@ struct Options {
     report: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum On {
-    Ndarray,
-    #[cfg(feature = "flex")]
-    Flex,
-    #[cfg(feature = "wgpu")]
-    Wgpu,
-}
-
 fn main() -> ExitCode {
     let options = Options::parse();
-    let outcome = match options.backend {
-        On::Ndarray => run::<burn::backend::NdArray>(&options),
-        #[cfg(feature = "flex")]
-        On::Flex => run::<burn::backend::Flex>(&options),
-        #[cfg(feature = "wgpu")]
-        On::Wgpu => run::<burn::backend::Wgpu>(&options),
-    };
-    match outcome {
+    match with_backend!(options.backend, B => run::<B>(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
