@@ -112,6 +112,12 @@ fn integers_of_rows_are_identical() {
                 rows.push(ties.map(|x| f32::from_bits(x.to_bits() + 1)).collect());
                 rows.push(values(k, 7).iter().map(|x| x * factor).collect());
             }
+            // With the largest value at a range's top (times a power of two) every step is one, and halves are ties.
+            for top in [127.0, 128.0, 127.0 * 2f32.powi(-70)] {
+                let step = if top < 1.0 { 2f32.powi(-70) } else { 1.0 };
+                let half = |i: usize| ((i * 7 % 120) as f32 + 0.5) * [step, -step][i % 2];
+                rows.push((0..k).map(|i| if i == 0 { top } else { half(i) }).collect());
+            }
             let m = rows.len();
             let x = rows.concat();
             for range in [Range::Symmetric, Range::Full] {
