@@ -4,7 +4,7 @@ use burn::backend::{Autodiff, NdArray};
 use burn::module::Module;
 use burn::prelude::*;
 use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
-use burn::tensor::{DType, Distribution, f16};
+use burn::tensor::{DType, Distribution};
 use burn_int8::nn::{Conv2d, Embedding, FloatLayer, Linear, Quantizable};
 use burn_int8::prelude::*;
 
@@ -124,7 +124,6 @@ fn half_floats() {
     if available() && Plain::supports_dtype(&device, DType::F16) {
         check::<Fused>();
         check::<Plain>();
-        let _ = f16::ONE;
     } else {
         println!("SKIPPED: the device has no half floats");
     }
