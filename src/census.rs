@@ -52,6 +52,10 @@ pub(crate) struct Int8Facts {
     pub(crate) float_bytes: usize,
     /// Bytes of this layer as saved.
     pub(crate) int8_bytes: usize,
+    /// Bytes of this layer in memory.
+    pub(crate) memory_bytes: usize,
+    /// Which copy of the weights it uses; tied layers share one.
+    pub(crate) copy: usize,
 }
 
 /// All layers of a model, in order, and the bytes of its other parameters.

@@ -8,6 +8,7 @@ mod error;
 pub mod kernel;
 mod mapper;
 pub mod nn;
+mod part;
 mod record;
 mod report;
 mod rules;

@@ -1,7 +1,7 @@
 //! The swap: a mapper that turns float layers into INT8 ones as it passes through a model.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use burn::module::{Module, ModuleMapper, ParamId};
 use burn::prelude::*;
@@ -11,6 +11,7 @@ use crate::error::{Int8Error, QuantizeError};
 use crate::nn::layer::FloatLayer;
 use crate::nn::weight::WeightParam;
 use crate::nn::{Int8, Quantizable};
+use crate::part::Part;
 use crate::report::Report;
 use crate::rules::{LayerInfo, Rules};
 use crate::scheme::{Int8Config, LayerScheme};
@@ -67,6 +68,50 @@ pub trait Quantize<B: Backend>: Module<B> {
         quantize(self, Rules::new(config, Some(Box::new(rule))))
     }
 
+    /// Loads float weights into this model and swaps each layer as soon as it has its own, so that at no time more than
+    /// one of the layers that `config` names is float: peak memory is that of the INT8 model and its largest float layer.
+    ///
+    /// `loader` fills the parameters that it is shown: burn-store's `Applier`, or a mapper of one's own. It is shown each
+    /// once, first the layers to be swapped, then the rest. A layer that it does not fill and that has never been used
+    /// stays float, as the report says. What a loader could not do it tells after.
+    ///
+    /// # Errors
+    ///
+    /// Before anything is loaded, with the model as it was: [`Int8Error::InvalidPattern`],
+    /// [`Int8Error::UnmatchedPattern`], [`Int8Error::NothingToQuantize`], [`Int8Error::AlreadyInt8`]. While loading, with
+    /// the model as far as it got: [`Int8Error::NonFiniteWeight`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::{backend::NdArray, module::{ModuleMapper, Param}, prelude::*};
+    /// use burn_int8::{nn::{Linear, LinearConfig}, prelude::*};
+    ///
+    /// /// Reads parameters from wherever they are.
+    /// struct Loader;
+    ///
+    /// impl<B: Backend> ModuleMapper<B> for Loader {
+    ///     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+    ///         let (id, tensor) = (param.id, Tensor::ones(param.lazy_shape(), &param.lazy_device()));
+    ///         param.transform_for_load(tensor, id)
+    ///     }
+    /// }
+    ///
+    /// let device = Default::default();
+    /// let init = |_| LinearConfig::new(64, 64).init(&device); // no memory yet: parameters are made when they are read
+    /// let model: Vec<Linear<NdArray>> = (0..8).map(init).collect();
+    /// let (model, report) = model.quantize_on_load(&Int8Config::new(), &mut Loader)?;
+    /// assert_eq!(report.int8_layers(), 8);
+    /// # Ok::<(), Int8Error>(())
+    /// ```
+    fn quantize_on_load<L: ModuleMapper<B>>(
+        self,
+        config: &Int8Config,
+        loader: &mut L,
+    ) -> Result<(Self, Report), QuantizeError<Self>> {
+        quantize_on_load(self, Rules::new(config, None), loader)
+    }
+
     /// What is INT8 in this model and what is not, and why: also for a model that was loaded.
     fn int8_report(&self) -> Report {
         Report::of(&Census::of(self))
@@ -79,8 +124,9 @@ fn quantize<B: Backend, M: Module<B>>(
     model: M,
     rules: Result<Rules, Int8Error>,
 ) -> Result<(M, Report), QuantizeError<M>> {
-    let (rules, before) = match rules.and_then(|rules| check(rules, &model)) {
-        Ok(checked) => checked,
+    let checked = rules.and_then(|rules| check(rules, Census::with_weights_of(&model)));
+    let Plan { rules, before, .. } = match checked {
+        Ok(plan) => plan,
         Err(error) => return Err(QuantizeError::new(error, model)),
     };
     let mut swapper = Int8Swapper::with_rules(rules);
@@ -89,30 +135,62 @@ fn quantize<B: Backend, M: Module<B>>(
     Ok((model, Report::of_swap(&before, &after, &swapper.rules)))
 }
 
-/// Everything that could go wrong; gives back the rules with what they are about.
-fn check<B: Backend, M: Module<B>>(rules: Rules, model: &M) -> Result<(Rules, Census), Int8Error> {
-    let census = Census::with_weights_of(model);
-    let layers = census.paths();
+fn quantize_on_load<B: Backend, M: Module<B>, L: ModuleMapper<B>>(
+    mut model: M,
+    rules: Result<Rules, Int8Error>,
+    loader: &mut L,
+) -> Result<(M, Report), QuantizeError<M>> {
+    let Plan { rules, before, chosen } = match rules.and_then(|rules| check(rules, Census::of(&model))) {
+        Ok(plan) => plan,
+        Err(error) => return Err(QuantizeError::new(error, model)),
+    };
+    let mut swapper = Int8Swapper::with_rules(rules);
+    for path in &chosen {
+        model = model.map(&mut Part::new(loader, |layer| layer == path));
+        swapper.only = Some(path.clone());
+        model = model.map(&mut swapper);
+        if let Some(error) = swapper.error.take() {
+            return Err(QuantizeError::new(error, model));
+        }
+    }
+    let chosen: HashSet<_> = chosen.into_iter().collect();
+    let model = model.map(&mut Part::new(loader, |layer| !chosen.contains(layer)));
+    let after = Census::of(&model);
+    Ok((model, Report::of_swap(&before, &after, &swapper.rules)))
+}
+
+/// What is to be done.
+struct Plan {
+    rules: Rules,
+    before: Census,
+    /// The paths of the layers to be swapped.
+    chosen: Vec<String>,
+}
+
+/// Everything that could go wrong.
+fn check(rules: Rules, before: Census) -> Result<Plan, Int8Error> {
+    let layers = before.paths();
     if let Some(pattern) = rules.unmatched(&layers) {
         return Err(Int8Error::UnmatchedPattern { pattern: pattern.into(), layers });
     }
-    let mut chosen = 0;
-    for layer in &census.layers {
+    let mut chosen = Vec::new();
+    for layer in &before.layers {
         if let Form::Float { non_finite } = layer.form
             && rules.decide(&layer.info).is_ok()
         {
+            let path = layer.info.path.clone();
             if let Some(channel) = non_finite {
-                return Err(Int8Error::NonFiniteWeight { path: layer.info.path.clone(), channel });
+                return Err(Int8Error::NonFiniteWeight { path, channel });
             }
-            chosen += 1;
+            chosen.push(path);
         }
     }
     let is_int8 = |layer: &&Found| matches!(layer.form, Form::Int8(_));
-    let int8: Vec<_> = census.layers.iter().filter(is_int8).map(|layer| layer.info.path.clone()).collect();
-    match (chosen, int8.is_empty()) {
-        (0, true) => Err(Int8Error::NothingToQuantize { layers }),
-        (0, false) => Err(Int8Error::AlreadyInt8 { layers: int8 }),
-        _ => Ok((rules, census)),
+    let int8: Vec<_> = before.layers.iter().filter(is_int8).map(|layer| layer.info.path.clone()).collect();
+    match (chosen.is_empty(), int8.is_empty()) {
+        (true, true) => Err(Int8Error::NothingToQuantize { layers }),
+        (true, false) => Err(Int8Error::AlreadyInt8 { layers: int8 }),
+        _ => Ok(Plan { rules, before, chosen }),
     }
 }
 
@@ -135,6 +213,10 @@ fn check<B: Backend, M: Module<B>>(rules: Rules, model: &M) -> Result<(Rules, Ce
 pub struct Int8Swapper {
     rules: Rules,
     path: Vec<String>,
+    /// The path of the one layer to swap, if it is not all of them.
+    only: Option<String>,
+    /// Why a layer was not swapped.
+    error: Option<Int8Error>,
     /// INT8 layers by the identity of their weight and by their type, so that tied layers go on sharing one copy.
     seen: HashMap<(ParamId, TypeId), Box<dyn Any>>,
 }
@@ -150,18 +232,35 @@ impl Int8Swapper {
     }
 
     fn with_rules(rules: Rules) -> Self {
-        Self { rules, path: Vec::new(), seen: HashMap::new() }
+        Self { rules, path: Vec::new(), only: None, error: None, seen: HashMap::new() }
     }
 
     /// What becomes of the layer at the current path.
     pub(crate) fn swap<L: FloatLayer>(&mut self, layer: Quantizable<L>) -> Quantizable<L> {
-        let Quantizable::Float(float) = layer else { return layer };
-        let shape = L::form(&float.options()).shape();
-        let info = LayerInfo { path: self.path.join("."), kind: L::KIND, shape };
-        let scheme = self.rules.decide(&info).ok();
-        match scheme.and_then(|scheme| Int8::from_float(&float, &scheme).ok()) {
+        let path = self.path.join(".");
+        let float = match layer {
+            Quantizable::Float(float) if self.only.as_ref().is_none_or(|only| *only == path) => float,
+            layer => return layer,
+        };
+        match self.int8(&float, path) {
             Some(int8) => Quantizable::Int8(self.tie(float.weight().id(), int8)),
             None => Quantizable::Float(float),
+        }
+    }
+
+    fn int8<L: FloatLayer>(&mut self, float: &L, path: String) -> Option<Int8<L>> {
+        let shape = L::form(&float.options()).shape();
+        let info = LayerInfo { path, kind: L::KIND, shape };
+        let scheme = self.rules.decide(&info).ok()?;
+        if self.only.is_some() && !float.weight().is_initialized() {
+            return None; // the loader has no weights for it: those that it would draw are nobody's
+        }
+        match Int8::from_float(float, &scheme) {
+            Ok(int8) => Some(int8),
+            Err(error) => {
+                self.error = Some(error.at(info.path));
+                None
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What was done to each layer, and why.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,8 @@ pub struct LayerReport {
     pub bytes_before: usize,
     /// Its bytes as saved now: one for each INT8 weight, four for each scale.
     pub bytes_after: usize,
+    /// Its bytes in memory now, packed for the kernels; of tied layers, which share their weights, the first has them all.
+    pub memory_bytes: usize,
     /// Signal to quantization noise of its weights in dB; none if it is float or nothing was rounded.
     pub sqnr_db: Option<f32>,
     /// What computes it on this machine, such as `avx512-vnni`; none if it is float.
@@ -56,8 +59,8 @@ pub struct LayerReport {
 
 /// What was done to a model: all its layers with large weights, in order.
 ///
-/// Bytes are those of the parameters as recorders save them, without the few that a file format adds. `Display` prints a
-/// table.
+/// Bytes are those of the parameters as recorders save them, without the few that a file format adds; those in memory are
+/// told apart. `Display` prints a table.
 ///
 /// # Example
 ///
@@ -93,6 +96,11 @@ impl Report {
         self.other_bytes + self.layers.iter().map(|layer| layer.bytes_after).sum::<usize>()
     }
 
+    /// Bytes of the parameters in memory as they are now, on the host or on the device.
+    pub fn memory_bytes(&self) -> usize {
+        self.other_bytes + self.layers.iter().map(|layer| layer.memory_bytes).sum::<usize>()
+    }
+
     /// How many layers are INT8.
     pub fn int8_layers(&self) -> usize {
         self.layers.iter().filter(|layer| layer.action != Action::LeftFloat).count()
@@ -109,7 +117,18 @@ impl Report {
             Form::Float { .. } => row(layer, Action::LeftFloat, "not quantized".into()),
             _ => found(layer),
         });
-        Self { layers: layers.collect(), other_bytes: census.other_bytes }
+        Self::new(layers.collect(), census)
+    }
+
+    /// What became of the layers of `after`, one by one.
+    fn new(mut layers: Vec<LayerReport>, after: &Census) -> Self {
+        let mut copies = HashSet::new();
+        for (layer, found) in layers.iter_mut().zip(&after.layers) {
+            if let Form::Int8(facts) = &found.form {
+                layer.memory_bytes = if copies.insert(facts.copy) { facts.memory_bytes } else { 0 };
+            }
+        }
+        Self { layers, other_bytes: after.other_bytes }
     }
 
     /// A model before and after a swap.
@@ -122,11 +141,11 @@ impl Report {
             }
             (Form::Float { .. }, _) => {
                 let why = rules.decide(&after.info).err().map(|left| left.to_string());
-                row(after, Action::LeftFloat, why.unwrap_or_default())
+                row(after, Action::LeftFloat, why.unwrap_or_else(|| "no weights were loaded".into()))
             }
             _ => found(after),
         });
-        Self { layers: layers.collect(), other_bytes: after.other_bytes }
+        Self::new(layers.collect(), after)
     }
 }
 
@@ -151,6 +170,7 @@ fn row(layer: &Found, action: Action, reason: String) -> LayerReport {
         reason,
         bytes_before: facts.map_or(layer.bytes, |facts| facts.float_bytes),
         bytes_after: layer.bytes,
+        memory_bytes: layer.bytes,
         sqnr_db: facts.and_then(|facts| facts.sqnr_db),
         kernel: facts.map(|facts| facts.kernel.into()),
     }
@@ -187,6 +207,7 @@ impl fmt::Display for Report {
             rows.push(total("other parameters", self.other_bytes, self.other_bytes));
         }
         rows.push(total("total", self.bytes_before(), self.bytes_after()));
+        rows.push(total("in memory", self.bytes_before(), self.memory_bytes()));
         let widths: [usize; 7] = std::array::from_fn(|column| {
             rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
         });

@@ -1,6 +1,7 @@
 //! What quantizing and running a model allocate. A binary of its own: it counts for the whole process.
 
 use burn::backend::NdArray;
+use burn::module::{ModuleMapper, Param};
 use burn::prelude::*;
 use burn_int8::nn::{Linear, LinearConfig};
 use burn_int8::prelude::*;
@@ -14,6 +15,16 @@ const SIZE: usize = 768;
 const LAYER: usize = SIZE * SIZE;
 /// Names, reports, scales, and what the test runner does meanwhile.
 const SLACK: usize = LAYER / 4;
+
+/// A loader of ones.
+struct Ones;
+
+impl<B: Backend> ModuleMapper<B> for Ones {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let (id, tensor) = (param.id, Tensor::ones(param.lazy_shape(), &param.lazy_device()));
+        param.transform_for_load(tensor, id)
+    }
+}
 
 /// One test, so that nothing else allocates beside it.
 #[test]
@@ -51,4 +62,16 @@ fn memory() {
     let model: Vec<_> = (0..8).map(init).collect::<Vec<_>>().quantize(&weight_only).expect("float").0;
     let bytes = per_forward(&model);
     assert!(bytes <= 4 * 2 * 2 * SIZE + 4096, "{bytes} bytes in a weight-only forward");
+
+    // Quantizing while loading takes the INT8 model and one float layer.
+    drop(model);
+    let fresh: Vec<Linear<NdArray>> = (0..8).map(init).collect();
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    let (model, report) = fresh.quantize_on_load(&Int8Config::new(), &mut Ones).expect("float layers");
+    let peak = MEMORY.peak_usage() - before;
+    assert!(peak <= (8 + 4) * LAYER + SLACK, "{peak} bytes; INT8 has {}", 8 * LAYER);
+    let (kept, told) = (MEMORY.current_usage() - before, report.memory_bytes());
+    assert!(kept.abs_diff(told) <= SLACK, "{kept} bytes are in memory, the report says {told}");
+    drop(model);
 }

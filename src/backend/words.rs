@@ -86,6 +86,12 @@ impl<B: Backend> Words<B> {
         integers
     }
 
+    /// Bytes that it keeps on the device.
+    pub(super) fn bytes(&self) -> usize {
+        let words = self.parts.iter().map(|part| part.words.shape().num_elements()).sum::<usize>();
+        size_of::<u32>() * words + size_of::<f32>() * self.shape[1]
+    }
+
     pub(super) fn scales(&self) -> Vec<f32> {
         with_floats(self.scales.clone(), <[f32]>::to_vec)
     }

@@ -18,12 +18,16 @@ impl<L: FloatLayer> Int8<L> {
     /// What the report says about it.
     fn facts(&self) -> Int8Facts {
         let sizes = self.sizes();
+        let bias_bytes = sizes.bias.unwrap_or(0) * size_of::<f32>();
+        let (copy_bytes, copy) = self.weight.weights.memory();
         Int8Facts {
             scheme: self.weight.scheme,
             sqnr_db: self.weight.sqnr_db,
             kernel: self.weight.weights.kernel(),
             float_bytes: float_bytes::<L::Backend>(self.count()),
-            int8_bytes: self.weight.saved_bytes() + sizes.bias.unwrap_or(0) * size_of::<f32>(),
+            int8_bytes: self.weight.saved_bytes() + bias_bytes,
+            memory_bytes: copy_bytes + bias_bytes,
+            copy,
             weight_shape: sizes.shape,
         }
     }

@@ -78,6 +78,9 @@ pub trait WeightParam<B: Backend>: Module<B> {
     /// Where it is or will be.
     fn lazy_device(&self) -> B::Device;
 
+    /// Whether it has values yet; reading them makes some.
+    fn is_initialized(&self) -> bool;
+
     /// The shape that it has.
     fn shape(&self) -> Vec<usize>;
 
@@ -112,6 +115,10 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
 
     fn lazy_device(&self) -> B::Device {
         Param::lazy_device(self)
+    }
+
+    fn is_initialized(&self) -> bool {
+        Param::is_initialized(self)
     }
 
     fn shape(&self) -> Vec<usize> {

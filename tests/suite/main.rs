@@ -13,6 +13,7 @@ mod keras_tables;
 mod kinds;
 mod linear;
 mod model;
+mod on_load;
 mod record_kinds;
 mod records;
 mod source_tree;

@@ -206,7 +206,7 @@ fn the_report_counts_bytes_and_noise() {
 
     let table = report.to_string();
     let lines: Vec<_> = table.lines().collect();
-    assert_eq!(lines.len(), 1 + LAYERS.len() + 2);
+    assert_eq!(lines.len(), 1 + LAYERS.len() + 3);
     assert!(lines[0].starts_with("layer") && lines[6].contains("excluded by `gate`"), "{table}");
     assert!(lines[8].starts_with("other parameters") && lines[9].starts_with("total"), "{table}");
     let column = lines[0].find("weight").expect("a header");
