@@ -1,0 +1,33 @@
+//! How fast this machine reads memory: what bounds a model that reads all its weights for each token.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+/// Larger than any cache.
+const BYTES: usize = 512 << 20;
+const ROUNDS: usize = 5;
+
+/// Bytes a second that all cores together read: the best of some rounds.
+pub fn bandwidth() -> f64 {
+    let words = vec![1_u64; BYTES / size_of::<u64>()];
+    let part = words.len() / rayon::current_num_threads() / 8;
+    let round = || {
+        let start = Instant::now();
+        let sum: u64 = words.par_chunks(part.max(1)).map(sum).reduce(|| 0, u64::wrapping_add);
+        black_box(sum);
+        BYTES as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..ROUNDS).map(|_| round()).fold(0.0, f64::max)
+}
+
+/// In several sums, so that none waits for another.
+fn sum(words: &[u64]) -> u64 {
+    const LANES: usize = 32;
+    let mut sums = [0_u64; LANES];
+    for words in words.as_chunks::<LANES>().0 {
+        sums.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
+    }
+    sums.iter().fold(0, |sum, part| sum.wrapping_add(*part))
+}

@@ -1,0 +1,70 @@
+//! Where a model comes from, as the command line says it.
+
+use std::path::PathBuf;
+
+use burn::prelude::*;
+use burn_int8::prelude::*;
+use clap::{Args, ValueEnum};
+
+use crate::backend::BackendName;
+use crate::checkpoint::Checkpoint;
+use crate::config::GemmaConfig;
+use crate::error::ModelError;
+use crate::load::{self, Quantized};
+use crate::model::Gemma;
+use crate::synthetic::Synthetic;
+use crate::tokens::Tokens;
+
+#[derive(Args)]
+pub struct Source {
+    /// The folder with config.json, tokenizer.json and model.safetensors.
+    #[arg(long, default_value = "target/gemma3")]
+    model: PathBuf,
+    /// Random weights of this shape instead: for measuring, not for reading.
+    #[arg(long, value_enum)]
+    synthetic: Option<Shape>,
+    /// Where it runs.
+    #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
+    pub backend: BackendName,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shape {
+    #[value(name = "1b")]
+    Billion,
+    #[value(name = "270m")]
+    Small,
+    Tiny,
+}
+
+impl Source {
+    pub fn config(&self) -> Result<GemmaConfig, ModelError> {
+        match self.synthetic {
+            None => GemmaConfig::load(&self.model),
+            Some(Shape::Billion) => Ok(GemmaConfig::gemma3_1b()),
+            Some(Shape::Small) => Ok(GemmaConfig::gemma3_270m()),
+            Some(Shape::Tiny) => Ok(GemmaConfig::tiny()),
+        }
+    }
+
+    /// What splits and joins texts; none where the weights mean nothing.
+    pub fn tokens(&self, config: &GemmaConfig) -> Result<Option<Tokens>, ModelError> {
+        match self.synthetic {
+            None => Tokens::load(&self.model, config).map(Some),
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// The model, float or INT8.
+    pub fn load<B: Backend>(
+        &self,
+        config: &GemmaConfig,
+        int8: Quantized<'_>,
+    ) -> Result<(Gemma<B>, Report), ModelError> {
+        let model = Gemma::new(config, &B::Device::default());
+        match self.synthetic {
+            None => load::from_checkpoint(model, Checkpoint::open(&self.model)?, int8),
+            Some(_) => load::fill(model, &mut Synthetic::default(), int8),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What is to be written, as the command line says it.
+
+use std::io::Write;
+
+use burn::prelude::*;
+use clap::Args;
+
+use crate::config::GemmaConfig;
+use crate::error::ModelError;
+use crate::generate::{Generated, generate};
+use crate::model::Gemma;
+use crate::sampler::Sampler;
+use crate::tokens::{Tokens, turn};
+
+#[derive(Args)]
+pub struct Writing {
+    /// What the text starts with.
+    #[arg(long, default_value = "Keras is a")]
+    prompt: String,
+    /// The prompt is a question to a model that was tuned to answer.
+    #[arg(long)]
+    chat: bool,
+    /// How long a prompt of random tokens is, with --synthetic.
+    #[arg(long, default_value_t = 128)]
+    prompt_tokens: usize,
+    /// How many tokens to write at most.
+    #[arg(long, default_value_t = 64)]
+    max_tokens: usize,
+    /// 0 always takes the likeliest token; 1 draws each as often as the model finds it likely.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f64,
+    /// Draws only of the likeliest tokens, which together have this probability.
+    #[arg(long, default_value_t = 0.95)]
+    top_p: f64,
+    /// The same seed gives the same text.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl Writing {
+    /// Writes to the terminal as tokens come.
+    pub fn run<B: Backend>(
+        &self,
+        model: &Gemma<B>,
+        config: &GemmaConfig,
+        tokens: Option<&Tokens>,
+    ) -> Result<Generated, ModelError> {
+        let mut sampler = Sampler::new(self.temperature, self.top_p, self.seed)?;
+        let prompt = self.prompt(config, tokens)?;
+        let mut stream = tokens.map(Tokens::stream);
+        let mut out = std::io::stdout();
+        let show = |token| {
+            let text = match &mut stream {
+                Some(stream) => stream(token)?,
+                None => format!("{token} "),
+            };
+            // A pipe that nobody reads any more is no reason to fail.
+            let _ = write!(out, "{text}").and_then(|()| out.flush());
+            Ok(())
+        };
+        let text = generate(model, config, &prompt, self.max_tokens, &mut sampler, show)?;
+        println!();
+        Ok(text)
+    }
+
+    fn prompt(&self, config: &GemmaConfig, tokens: Option<&Tokens>) -> Result<Vec<u32>, ModelError> {
+        let Some(tokens) = tokens else {
+            let random = |i: usize| (i * 7919 % config.vocab_size) as u32;
+            return Ok((0..self.prompt_tokens).map(random).collect());
+        };
+        let text = if self.chat { turn(&self.prompt) } else { self.prompt.clone() };
+        tokens.encode(&text)
+    }
+}
