@@ -9,7 +9,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
 use burn_store::{ModuleStore, SafetensorsStore, TensorSnapshot};
-use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
 use crate::error::ModelError;
@@ -84,20 +84,21 @@ fn check_length(path: &Path) -> Result<(), ModelError> {
     let invalid = |reason| ModelError::File { path: path.into(), reason };
     let mut file = File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
-    let mut header = vec![0; 8];
     if length < 8 {
         return Err(invalid(format!("it has {length} bytes")));
     }
-    file.read_exact(&mut header).map_err(failed)?;
-    let size = header.iter().rev().fold(0_u64, |size, byte| size << 8 | u64::from(*byte));
+    let mut size = [0; 8];
+    file.read_exact(&mut size).map_err(failed)?;
+    let size = u64::from_le_bytes(size);
     if size > LARGEST_HEADER.min(length - 8) {
         return Err(invalid(format!("it has {length} bytes, its header would have {size}")));
     }
-    header.resize(8 + size as usize, 0);
-    file.read_exact(&mut header[8..]).map_err(failed)?;
-    let (_, metadata) = SafeTensors::read_metadata(&header).map_err(|error| invalid(error.to_string()))?;
-    let start = header.len() as u64;
-    let end = |tensor: &str| metadata.info(tensor).map_or(0, |info| start + info.data_offsets.1 as u64);
+    let mut header = vec![0; size as usize];
+    file.read_exact(&mut header).map_err(failed)?;
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| invalid(error.to_string()))?;
+    let end = |tensor: &str| {
+        metadata.info(tensor).map_or(0, |info| (8 + size).saturating_add(info.data_offsets.1 as u64))
+    };
     let broken = metadata.offset_keys().into_iter().find(|tensor| end(tensor) > length);
     match broken {
         Some(tensor) => Err(ModelError::Truncated { path: path.into(), end: end(&tensor), tensor, length }),

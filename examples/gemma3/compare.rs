@@ -53,7 +53,10 @@ impl Walk<'_> {
         show::table(&rows(&float, &quantized));
         let (text, bytes) = (again.tokens == quantized.text.tokens, same);
         println!("\nreloaded: {} text, {} bytes when saved again", is_same(text), is_same(bytes));
-        println!("first token that differs between float and INT8: {}", differs(&float.text, &quantized.text));
+        println!(
+            "first token that differs between float and INT8: {}",
+            differs(&float.text, &quantized.text)
+        );
         if text && bytes { Ok(()) } else { Err(ModelError::NotReloaded) }
     }
 
@@ -98,7 +101,11 @@ fn rows(float: &Side, int8: &Side) -> Vec<Vec<String>> {
             &|side| format!("{:.1}", side.text.prefill_speed()),
             times(float.text.prefill_speed(), int8.text.prefill_speed()),
         ),
-        row("tokens written a second", &|side| format!("{:.1}", decode(side)), times(decode(float), decode(int8))),
+        row(
+            "tokens written a second",
+            &|side| format!("{:.1}", decode(side)),
+            times(decode(float), decode(int8)),
+        ),
         row(
             "weights read while writing",
             &|side| gigabytes(reached(side)),

@@ -72,12 +72,7 @@ pub fn generate<B: Backend>(
 }
 
 /// The logits after the last of these tokens.
-fn read<B: Backend>(
-    model: &Gemma<B>,
-    tokens: &[u32],
-    cache: &mut Cache<B>,
-    device: &B::Device,
-) -> Vec<f32> {
+fn read<B: Backend>(model: &Gemma<B>, tokens: &[u32], cache: &mut Cache<B>, device: &B::Device) -> Vec<f32> {
     let mut hidden = None;
     for tokens in tokens.chunks(CHUNK) {
         let ids = tokens.iter().map(|token| i64::from(*token)).collect::<Vec<_>>();

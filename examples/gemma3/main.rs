@@ -107,8 +107,9 @@ impl Form {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let (Command::Generate { source, .. } | Command::Quantize { source, .. } | Command::Compare { source, .. }) =
-        &options.command;
+    let (Command::Generate { source, .. }
+    | Command::Quantize { source, .. }
+    | Command::Compare { source, .. }) = &options.command;
     match with_backend!(source.backend, B => run::<B>(&options.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -145,7 +146,8 @@ fn run<B: Backend>(command: &Command) -> Result<(), ModelError> {
         Command::Compare { source, form, writing } => {
             let config = source.config()?;
             let tokens = source.tokens(&config)?;
-            let folder = tempfile::tempdir().map_err(|source| ModelError::read(&std::env::temp_dir(), source))?;
+            let folder =
+                tempfile::tempdir().map_err(|source| ModelError::read(&std::env::temp_dir(), source))?;
             Walk { source, writing, config, tokens, folder: folder.path() }.run::<B>(&form.config())?;
         }
     }

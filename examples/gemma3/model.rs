@@ -126,7 +126,11 @@ impl<B: Backend> FeedForward<B> {
     fn new(config: &GemmaConfig, device: &B::Device) -> Self {
         let (hidden, wide) = (config.hidden_size, config.intermediate_size);
         let linear = |from, to| LinearConfig::new(from, to).with_bias(false).init(device);
-        Self { gate_proj: linear(hidden, wide), up_proj: linear(hidden, wide), down_proj: linear(wide, hidden) }
+        Self {
+            gate_proj: linear(hidden, wide),
+            up_proj: linear(hidden, wide),
+            down_proj: linear(wide, hidden),
+        }
     }
 
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {

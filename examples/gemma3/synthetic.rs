@@ -33,7 +33,8 @@ impl<B: Backend> ModuleMapper<B> for Synthetic {
         let mut hasher = DefaultHasher::new();
         self.path.hash(&mut hasher);
         // Outputs of about the size of the inputs; rows of the table of about one once they are multiplied by its width.
-        let inputs = if self.path.iter().any(|name| name == "embed_tokens") { shape[D - 1] } else { shape[0] };
+        let inputs =
+            if self.path.iter().any(|name| name == "embed_tokens") { shape[D - 1] } else { shape[0] };
         let (center, spread) = if D == 1 { (1.0, NORM_SPREAD) } else { (0.0, (3.0 / inputs as f32).sqrt()) };
         let mut values = vec![0.0_f32; shape.num_elements()];
         values.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, values)| {

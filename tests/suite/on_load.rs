@@ -148,7 +148,8 @@ fn a_weight_that_is_not_finite_names_its_layer() {
 fn nothing_is_read_for_a_configuration_that_fits_no_layer() {
     let mut source = Parameters::of(&Net::<NdArray>::new(1));
     let misspelt = config().with_include(vec!["haed".into()]);
-    let error = Net::<NdArray>::fresh().quantize_on_load(&misspelt, &mut source).expect_err("a misspelt name");
+    let error =
+        Net::<NdArray>::fresh().quantize_on_load(&misspelt, &mut source).expect_err("a misspelt name");
     assert!(matches!(error.error(), Int8Error::UnmatchedPattern { .. }));
     assert_eq!(source.asked.len(), 0);
     let int8 = Net::<NdArray>::new(1).quantize(&config()).expect("float layers").0;

@@ -66,15 +66,19 @@ fn a_local_layer_keeps_its_window_only() {
 
 #[test]
 fn a_full_context_ends_the_text() {
-    let config = GemmaConfig { max_position_embeddings: 12, ..GemmaConfig::tiny() };
+    let mut config = GemmaConfig::tiny();
+    config.max_position_embeddings = 12;
     let model = Gemma::<Cpu>::new(&config, &Default::default());
-    let mut write = |prompt: &[u32], longest| {
+    let write = |prompt: &[u32], longest| {
         let mut sampler = Sampler::new(1.0, 1.0, 3).unwrap();
         generate(&model, &config, prompt, longest, &mut sampler, |_| Ok(()))
     };
     let ends = |tokens: &[u32]| tokens.last().is_some_and(|last| config.ends(*last));
     let tokens = write(&[2; 5], 100).unwrap().tokens;
-    assert!(tokens.len() == 8 || ends(&tokens), "{tokens:?}: seven more tokens fit, after which one is known");
+    assert!(
+        tokens.len() == 8 || ends(&tokens),
+        "{tokens:?}: seven more tokens fit, after which one is known"
+    );
     assert_eq!(write(&[2; 12], 100).unwrap().tokens.len(), 1);
     assert_eq!(write(&[2; 5], 0).unwrap().tokens.len(), 0);
     assert!(matches!(write(&[2; 13], 1), Err(ModelError::TooLong { tokens: 13, room: 12 })));
@@ -103,7 +107,8 @@ fn the_same_seed_writes_the_same_text() {
 /// A prompt longer than what is read at once.
 #[test]
 fn a_long_prompt() {
-    let config = GemmaConfig { max_position_embeddings: 2048, ..GemmaConfig::tiny() };
+    let mut config = GemmaConfig::tiny();
+    config.max_position_embeddings = 2048;
     let model = synthetic();
     let prompt: Vec<u32> = (0..1100).map(|i| i * i % 61).collect();
     let mut sampler = Sampler::new(0.0, 1.0, 0).unwrap();

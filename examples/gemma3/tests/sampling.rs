@@ -33,8 +33,8 @@ fn tokens_are_drawn_as_often_as_they_are_likely() {
 
 #[test]
 fn only_the_likely_ones() {
-    let [first, second, third, fourth, fifth] = counts(1.0, 0.8);
-    assert!(first == 0 && third == 0 && fifth == 0, "two tokens have 80 %");
+    let [first, second, third, fourth, fifth] = counts(1.0, 0.79);
+    assert!(first == 0 && third == 0 && fifth == 0, "two tokens have 79.7 %");
     assert!(second > 4000 && fourth > 4000);
     let [first, _, third, _, fifth] = counts(1.0, 0.85);
     assert!(first == 0 && third == 0 && fifth > 500);
@@ -56,7 +56,9 @@ fn damaged_logits_and_senseless_options_are_errors() {
         assert!(matches!(greedy.next(&[1.0, broken]), Err(ModelError::NotANumber)));
     }
     assert!(matches!(Sampler::new(0.0, 1.0, 0).unwrap().next(&[]), Err(ModelError::NotANumber)));
-    for (temperature, top_p) in [(-1.0, 1.0), (f64::NAN, 1.0), (f64::INFINITY, 1.0), (1.0, 0.0), (1.0, 1.1), (1.0, f64::NAN)] {
+    for (temperature, top_p) in
+        [(-1.0, 1.0), (f64::NAN, 1.0), (f64::INFINITY, 1.0), (1.0, 0.0), (1.0, 1.1), (1.0, f64::NAN)]
+    {
         assert!(matches!(Sampler::new(temperature, top_p, 0), Err(ModelError::Option { .. })));
     }
 }

@@ -1,0 +1,334 @@
+//! Checkpoints as they are published, and broken ones.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::prelude::*;
+use burn_int8::prelude::*;
+use half::bf16;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Cpu, ids, synthetic};
+use crate::cache::Cache;
+use crate::checkpoint::Checkpoint;
+use crate::config::GemmaConfig;
+use crate::error::ModelError;
+use crate::load::from_checkpoint;
+use crate::model::Gemma;
+use crate::record;
+
+/// Shape, type, bytes.
+type Entry = (Vec<usize>, Dtype, Vec<u8>);
+
+/// Takes a model apart into the tensors that PyTorch has.
+#[derive(Default)]
+struct ToTorch {
+    path: Vec<(String, String)>,
+    tensors: BTreeMap<String, Entry>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for ToTorch {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.push((name.into(), container.into()));
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let (_, container) = self.path.last().unwrap();
+        let tensor = match container.as_str() {
+            "Struct:Linear" => param.val().swap_dims(0, 1),
+            "Struct:RmsNorm" => param.val() - 1.0,
+            _ => param.val(),
+        };
+        let names: Vec<_> = self.path.iter().map(|(name, _)| name.replace("gamma", "weight")).collect();
+        let data = tensor.into_data();
+        let bytes = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
+        self.tensors.insert(format!("model.{}", names.join(".")), (data.shape.to_vec(), Dtype::F32, bytes));
+    }
+}
+
+/// A folder with the checkpoint of the tiny model.
+struct Files {
+    folder: TempDir,
+    tensors: BTreeMap<String, Entry>,
+}
+
+impl Files {
+    fn new() -> Self {
+        let mut parts = ToTorch::default();
+        synthetic().visit(&mut parts);
+        Self { folder: tempfile::tempdir().unwrap(), tensors: parts.tensors }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// In half precision.
+    fn round(&mut self) {
+        for (_, dtype, bytes) in self.tensors.values_mut() {
+            let floats = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            *bytes = floats.flat_map(|value| bf16::from_f32(value).to_le_bytes()).collect();
+            *dtype = Dtype::BF16;
+        }
+    }
+
+    fn write(&self) {
+        self.write_some("model.safetensors", |_| true);
+    }
+
+    fn write_some(&self, file: &str, which: impl Fn(usize) -> bool) {
+        let tensors = self.tensors.iter().enumerate().filter(|(i, _)| which(*i)).map(|(_, tensor)| tensor);
+        let views = tensors.map(|(name, (shape, dtype, bytes))| {
+            (name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+        });
+        safetensors::serialize_to_file(views, None, &self.path().join(file)).unwrap();
+    }
+
+    fn load(&self, int8: Option<&Int8Config>) -> Result<Gemma<Cpu>, ModelError> {
+        let model = Gemma::new(&GemmaConfig::tiny(), &Default::default());
+        from_checkpoint(model, Checkpoint::open(self.path())?, int8).map(|(model, _)| model)
+    }
+
+    /// What loading them says.
+    fn error(&self) -> ModelError {
+        self.write();
+        self.load(None).expect_err("a broken checkpoint")
+    }
+}
+
+fn hidden(model: &Gemma<Cpu>) -> TensorData {
+    model.forward(ids(&[2, 3, 5, 7, 11, 13]), &mut Cache::new(&GemmaConfig::tiny())).into_data()
+}
+
+#[test]
+fn a_checkpoint_is_the_model() {
+    let files = Files::new();
+    files.write();
+    let (expected, found) = (synthetic(), files.load(None).unwrap());
+    // A norm of `1 + (gamma - 1)` may be off by a rounding.
+    hidden(&found).assert_approx_eq::<f32>(&hidden(&expected), burn::tensor::Tolerance::absolute(1e-5));
+}
+
+#[test]
+fn int8_while_loading_is_int8_after_loading() {
+    let files = Files::new();
+    files.write();
+    let config = Int8Config::new();
+    let (expected, _) = files.load(None).unwrap().quantize(&config).unwrap();
+    hidden(&files.load(Some(&config)).unwrap()).assert_eq(&hidden(&expected), true);
+}
+
+#[test]
+fn several_files_in_half_precision() {
+    let mut files = Files::new();
+    files.round();
+    files.write();
+    let one = files.load(None).unwrap();
+    std::fs::remove_file(files.path().join("model.safetensors")).unwrap();
+    let mut index = serde_json::Map::new();
+    for part in 0..3 {
+        let file = format!("model-0000{}-of-00003.safetensors", part + 1);
+        files.write_some(&file, |tensor| tensor % 3 == part);
+        let names = files.tensors.keys().skip(part).step_by(3);
+        index.extend(names.map(|name| (name.clone(), Value::from(file.clone()))));
+    }
+    let index = json!({"metadata": {}, "weight_map": index});
+    let path = files.path().join("model.safetensors.index.json");
+    std::fs::write(&path, index.to_string()).unwrap();
+    hidden(&files.load(None).unwrap()).assert_eq(&hidden(&one), true);
+
+    std::fs::remove_file(files.path().join("model-00002-of-00003.safetensors")).unwrap();
+    assert!(matches!(files.load(None).expect_err("a part less"), ModelError::Read { .. }));
+    std::fs::write(path, "{").unwrap();
+    assert!(matches!(files.load(None).expect_err("no index"), ModelError::Config { .. }));
+}
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let mut files = Files::new();
+    files.tensors.remove("model.layers.3.self_attn.k_norm.weight");
+    let error = files.error();
+    assert!(
+        matches!(&error, ModelError::Missing { tensor } if tensor == "layers.3.self_attn.k_norm.weight"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_shape_that_differs_is_shown_with_the_one_that_is_needed() {
+    let mut files = Files::new();
+    files.tensors.get_mut("model.layers.0.mlp.up_proj.weight").unwrap().0.reverse();
+    let expected =
+        "tensor layers.0.mlp.up_proj.weight of the checkpoint is [24, 48]; config.json makes it [48, 24]";
+    assert_eq!(files.error().to_string(), expected);
+    // Before anything is read: so with INT8, too.
+    let error = files.load(Some(&Int8Config::new())).expect_err("another shape");
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn a_tensor_too_many_is_named() {
+    let mut files = Files::new();
+    let table = files.tensors["model.embed_tokens.weight"].clone();
+    files.tensors.insert("lm_head.weight".into(), table.clone());
+    files.write();
+    assert!(files.load(None).is_ok(), "the table is the output head");
+    files.tensors.insert("model.layers.7.mlp.up_proj.weight".into(), table);
+    let error = files.error();
+    assert!(
+        matches!(&error, ModelError::Unexpected { tensor } if tensor == "layers.7.mlp.up_proj.weight"),
+        "{error}"
+    );
+}
+
+#[test]
+fn integers_are_no_weights() {
+    let mut files = Files::new();
+    files.tensors.get_mut("model.norm.weight").unwrap().1 = Dtype::I32;
+    let error = files.error();
+    assert!(matches!(&error, ModelError::Dtype { tensor, .. } if tensor == "norm.weight"), "{error}");
+}
+
+#[test]
+fn a_weight_that_is_not_finite_names_its_layer() {
+    let mut files = Files::new();
+    let (_, _, bytes) = files.tensors.get_mut("model.layers.2.mlp.down_proj.weight").unwrap();
+    bytes[48 * 4..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    files.write();
+    let error = files.load(Some(&Int8Config::new())).expect_err("NaN");
+    let expected = Int8Error::NonFiniteWeight { path: "layers.2.mlp.down_proj".into(), channel: 1 };
+    assert!(matches!(&error, ModelError::Int8(error) if *error == expected), "{error}");
+}
+
+/// Many of the lengths that a download can break off at.
+#[test]
+fn a_truncated_file_is_an_error() {
+    let files = Files::new();
+    files.write();
+    let path = files.path().join("model.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    for length in (0..whole.len()).step_by(997).chain([7, 8, header - 1, header, whole.len() - 1]) {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let error = files.load(None).expect_err("a truncated file");
+        let named = if length < header {
+            matches!(error, ModelError::File { .. })
+        } else {
+            matches!(&error, ModelError::Truncated { tensor, .. } if !tensor.is_empty())
+        };
+        assert!(named, "{length} of {} bytes: {error}", whole.len());
+    }
+}
+
+/// Bits of the header flipped: an error or the model, never a panic.
+#[test]
+fn a_damaged_header_is_no_panic() {
+    let files = Files::new();
+    files.write();
+    let path = files.path().join("model.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    for at in (0..header).step_by(61).chain(0..48) {
+        let mut broken = whole.clone();
+        broken[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &broken).unwrap();
+        let _ = files.load(None);
+    }
+}
+
+#[test]
+fn a_record_of_another_model_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny");
+    let (int8, _) = synthetic().quantize(&Int8Config::new()).unwrap();
+    let expected = hidden(&int8);
+    record::save(int8, &path).unwrap();
+    hidden(&record::load(&GemmaConfig::tiny(), &path).unwrap()).assert_eq(&expected, true);
+
+    let mut wider = GemmaConfig::tiny();
+    wider.intermediate_size = 64;
+    let error = record::load::<Cpu>(&wider, &path).expect_err("a wider model");
+    assert!(error.to_string().contains("[24, 48]") && error.to_string().contains("[24, 64]"), "{error}");
+    std::fs::write(record::file(&path), b"nothing").unwrap();
+    let error = record::load::<Cpu>(&wider, &path).expect_err("a broken file");
+    assert!(matches!(error, ModelError::Record { .. }), "{error}");
+}
+
+fn configuration() -> Value {
+    json!({
+        "model_type": "gemma3_text", "hidden_activation": "gelu_pytorch_tanh", "vocab_size": 61, "hidden_size": 24,
+        "num_hidden_layers": 7, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8,
+        "intermediate_size": 48, "sliding_window": 4, "rope_theta": 1e6, "rope_local_base_freq": 10000,
+        "rms_norm_eps": 1e-6, "query_pre_attn_scalar": 8, "max_position_embeddings": 256, "bos_token_id": 2,
+        "eos_token_id": [1, 106], "sliding_window_pattern": 6, "attn_logit_softcapping": null,
+    })
+}
+
+fn configured(change: impl FnOnce(&mut Value)) -> Result<GemmaConfig, ModelError> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = configuration();
+    change(&mut config);
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    GemmaConfig::load(folder.path())
+}
+
+#[test]
+fn both_ways_to_say_which_layers_are_local() {
+    let old = configured(|_| ()).unwrap();
+    let new = configured(|config| {
+        let kinds = (1..=7).map(|layer| if layer % 6 == 0 { "full_attention" } else { "sliding_attention" });
+        config["layer_types"] = kinds.collect::<Vec<_>>().into();
+        config["eos_token_id"] = 1.into();
+    });
+    let new = new.unwrap();
+    for layer in 0..7 {
+        assert_eq!((old.is_local(layer), new.is_local(layer)), (layer != 5, layer != 5));
+    }
+    assert!(old.ends(1) && old.ends(106) && new.ends(1) && !new.ends(106));
+}
+
+#[test]
+fn a_configuration_of_another_kind_is_an_error() {
+    let changes: [(&str, Value); 6] = [
+        ("model_type", "gemma3".into()),
+        ("hidden_activation", "gelu".into()),
+        ("final_logit_softcapping", 30.0.into()),
+        ("attn_logit_softcapping", 50.0.into()),
+        ("rope_scaling", json!({"factor": 8.0})),
+        ("tie_word_embeddings", false.into()),
+    ];
+    for (key, value) in changes {
+        let error = configured(|config| config[key] = value).expect_err("another kind");
+        assert!(matches!(&error, ModelError::Unsupported { key: found, .. } if *found == key), "{error}");
+    }
+    let sizes: [(&str, Value); 6] = [
+        ("num_key_value_heads", 3.into()),
+        ("head_dim", 7.into()),
+        ("vocab_size", 0.into()),
+        ("sliding_window_pattern", 0.into()),
+        ("layer_types", json!(["full_attention"])),
+        ("layer_types", vec!["chunked_attention"; 7].into()),
+    ];
+    for (key, value) in sizes {
+        let error = configured(|config| config[key] = value).expect_err("other sizes");
+        assert!(matches!(error, ModelError::Sizes { .. }), "{key}: {error}");
+    }
+    let error = configured(|config| config["vocab_size"] = "many".into()).expect_err("no number");
+    assert!(matches!(error, ModelError::Config { .. }));
+}
+
+#[test]
+fn an_empty_folder_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = GemmaConfig::load(folder.path()).expect_err("an empty folder");
+    assert!(error.to_string().contains("config.json") && error.to_string().contains("README.md"), "{error}");
+    assert!(matches!(Checkpoint::open(folder.path()), Err(ModelError::Read { .. })));
+}
