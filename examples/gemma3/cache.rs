@@ -1,157 +1,214 @@
-//! Keys and values of the tokens so far.
-//!
-//! Keys are kept as they are after their rotation, so that their order does not matter to attention: a layer keeps a ring of
-//! as many tokens as it sees, and a new token takes the place of the oldest.
-
-use std::ops::Range;
+//! The keys and values of the tokens so far, so that each is computed once.
 
 use burn::prelude::*;
 
-use crate::config::GemmaConfig;
+use crate::config::{GemmaConfig, LayerKind};
+use crate::error::ModelError;
+use crate::rope::{Frequencies, Rotation};
+use crate::slots::{Plan, Slots};
 
-/// Tokens that a layer has room for at first; it grows by doubling.
-const FIRST: usize = 64;
+/// Added to a score that must not count: low enough that its exponential is 0, and still a number in half precision.
+const HIDDEN: f32 = -3e4;
 
-/// Of all layers, for one text, or for several of the same length.
+/// What a model remembers of one run, in which texts of a batch go on side by side.
+///
+/// Keys are kept with their positions turned in, so that the order they lie in does not matter: a local layer overwrites
+/// the token that has just left its window, a global one grows.
+#[derive(Clone, Debug)]
 pub struct Cache<B: Backend> {
-    pub layers: Vec<LayerCache<B>>,
-    /// How many tokens it has.
-    position: usize,
-    /// How many tokens it can have.
-    limit: usize,
+    layers: Vec<LayerCache<B>>,
+    local: Kind,
+    global: Kind,
+    /// Queries that share a key.
+    group: usize,
+    context: usize,
+    length: usize,
+}
+
+/// What layers of a kind have in common.
+#[derive(Clone, Debug)]
+struct Kind {
+    slots: Slots,
+    frequencies: Frequencies,
 }
 
 impl<B: Backend> Cache<B> {
+    /// An empty one. It takes memory as tokens come.
     pub fn new(config: &GemmaConfig) -> Self {
-        let limit = config.max_position_embeddings;
-        let local = limit.min(config.sliding_window);
-        let slots = |layer| if config.is_local(layer) { local } else { limit };
-        let layers = (0..config.num_hidden_layers).map(|layer| LayerCache::new(slots(layer))).collect();
-        Self { layers, position: 0, limit }
-    }
-
-    /// How many tokens may follow.
-    pub fn room(&self) -> usize {
-        self.limit - self.position
-    }
-
-    /// How many tokens there are.
-    pub fn position(&self) -> usize {
-        self.position
-    }
-
-    /// Counts tokens that all layers have seen.
-    pub fn advance(&mut self, tokens: usize) {
-        self.position += tokens;
-    }
-}
-
-/// The tokens that a forward pass adds.
-#[derive(Clone, Copy)]
-pub struct Step {
-    /// How many there are already.
-    pub position: usize,
-    /// How many are added.
-    pub tokens: usize,
-}
-
-impl Step {
-    /// The positions of the keys that the tokens attend to in a layer with so many slots, in their order.
-    fn keys(&self, slots: usize) -> Vec<usize> {
-        let old = self.position.min(slots);
-        // The last position before this step that is in the slot.
-        let in_slot = |slot| slot + (self.position - 1 - slot) / slots * slots;
-        (0..old).map(in_slot).chain(self.position..self.position + self.tokens).collect()
-    }
-
-    /// `[tokens, keys]`, true where a token must not look: into the future, or farther back than the layer has slots. None
-    /// for a single token, which sees all that is there.
-    pub fn mask<B: Backend>(&self, slots: usize, device: &B::Device) -> Option<Tensor<B, 2, Bool>> {
-        if self.tokens == 1 {
-            return None;
+        let context = config.max_position_embeddings;
+        let kind = |window: usize, base| Kind {
+            slots: Slots::new(window.min(context)),
+            frequencies: Frequencies::new(base, config.head_dim),
+        };
+        Self {
+            layers: config.kinds().into_iter().map(LayerCache::new).collect(),
+            local: kind(config.sliding_window, config.rope_local_base_freq),
+            global: kind(context, config.rope_theta),
+            group: config.num_attention_heads / config.num_key_value_heads,
+            context,
+            length: 0,
         }
-        let keys = self.keys(slots);
-        let hidden = |token: usize| keys.iter().map(move |&key| key > token || token - key >= slots);
-        let mask: Vec<_> = (self.position..self.position + self.tokens).flat_map(hidden).collect();
-        Some(Tensor::from_data(TensorData::new(mask, [self.tokens, keys.len()]), device))
     }
 
-    /// Which of its tokens go where, in pieces that lie side by side.
-    fn pieces(&self, slots: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
-        let end = self.position + self.tokens;
-        let first = end - self.tokens.min(slots);
-        let wrap = first.next_multiple_of(slots).min(end);
-        let piece = move |from: usize, to: usize| (from - self.position..to - self.position, from % slots);
-        [(first, wrap), (wrap, end)].into_iter().filter(|(from, to)| from < to).map(move |(a, b)| piece(a, b))
+    /// How many tokens are in it.
+    #[cfg(test)]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// How many more fit in.
+    pub fn room(&self) -> usize {
+        self.context - self.length
+    }
+
+    /// To be asked before as many tokens are given to the model.
+    pub fn check_room(&self, needed: usize) -> Result<(), ModelError> {
+        match self.room() {
+            room if needed > room => Err(ModelError::Context { needed, room }),
+            _ => Ok(()),
+        }
+    }
+
+    /// For how many tokens a layer has memory.
+    #[cfg(test)]
+    pub fn slots(&self, layer: usize) -> usize {
+        self.layers[layer].keys.as_ref().map_or(0, |keys| keys.dims()[3])
+    }
+
+    /// The keys and the values of a layer, unless it has none yet.
+    #[cfg(test)]
+    pub fn layer(&self, layer: usize) -> Option<[Tensor<B, 4>; 2]> {
+        let layer = &self.layers[layer];
+        Some([layer.keys.clone()?, layer.values.clone()?])
+    }
+
+    /// Makes place for new tokens and says what the layers do with them, which are then given out, too.
+    pub fn advance(&mut self, tokens: usize, device: &B::Device) -> (Steps<B>, &mut [LayerCache<B>]) {
+        let room = self.room();
+        assert!((1..=room).contains(&tokens), "Cache: {tokens} tokens, 1 to {room} can be added");
+        let (start, group) = (self.length, self.group);
+        let step = |kind: &mut Kind| {
+            let plan = kind.slots.plan(start, tokens);
+            let rotation = kind.frequencies.rotation(start, tokens, device);
+            Step { rotation, mask: mask(&plan, group, device), plan }
+        };
+        let steps = Steps { local: step(&mut self.local), global: step(&mut self.global) };
+        self.length += tokens;
+        (steps, &mut self.layers)
     }
 }
 
-/// Of one layer.
+/// One call of the model, as the layers of each kind see it.
+pub struct Steps<B: Backend> {
+    local: Step<B>,
+    global: Step<B>,
+}
+
+impl<B: Backend> Steps<B> {
+    pub fn of(&self, kind: LayerKind) -> &Step<B> {
+        match kind {
+            LayerKind::Local => &self.local,
+            LayerKind::Global => &self.global,
+        }
+    }
+}
+
+/// What does not depend on the layer is computed once.
+pub struct Step<B: Backend> {
+    pub rotation: Rotation<B>,
+    /// To be added to scores, `[1, 1, group * tokens, width]`; none if each query sees all.
+    pub mask: Option<Tensor<B, 4>>,
+    plan: Plan,
+}
+
+fn mask<B: Backend>(plan: &Plan, group: usize, device: &B::Device) -> Option<Tensor<B, 4>> {
+    let visible = plan.visible()?;
+    let values: Vec<f32> = visible.iter().map(|visible| if *visible { 0.0 } else { HIDDEN }).collect();
+    let rows = group * values.len() / plan.width();
+    Some(Tensor::from_data(TensorData::new(values.repeat(group), [1, 1, rows, plan.width()]), device))
+}
+
+/// The keys and values of one layer.
+#[derive(Clone, Debug)]
 pub struct LayerCache<B: Backend> {
-    slots: usize,
-    /// Keys and values, `[batch, heads, capacity, width]`.
-    kept: Option<[Tensor<B, 4>; 2]>,
+    pub kind: LayerKind,
+    /// `[batch, heads, head_dim, slots]`: in the order that products with queries take them in.
+    keys: Option<Tensor<B, 4>>,
+    /// `[batch, heads, slots, head_dim]`
+    values: Option<Tensor<B, 4>>,
 }
 
 impl<B: Backend> LayerCache<B> {
-    fn new(slots: usize) -> Self {
-        Self { slots, kept: None }
+    fn new(kind: LayerKind) -> Self {
+        Self { kind, keys: None, values: None }
     }
 
-    /// How many tokens it sees.
-    pub fn slots(&self) -> usize {
-        self.slots
-    }
-
-    /// How many tokens it has memory for.
-    #[cfg(test)]
-    pub fn capacity(&self) -> usize {
-        self.kept.as_ref().map_or(0, |[keys, _]| keys.dims()[2])
-    }
-
-    /// Adds keys and values `[batch, heads, tokens, width]` and gives all that the tokens of this step may attend to.
-    pub fn add(&mut self, step: Step, new: [Tensor<B, 4>; 2]) -> [Tensor<B, 4>; 2] {
-        let [batch, heads, tokens, width] = new[0].dims();
-        let (slots, old) = (self.slots, step.position.min(self.slots));
-        // A step may push out of the ring what its first tokens see still.
-        let seen = (tokens > 1).then(|| match &self.kept {
-            Some(kept) if old > 0 => join(kept.each_ref().map(|kept| kept.clone().narrow(2, 0, old)), &new),
-            _ => new.clone(),
-        });
-        let mut kept = self.with_room_for((step.position + tokens).min(slots), &new[0]);
-        for (from, slot) in step.pieces(slots) {
-            let there = [0..batch, 0..heads, slot..slot + from.len(), 0..width];
-            let from = new.each_ref().map(|new| new.clone().narrow(2, from.start, from.len()));
-            kept = pairs(kept, from, |kept, from| kept.slice_assign(there.clone(), from));
-        }
-        let filled = (step.position + tokens).min(slots);
-        let seen = seen.unwrap_or_else(|| kept.each_ref().map(|kept| kept.clone().narrow(2, 0, filled)));
-        self.kept = Some(kept);
-        seen
-    }
-
-    /// What is kept, taken out so that nobody shares it and it is changed in place.
-    fn with_room_for(&mut self, tokens: usize, like: &Tensor<B, 4>) -> [Tensor<B, 4>; 2] {
-        let [batch, heads, _, width] = like.dims();
-        let (device, dtype) = (like.device(), like.dtype());
-        let zeros = |capacity| Tensor::zeros([batch, heads, capacity, width], (&device, dtype));
-        let capacity = tokens.next_power_of_two().max(FIRST).min(self.slots);
-        match self.kept.take() {
-            None => [zeros(capacity), zeros(capacity)],
-            Some(kept) if kept[0].dims()[2] >= tokens => kept,
-            Some(kept) => kept.map(|kept| {
-                let more = capacity - kept.dims()[2];
-                Tensor::cat(vec![kept, zeros(more)], 2)
-            }),
-        }
+    /// Adds those of new tokens, in the shapes of the fields, and gives all that the queries have before them.
+    pub fn add(&mut self, keys: Tensor<B, 4>, values: Tensor<B, 4>, step: &Step<B>) -> [Tensor<B, 4>; 2] {
+        [add(&mut self.keys, keys, 3, &step.plan), add(&mut self.values, values, 2, &step.plan)]
     }
 }
 
-fn join<B: Backend>(old: [Tensor<B, 4>; 2], new: &[Tensor<B, 4>; 2]) -> [Tensor<B, 4>; 2] {
-    pairs(old, new.clone(), |old, new| Tensor::cat(vec![old, new], 2))
+/// `axis` is that of the tokens.
+fn add<B: Backend>(
+    stored: &mut Option<Tensor<B, 4>>,
+    new: Tensor<B, 4>,
+    axis: usize,
+    plan: &Plan,
+) -> Tensor<B, 4> {
+    // Taken out: nobody else may hold on to it, or writing into it would copy it.
+    let before = stored.take();
+    if !plan.joined {
+        let after = write(before, new, axis, plan);
+        return stored.insert(after).clone();
+    }
+    let seen = match &before {
+        Some(before) => Tensor::cat(vec![before.clone(), new.clone()], axis),
+        None => new.clone(),
+    };
+    *stored = Some(write(before, new, axis, plan));
+    seen
 }
 
-/// The same of keys and of values.
-fn pairs<T>([a, b]: [T; 2], [c, d]: [T; 2], f: impl Fn(T, T) -> T) -> [T; 2] {
-    [f(a, c), f(b, d)]
+fn write<B: Backend>(
+    before: Option<Tensor<B, 4>>,
+    new: Tensor<B, 4>,
+    axis: usize,
+    plan: &Plan,
+) -> Tensor<B, 4> {
+    let mut slots = grow(before, &new, axis, plan.capacity);
+    for write in &plan.writes {
+        let part = match write.count {
+            count if count == new.dims()[axis] => new.clone(),
+            count => new.clone().narrow(axis, write.from, count),
+        };
+        slots = slots.slice_assign(place(part.dims(), axis, write.slot), part);
+    }
+    slots
+}
+
+/// With as many slots as there must be. Empty ones are zeros, not just any memory: 0 times what is in them must be 0.
+fn grow<B: Backend>(
+    before: Option<Tensor<B, 4>>,
+    new: &Tensor<B, 4>,
+    axis: usize,
+    capacity: usize,
+) -> Tensor<B, 4> {
+    let mut shape = new.dims();
+    shape[axis] = capacity;
+    match before {
+        Some(before) if before.dims() == shape => before,
+        Some(before) => {
+            let place = place(before.dims(), axis, 0);
+            Tensor::zeros(shape, &new.device()).slice_assign(place, before)
+        }
+        None => Tensor::zeros(shape, &new.device()),
+    }
+}
+
+/// Where a tensor of this shape goes that begins at a slot.
+fn place(shape: [usize; 4], axis: usize, slot: usize) -> [std::ops::Range<usize>; 4] {
+    let mut place = shape.map(|size| 0..size);
+    place[axis] = slot..slot + shape[axis];
+    place
 }

@@ -73,7 +73,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
         return Ok(vec![folder.join("model.safetensors")]);
     }
     let text = fs::read_to_string(&path).map_err(|source| ModelError::read(&path, source))?;
-    let index: Index = serde_json::from_str(&text).map_err(|source| ModelError::Config { path, source })?;
+    let index: Index = serde_json::from_str(&text).map_err(|source| ModelError::Index { path, source })?;
     let names: BTreeSet<_> = index.weight_map.into_values().collect();
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }

@@ -1,12 +1,28 @@
-//! What the checkpoint says about its model.
+//! What a checkpoint says about its model.
 
 use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::error::ModelError;
+
+/// No size may be larger, so that products of sizes don't overflow.
+const LARGEST: usize = 1 << 24;
+/// Of every so many layers the last is global, where the file doesn't say.
+const PATTERN: usize = 6;
+
+/// What a layer's queries see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum LayerKind {
+    /// The last `sliding_window` tokens.
+    #[serde(rename = "sliding_attention")]
+    Local,
+    /// All tokens.
+    #[serde(rename = "full_attention")]
+    Global,
+}
 
 /// The entries of `config.json` that matter here, under the names that they have there.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,64 +34,55 @@ pub struct GemmaConfig {
     pub num_key_value_heads: usize,
     pub head_dim: usize,
     pub intermediate_size: usize,
-    /// How many tokens a local layer sees, the current one included.
     pub sliding_window: usize,
-    /// The base of the rotations in global layers.
+    /// Of the global layers.
     pub rope_theta: f64,
-    /// The same in local layers.
+    /// Of the local ones.
     pub rope_local_base_freq: f64,
     pub rms_norm_eps: f64,
-    /// Queries are divided by its root.
+    /// Scores are divided by its root.
     pub query_pre_attn_scalar: f64,
-    /// The longest context.
     pub max_position_embeddings: usize,
     pub bos_token_id: u32,
-    #[serde(default)]
-    eos_token_id: Tokens,
-    /// Newer files name the kind of each layer, older ones say that one in so many is global.
-    layer_types: Option<Vec<String>>,
-    #[serde(default = "six", alias = "_sliding_window_pattern")]
-    sliding_window_pattern: usize,
+    /// Each of them ends an answer.
+    #[serde(deserialize_with = "one_or_more")]
+    pub eos_token_id: Vec<u32>,
+    /// Newer files say it of each layer, older ones give a pattern.
+    layer_types: Option<Vec<LayerKind>>,
+    sliding_window_pattern: Option<usize>,
+    _sliding_window_pattern: Option<usize>,
     model_type: String,
     hidden_activation: String,
-    #[serde(default = "yes")]
-    tie_word_embeddings: bool,
-    #[serde(default)]
-    attn_logit_softcapping: Value,
-    #[serde(default)]
-    final_logit_softcapping: Value,
-    #[serde(default)]
-    rope_scaling: Value,
+    #[serde(flatten)]
+    absent: Absent,
 }
 
-/// One token or several.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum Tokens {
-    One(u32),
-    Many(Vec<u32>),
+/// What other models of the family have and this one hasn't.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Absent {
+    attn_logit_softcapping: Option<Value>,
+    final_logit_softcapping: Option<Value>,
+    rope_scaling: Option<Value>,
+    attention_bias: Option<bool>,
+    use_bidirectional_attention: Option<bool>,
+    tie_word_embeddings: Option<bool>,
 }
 
-impl Default for Tokens {
-    fn default() -> Self {
-        Self::Many(Vec::new())
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Ids {
+        One(u32),
+        More(Vec<u32>),
     }
+    Ok(match Ids::deserialize(from)? {
+        Ids::One(id) => vec![id],
+        Ids::More(ids) => ids,
+    })
 }
-
-fn six() -> usize {
-    6
-}
-
-fn yes() -> bool {
-    true
-}
-
-const MODEL_TYPE: &str = "gemma3_text";
-const ACTIVATION: &str = "gelu_pytorch_tanh";
-const LOCAL: &str = "sliding_attention";
-const GLOBAL: &str = "full_attention";
 
 impl GemmaConfig {
+    /// That of the folder's `config.json`.
     pub fn load(folder: &Path) -> Result<Self, ModelError> {
         let path = folder.join("config.json");
         let text = fs::read_to_string(&path).map_err(|source| ModelError::read(&path, source))?;
@@ -101,15 +108,13 @@ impl GemmaConfig {
             query_pre_attn_scalar: 256.0,
             max_position_embeddings: 32_768,
             bos_token_id: 2,
-            eos_token_id: Tokens::Many(vec![1, 106]),
+            eos_token_id: vec![1, 106],
             layer_types: None,
-            sliding_window_pattern: six(),
-            model_type: MODEL_TYPE.into(),
-            hidden_activation: ACTIVATION.into(),
-            tie_word_embeddings: true,
-            attn_logit_softcapping: Value::Null,
-            final_logit_softcapping: Value::Null,
-            rope_scaling: Value::Null,
+            sliding_window_pattern: Some(PATTERN),
+            _sliding_window_pattern: None,
+            model_type: "gemma3_text".into(),
+            hidden_activation: "gelu_pytorch_tanh".into(),
+            absent: Absent::default(),
         }
     }
 
@@ -117,7 +122,7 @@ impl GemmaConfig {
         Self { hidden_size: 640, num_hidden_layers: 18, intermediate_size: 2048, ..Self::gemma3_1b() }
     }
 
-    /// The one whose logits Keras wrote.
+    /// Small enough for tests and with everything in it that the large ones have.
     pub fn tiny() -> Self {
         Self {
             vocab_size: 61,
@@ -127,30 +132,79 @@ impl GemmaConfig {
             intermediate_size: 48,
             sliding_window: 4,
             query_pre_attn_scalar: 8.0,
-            max_position_embeddings: 256,
             ..Self::gemma3_1b()
         }
     }
 
-    /// Whether a layer sees the window only.
-    pub fn is_local(&self, layer: usize) -> bool {
-        match &self.layer_types {
-            Some(types) => types[layer] == LOCAL,
-            None => !(layer + 1).is_multiple_of(self.sliding_window_pattern),
-        }
+    /// What each layer is, from the first.
+    pub fn kinds(&self) -> Vec<LayerKind> {
+        let pattern = self.pattern();
+        let by_pattern = |layer| match (layer + 1) % pattern {
+            0 => LayerKind::Global,
+            _ => LayerKind::Local,
+        };
+        self.layer_types.clone().unwrap_or_else(|| (0..self.num_hidden_layers).map(by_pattern).collect())
     }
 
-    /// Whether a token ends the text.
-    pub fn ends(&self, token: u32) -> bool {
-        match &self.eos_token_id {
-            Tokens::One(end) => *end == token,
-            Tokens::Many(ends) => ends.contains(&token),
-        }
+    fn pattern(&self) -> usize {
+        self.sliding_window_pattern.or(self._sliding_window_pattern).unwrap_or(PATTERN)
     }
 
     /// Whether this is a model that the code here computes.
-    fn check(&self) -> Result<(), ModelError> {
+    pub fn check(&self) -> Result<(), ModelError> {
         self.check_kind()?;
+        self.check_sizes()?;
+        self.check_numbers()?;
+        let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(ModelError::Heads { heads, kv_heads });
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(ModelError::OddHead(self.head_dim));
+        }
+        match &self.layer_types {
+            Some(types) if types.len() != self.num_hidden_layers => {
+                Err(ModelError::LayerTypes { found: types.len(), layers: self.num_hidden_layers })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_kind(&self) -> Result<(), ModelError> {
+        let words = [
+            ("model_type", &self.model_type, "gemma3_text"),
+            ("hidden_activation", &self.hidden_activation, "gelu_pytorch_tanh"),
+        ];
+        for (key, found, supported) in words {
+            if found != supported {
+                return Err(ModelError::Unsupported { key, found: found.clone(), supported });
+            }
+        }
+        let absent = &self.absent;
+        let values = [
+            ("attn_logit_softcapping", &absent.attn_logit_softcapping),
+            ("final_logit_softcapping", &absent.final_logit_softcapping),
+            ("rope_scaling", &absent.rope_scaling),
+        ];
+        for (key, value) in values {
+            if let Some(value) = value {
+                return Err(ModelError::Unsupported { key, found: value.to_string(), supported: "null" });
+            }
+        }
+        let flags = [
+            ("attention_bias", absent.attention_bias, "false"),
+            ("use_bidirectional_attention", absent.use_bidirectional_attention, "false"),
+            ("tie_word_embeddings", absent.tie_word_embeddings, "true"),
+        ];
+        for (key, flag, supported) in flags {
+            if let Some(found) = flag.map(|flag| flag.to_string()).filter(|found| found != supported) {
+                return Err(ModelError::Unsupported { key, found, supported });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_sizes(&self) -> Result<(), ModelError> {
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -160,50 +214,25 @@ impl GemmaConfig {
             ("head_dim", self.head_dim),
             ("intermediate_size", self.intermediate_size),
             ("sliding_window", self.sliding_window),
+            ("sliding_window_pattern", self.pattern()),
             ("max_position_embeddings", self.max_position_embeddings),
-            ("sliding_window_pattern", self.sliding_window_pattern),
         ];
-        let wrong = |reason: String| Err(ModelError::Sizes { reason });
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return wrong(format!("{key} is 0"));
-        }
-        let (heads, shared) = (self.num_attention_heads, self.num_key_value_heads);
-        if !heads.is_multiple_of(shared) {
-            return wrong(format!("{heads} attention heads can't share {shared} key-value heads"));
-        }
-        if !self.head_dim.is_multiple_of(2) {
-            return wrong(format!("head_dim is {}, which has no halves to rotate", self.head_dim));
-        }
-        let (layers, types) = (self.num_hidden_layers, self.layer_types.as_deref().unwrap_or_default());
-        if self.layer_types.is_some() && types.len() != layers {
-            return wrong(format!("layer_types has {} entries for {layers} layers", types.len()));
-        }
-        match types.iter().find(|kind| ![LOCAL, GLOBAL].contains(&kind.as_str())) {
-            Some(kind) => wrong(format!("layer_types has {kind:?}, which is not known")),
+        match sizes.into_iter().find(|(_, size)| !(1..=LARGEST).contains(size)) {
+            Some((key, found)) => Err(ModelError::Size { key, found, most: LARGEST }),
             None => Ok(()),
         }
     }
 
-    fn check_kind(&self) -> Result<(), ModelError> {
-        let words = [
-            ("model_type", &self.model_type, MODEL_TYPE),
-            ("hidden_activation", &self.hidden_activation, ACTIVATION),
+    fn check_numbers(&self) -> Result<(), ModelError> {
+        let numbers = [
+            ("rope_theta", self.rope_theta),
+            ("rope_local_base_freq", self.rope_local_base_freq),
+            ("rms_norm_eps", self.rms_norm_eps),
+            ("query_pre_attn_scalar", self.query_pre_attn_scalar),
         ];
-        if let Some((key, found, supported)) = words.into_iter().find(|(_, found, needed)| found != needed) {
-            return Err(ModelError::Unsupported { key, found: found.clone(), supported });
+        match numbers.into_iter().find(|(_, number)| !(*number > 0.0 && number.is_finite())) {
+            Some((key, found)) => Err(ModelError::NotPositive { key, found }),
+            None => Ok(()),
         }
-        let absent = [
-            ("attn_logit_softcapping", &self.attn_logit_softcapping),
-            ("final_logit_softcapping", &self.final_logit_softcapping),
-            ("rope_scaling", &self.rope_scaling),
-        ];
-        if let Some((key, found)) = absent.into_iter().find(|(_, value)| !value.is_null()) {
-            return Err(ModelError::Unsupported { key, found: found.to_string(), supported: "null" });
-        }
-        if !self.tie_word_embeddings {
-            let (key, found) = ("tie_word_embeddings", "false".into());
-            return Err(ModelError::Unsupported { key, found, supported: "true" });
-        }
-        Ok(())
     }
 }

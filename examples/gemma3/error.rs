@@ -1,4 +1,4 @@
-//! What can be wrong with a model's files, or with what is asked of it.
+//! What can be wrong with a folder that should hold a model, and with what is asked of it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,32 @@ use thiserror::Error;
 pub enum ModelError {
     #[error("can't read {path}: {source}; README.md beside this example says where models are")]
     Read { path: PathBuf, source: io::Error },
-    #[error("can't read {path}: {source}")]
+    #[error("{path} is not the configuration of a Gemma 3 text model: {source}")]
     Config { path: PathBuf, source: serde_json::Error },
     #[error("config.json: {key} is {found}; only {supported} is supported")]
     Unsupported { key: &'static str, found: String, supported: &'static str },
-    #[error("config.json: {reason}")]
-    Sizes { reason: String },
+    #[error("config.json: {key} is {found}; it must be from 1 to {most}")]
+    Size { key: &'static str, found: usize, most: usize },
+    #[error("config.json: {key} is {found}; it must be more than 0, and finite")]
+    NotPositive { key: &'static str, found: f64 },
+    #[error("config.json: {heads} attention heads can't share {kv_heads} heads of keys and values evenly")]
+    Heads { heads: usize, kv_heads: usize },
+    #[error("config.json: head_dim is {0}; rotary positions need it even")]
+    OddHead(usize),
+    #[error("config.json: layer_types has {found} entries for {layers} layers")]
+    LayerTypes { found: usize, layers: usize },
+    #[error("the context is full: {room} tokens fit in, {needed} are to be added; start a new one")]
+    Context { needed: usize, room: usize },
+    #[error("{setting} is {found}; {supported} is needed")]
+    Sampling { setting: &'static str, found: f64, supported: &'static str },
+    #[error("the logit of token {token} is {found}; the model's weights must be broken")]
+    Logit { token: usize, found: f32 },
+    #[error("there is no token to choose from")]
+    NoTokens,
+    #[error("the prompt is empty")]
+    NoPrompt,
+    #[error("{path} says not which files there are: {source}")]
+    Index { path: PathBuf, source: serde_json::Error },
     #[error("{path} is not a safetensors file: {reason}; fetch it again")]
     File { path: PathBuf, reason: String },
     #[error("{path} is truncated: tensor {tensor} ends at byte {end}, the file at {length}; fetch it again")]
@@ -38,22 +58,14 @@ pub enum ModelError {
     Record { path: PathBuf, source: RecorderError },
     #[error("{path} holds a model of other sizes than config.json: {reason}")]
     OtherModel { path: PathBuf, reason: String },
+    #[error("the reloaded model is not the one that was saved")]
+    NotReloaded,
     #[error("{path}: {source}")]
     Tokenizer { path: PathBuf, source: tokenizers::Error },
     #[error("tokenizer.json has {tokens} tokens, the model only {rows}: they are not of the same model")]
     Vocabulary { tokens: usize, rows: usize },
     #[error("can't split a text into tokens or join them: {0}")]
     Text(tokenizers::Error),
-    #[error("the prompt has {tokens} tokens, the model has room for {room}; shorten it")]
-    TooLong { tokens: usize, room: usize },
-    #[error("the prompt is empty")]
-    NoPrompt,
-    #[error("the model answers NaN: its weights are damaged")]
-    NotANumber,
-    #[error("the reloaded model is not the one that was saved")]
-    NotReloaded,
-    #[error("--{option} is {found}; it must be {needed}")]
-    Option { option: &'static str, found: f64, needed: &'static str },
 }
 
 impl ModelError {

@@ -49,9 +49,7 @@ pub fn generate<B: Backend>(
     if prompt.is_empty() {
         return Err(ModelError::NoPrompt);
     }
-    if prompt.len() > cache.room() {
-        return Err(ModelError::TooLong { tokens: prompt.len(), room: cache.room() });
-    }
+    cache.check_room(prompt.len())?;
     let mut tokens = Vec::new();
     let start = Instant::now();
     let mut next = sampler.next(&read(model, prompt, &mut cache, &device))?;
@@ -59,7 +57,7 @@ pub fn generate<B: Backend>(
     let start = Instant::now();
     while tokens.len() < longest {
         tokens.push(next);
-        if config.ends(next) {
+        if config.eos_token_id.contains(&next) {
             break;
         }
         tell(next)?;

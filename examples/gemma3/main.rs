@@ -6,6 +6,7 @@ mod attention;
 #[path = "../common/backend.rs"]
 mod backend;
 mod bandwidth;
+mod block;
 mod cache;
 mod checkpoint;
 mod compare;
@@ -18,6 +19,7 @@ mod record;
 mod rope;
 mod sampler;
 mod show;
+mod slots;
 mod source;
 mod synthetic;
 #[cfg(test)]

@@ -1,36 +1,49 @@
-//! Rotary position embedding, each half of a head turned against the other.
+//! Rotary positions: pairs of numbers turned by an angle that grows with the position.
 
 use burn::prelude::*;
 
-use crate::cache::Step;
+/// How fast each pair of a head turns: `base^(-2i / head_dim)` for each position.
+#[derive(Clone, Debug)]
+pub struct Frequencies(Vec<f64>);
 
-/// The rotations of the tokens of a step: `[tokens, width]` each.
-pub struct Rope<B: Backend> {
-    cos: Tensor<B, 2>,
-    /// Negative in the first half.
-    sin: Tensor<B, 2>,
-}
-
-impl<B: Backend> Rope<B> {
-    pub fn new(step: Step, width: usize, base: f64, device: &B::Device) -> Self {
-        let half = width / 2;
-        let mut cos = Vec::with_capacity(step.tokens * width);
-        let mut sin = Vec::with_capacity(step.tokens * width);
-        for position in step.position..step.position + step.tokens {
-            let angle = |i: usize| position as f64 * base.powf(-2.0 * i as f64 / width as f64);
-            cos.extend((0..width).map(|i| angle(i % half).cos() as f32));
-            sin.extend((0..half).map(|i| -angle(i).sin() as f32));
-            sin.extend((0..half).map(|i| angle(i).sin() as f32));
-        }
-        let tensor = |values| Tensor::from_data(TensorData::new(values, [step.tokens, width]), device);
-        Self { cos: tensor(cos), sin: tensor(sin) }
+impl Frequencies {
+    pub fn new(base: f64, head_dim: usize) -> Self {
+        let frequency = |pair: usize| base.powf(-2.0 * pair as f64 / head_dim as f64);
+        Self((0..head_dim / 2).map(frequency).collect())
     }
 
-    /// `[batch, heads, tokens, width]`
-    pub fn rotate(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    /// For `tokens` positions from `start`. Angles are computed in double precision: far into a text they are large.
+    pub fn rotation<B: Backend>(&self, start: usize, tokens: usize, device: &B::Device) -> Rotation<B> {
+        let half = self.0.len();
+        let (mut cos, mut sin) = (vec![0.0; 2 * half * tokens], vec![0.0; 2 * half * tokens]);
+        let rows = cos.chunks_exact_mut(2 * half).zip(sin.chunks_exact_mut(2 * half));
+        for (position, (cos, sin)) in (start..).zip(rows) {
+            for (pair, frequency) in self.0.iter().enumerate() {
+                let (s, c) = (position as f64 * frequency).sin_cos();
+                (cos[pair], cos[pair + half]) = (c as f32, c as f32);
+                (sin[pair], sin[pair + half]) = (-s as f32, s as f32);
+            }
+        }
+        let tensor = |values| Tensor::from_data(TensorData::new(values, [1, 1, tokens, 2 * half]), device);
+        Rotation { cos: tensor(cos), sin: tensor(sin) }
+    }
+}
+
+/// The turns of some tokens, the same for all layers of a kind; both are `[1, 1, tokens, head_dim]`.
+#[derive(Clone, Debug)]
+pub struct Rotation<B: Backend> {
+    cos: Tensor<B, 4>,
+    /// Negative in its first half, so that one product does for both.
+    sin: Tensor<B, 4>,
+}
+
+impl<B: Backend> Rotation<B> {
+    /// `(x1, x2)` becomes `(x1 cos - x2 sin, x2 cos + x1 sin)`, where x1 is the first half of a head and x2 the second.
+    ///
+    /// `x` is `[batch, heads, tokens, head_dim]`.
+    pub fn apply(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let half = x.dims()[3] / 2;
-        let (first, second) = (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half));
-        let swapped = Tensor::cat(vec![second, first], 3);
-        x * self.cos.clone().unsqueeze() + swapped * self.sin.clone().unsqueeze()
+        let swapped = Tensor::cat(vec![x.clone().narrow(3, half, half), x.clone().narrow(3, 0, half)], 3);
+        x * self.cos.clone() + swapped * self.sin.clone()
     }
 }
