@@ -4,7 +4,6 @@ use burn::config::Config;
 use burn::module::{Content, Initializer, Param};
 use burn::nn;
 use burn::prelude::*;
-use burn::tensor::module::linear;
 
 use super::int8::Int8;
 use super::layer::{Bias, FloatLayer};
@@ -159,8 +158,13 @@ fn float_logits<B: Backend, const D: usize>(
     kind: &str,
 ) -> Tensor<B, D> {
     let table = embedding.weight.val();
-    assert_width(&input, table.dims(), kind);
-    linear(input, table.transpose(), None)
+    let [entries, width] = table.dims();
+    assert_width(&input, [entries, width], kind);
+    let mut shape = input.dims();
+    shape[D - 1] = entries;
+    let rows = input.reshape([-1, width as i64]);
+    // Not `input · tableᵀ`: Burn's CPU backend would copy the table, column by column, in each call.
+    table.matmul(rows.transpose()).transpose().reshape(shape)
 }
 
 fn assert_width<B: Backend, const D: usize>(input: &Tensor<B, D>, table: [usize; 2], kind: &str) {
