@@ -37,6 +37,8 @@ struct Side {
     memory: u64,
     file: u64,
     report: Report,
+    /// Bytes a second that the machine reads: measured right after the text, as others may use it, too.
+    bandwidth: f64,
 }
 
 impl Walk<'_> {
@@ -70,8 +72,9 @@ impl Walk<'_> {
         let peak = (MEMORY.peak_usage() - before) as u64;
         let memory = MEMORY.current_usage().saturating_sub(before) as u64;
         let text = self.write(&model)?;
+        let bandwidth = bandwidth();
         let file = record::save(model, &self.folder.join(name))?;
-        Ok(Side { text, load, peak, memory, file, report })
+        Ok(Side { text, load, peak, memory, file, report, bandwidth })
     }
 
     fn write<B: Backend>(&self, model: &Gemma<B>) -> Result<Generated, ModelError> {
@@ -86,7 +89,6 @@ fn rows(float: &Side, int8: &Side) -> Vec<Vec<String>> {
     let times = |float: f64, int8: f64| format!("{:.2} times", int8 / float);
     let smaller = |float: u64, int8: u64| format!("-{:.1} %", 100.0 * (1.0 - int8 as f64 / float as f64));
     let decode = |side: &Side| side.text.decode_speed().unwrap_or(f64::NAN);
-    let memory = bandwidth();
     let reached = |side: &Side| decode(side) * side.report.memory_bytes() as f64;
     let gigabytes = |bytes: f64| format!("{:.1} GB/s", bytes / 1e9);
     vec![
@@ -106,12 +108,9 @@ fn rows(float: &Side, int8: &Side) -> Vec<Vec<String>> {
             &|side| format!("{:.1}", decode(side)),
             times(decode(float), decode(int8)),
         ),
-        row(
-            "weights read while writing",
-            &|side| gigabytes(reached(side)),
-            format!("of {} that this machine reads", gigabytes(memory)),
-        ),
-        row("of that", &|side| format!("{:.0} %", 100.0 * reached(side) / memory), String::new()),
+        row("weights read while writing", &|side| gigabytes(reached(side)), String::new()),
+        row("what this machine reads at most", &|side| gigabytes(side.bandwidth), String::new()),
+        row("of that", &|side| format!("{:.0} %", 100.0 * reached(side) / side.bandwidth), String::new()),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! The layout of `avx512-vnni` in plain Rust: its codes, cells and tiles, for tests on a CPU without it.
 
-use super::micro::kernel;
+use super::declare::kernel;
 use super::portable::{Floats, Integers, PixelFloats, PixelIntegers, Plain};
 
 kernel! {

@@ -26,6 +26,26 @@ pub(in crate::kernel) struct Job<'a> {
     pub(in crate::kernel) sums: &'a [i32],
 }
 
+/// A sum of products.
+pub(super) trait Sum: Copy + Default {
+    /// That of some steps and that of others.
+    fn join(self, other: Self) -> Self;
+}
+
+impl Sum for i32 {
+    #[inline(always)]
+    fn join(self, other: Self) -> Self {
+        self.wrapping_add(other) // an offset that is not taken out yet may be too much
+    }
+}
+
+impl Sum for f32 {
+    #[inline(always)]
+    fn join(self, other: Self) -> Self {
+        self + other
+    }
+}
+
 /// The vector arithmetic that a tile is made of, for one instruction set.
 ///
 /// # Safety
@@ -33,7 +53,7 @@ pub(in crate::kernel) struct Job<'a> {
 /// All functions need a CPU with the instruction set's features, and `x` to point to what its maker promised.
 pub(super) trait Dot {
     /// The element of a sum.
-    type Sum: Copy + Default;
+    type Sum: Sum;
     /// Sums of `COLUMNS` columns.
     type Acc: Copy;
     /// What activations are multiplied with.
@@ -67,6 +87,9 @@ pub(super) trait Micro: Dot {
     const INPUT_BYTES: usize;
     /// Whether a step's weights stay in registers while its inputs pass by, where they are fewer; else the inputs stay.
     const HOLDS_WEIGHTS: bool = true;
+    /// Where all rows fit one tile that is narrower than a panel: the steps after which the tile beside it has its turn. The
+    /// weights, read once, then come from memory in the order in which they lie there.
+    const CHUNK: usize = usize::MAX;
 
     unsafe fn weights(from: *const i8) -> Self::W;
     unsafe fn inputs(from: *const u8) -> Self::X;
@@ -226,189 +249,122 @@ pub(super) unsafe fn block<M: Micro, E: Epilogue<M::Sum>>(
     block: &mut Block<'_, E::Out>,
 ) {
     let mut sums: Sums<M::Sum> = [[Default::default(); PANEL]; TILE_ROWS];
+    let in_chunks = block.rows() <= M::ROWS && job.groups.len() > M::CHUNK;
     for offset in (0..block.columns()).step_by(PANEL) {
         let panel = job.weights.panel(block.first_column + offset);
-        for first in (0..panel.columns).step_by(M::COLUMNS * M::WIDTH) {
-            let strip = Strip { offset: offset + first, first, panel: &panel };
+        if in_chunks {
+            let part = Part { row: 0, rows: block.rows(), offset, width: panel.columns };
             // SAFETY: the caller vouches for the same features.
-            unsafe { self::strip::<M, E>(job, &strip, epilogue, block, &mut sums) };
+            unsafe { chunks::<M>(job, &panel, block.first_row, part.rows, &mut sums) };
+            part.finish::<M, E>(job, epilogue, block, &mut sums);
+            continue;
+        }
+        for first in (0..panel.columns).step_by(M::COLUMNS * M::WIDTH) {
+            // SAFETY: the caller vouches for the same features.
+            unsafe { strip::<M, E>(job, (&panel, first), offset + first, epilogue, block, &mut sums) };
         }
     }
 }
 
-/// As many columns of a panel as a tile is wide.
-struct Strip<'a> {
-    /// From the block's first column.
-    offset: usize,
-    /// From the panel's first column.
-    first: usize,
-    panel: &'a PanelRef<'a>,
-}
-
+/// As many columns of a panel as a tile is wide, `offset` behind the block's first, for all rows of the block.
+///
 /// # Safety
 ///
 /// The CPU has the features of `M`.
 #[inline(always)]
 unsafe fn strip<M: Micro, E: Epilogue<M::Sum>>(
     job: &Job<'_>,
-    strip: &Strip<'_>,
+    (panel, first): (&PanelRef<'_>, usize),
+    offset: usize,
     epilogue: &E,
     block: &mut Block<'_, E::Out>,
     sums: &mut Sums<M::Sum>,
 ) {
-    let width = (strip.panel.columns - strip.first).min(M::COLUMNS * M::WIDTH);
-    let columns = strip.offset..(strip.offset + width).min(block.columns());
-    let column = block.first_column + strip.offset;
-    let first_row = block.first_row;
-    let w = &strip.panel.bytes[job.groups.start * strip.panel.stride + strip.first * 4..];
+    let width = (panel.columns - first).min(M::COLUMNS * M::WIDTH);
     let tiles = block.rows().div_ceil(M::ROWS);
     let mut row = 0;
     for left in (1..=tiles).rev() {
         let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
-        let x = &job.x[(first_row + row) * job.x_stride + job.groups.start * M::INPUT_BYTES..];
-        let inputs = Matrix { stride: job.x_stride, group: M::INPUT_BYTES, groups: job.groups.len() };
-        let operands = Operands { x, inputs, w, w_stride: strip.panel.stride };
+        let operands = operands::<M>(job, block.first_row + row, (panel, first), job.groups.clone());
         // SAFETY: the caller vouches for the same features.
         unsafe { M::tile([rows, width / M::COLUMNS], &operands, sums) };
-        for (i, sums) in sums.iter_mut().enumerate().take(rows) {
-            M::correct(&mut sums[..width], &job.sums[column..]);
-            let mut out = [E::Out::default(); PANEL];
-            epilogue.finish(first_row + row + i, column, &sums[..width], &mut out[..width]);
-            block.write(row + i, columns.clone(), &out);
-        }
+        Part { row, rows, offset, width }.finish::<M, E>(job, epilogue, block, sums);
         row += rows;
     }
 }
 
-/// Declares the `#[target_feature]` functions of an instruction set and its row of the table.
-macro_rules! kernel {
-    (
-        $(#[$doc:meta])* $vis:vis const $row:ident: $name:literal,
-        features: [$($feature:tt),*], codes: $code:ty, integers: $integers:ty, floats: $floats:ty,
-        cells: $cell:ty, pixels: $pixels:ty, pixel_floats: $pixel_floats:ty,
-        channels: $channels:ty, turn: $turn:ty
-    ) => {
-        $(#[$doc])*
-        $vis const $row: $crate::kernel::isa::Kernel = {
-            use $crate::kernel::epilogue::{Bare, Scaled};
-            use $crate::kernel::isa::micro::{Job, Micro, Sums, block};
-            use $crate::kernel::isa::pixels::{
-                self, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LineOperands, PixelOperands, Pixels,
-                TileSize,
-            };
-            use $crate::kernel::parallel::{Block, Unwritten};
-            use $crate::kernel::quantize::{self, Levels, Quantizer, encode_cells, encode_row};
-
-            $(#[target_feature(enable = $feature)])*
-            fn encode(x: &[f32], levels: Levels, codes: &mut [u8]) -> f32 {
-                encode_row::<$code>(x, levels, codes)
+/// The sums of all columns of a panel, for so many rows from `row` on.
+///
+/// # Safety
+///
+/// The CPU has the features of `M`.
+#[inline(always)]
+unsafe fn chunks<M: Micro>(
+    job: &Job<'_>,
+    panel: &PanelRef<'_>,
+    row: usize,
+    rows: usize,
+    sums: &mut Sums<M::Sum>,
+) {
+    *sums = [[Default::default(); PANEL]; TILE_ROWS];
+    let mut some: Sums<M::Sum> = [[Default::default(); PANEL]; TILE_ROWS];
+    for start in job.groups.clone().step_by(M::CHUNK) {
+        let groups = start..(start + M::CHUNK).min(job.groups.end);
+        for first in (0..panel.columns).step_by(M::COLUMNS * M::WIDTH) {
+            let width = (panel.columns - first).min(M::COLUMNS * M::WIDTH);
+            let operands = operands::<M>(job, row, (panel, first), groups.clone());
+            // SAFETY: the caller vouches for the same features.
+            unsafe { M::tile([rows, width / M::COLUMNS], &operands, &mut some) };
+            for (sums, some) in sums.iter_mut().zip(&some).take(rows) {
+                let sums = sums[first..first + width].iter_mut().zip(some);
+                sums.for_each(|(sum, other)| *sum = sum.join(*other));
             }
-            $(#[target_feature(enable = $feature)])*
-            fn dynamic(job: &Job<'_>, to: &Scaled<'_>, out: &mut Block<'_, f32>) {
-                // SAFETY: this function has the features.
-                unsafe { block::<$integers, _>(job, to, out) }
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn accumulate(job: &Job<'_>, to: &Bare, out: &mut Block<'_, i32>) {
-                // SAFETY: this function has the features.
-                unsafe { block::<$integers, _>(job, to, out) }
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn float_activations(job: &Job<'_>, to: &Scaled<'_>, out: &mut Block<'_, f32>) {
-                // SAFETY: this function has the features.
-                unsafe { block::<$floats, _>(job, to, out) }
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn absmax(x: &[f32]) -> f32 {
-                quantize::absmax(x)
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn cells(planes: &[&[f32]], quantizer: &Quantizer, cells: &mut [u8]) {
-                encode_cells::<$cell>(planes, quantizer, cells)
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn round(x: &[f32], quantizer: &Quantizer, out: &mut [f32]) {
-                quantize::round(x, quantizer, out)
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn pixels(size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<i32>) {
-                // SAFETY: this function has the features.
-                unsafe { <$pixels as Pixels>::tile(size, operands, sums) }
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn pixel_floats(size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<f32>) {
-                // SAFETY: this function has the features.
-                unsafe { <$pixel_floats as Pixels>::tile(size, operands, sums) }
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn lines(operands: &LineOperands<'_>, sums: &mut [f32]) {
-                pixels::lines(operands, sums)
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn channels(size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<i32>) {
-                // SAFETY: this function has the features.
-                unsafe { <$channels as Micro>::tile(size, operands, sums) }
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn channel_floats(size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<f32>) {
-                // SAFETY: this function has the features.
-                unsafe { <$pixel_floats as Micro>::tile(size, operands, sums) }
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn turn_integers(
-                sums: &ChunkSums<i32>,
-                size: [usize; 2],
-                by: &Columns,
-                out: &mut ChunkOutputs<f32>,
-            ) {
-                let float = |sum: i32, offset| sum.wrapping_sub(offset) as f32;
-                // SAFETY: this function has the features.
-                unsafe { pixels::scale_and_turn::<$turn, _>(sums, size, by, float, out) }
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn turn_floats(
-                sums: &ChunkSums<f32>,
-                size: [usize; 2],
-                by: &Columns,
-                out: &mut ChunkOutputs<f32>,
-            ) {
-                // SAFETY: this function has the features.
-                unsafe { pixels::scale_and_turn::<$turn, _>(sums, size, by, |sum, _| sum, out) }
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn scale_integers(sums: &[i32], offset: i32, by: [f32; 2], out: Unwritten<'_, f32>) -> usize {
-                pixels::scale_integers(sums, offset, by, out)
-            }
-            $(#[target_feature(enable = $feature)])*
-            fn scale_floats(sums: &[f32], by: [f32; 2], out: Unwritten<'_, f32>) -> usize {
-                pixels::scale_floats(sums, by, out)
-            }
-            $crate::kernel::isa::Kernel {
-                name: $name,
-                supported: || true $(&& std::arch::is_x86_feature_detected!($feature))*,
-                code_bytes: size_of::<$code>(),
-                encode_row: encode,
-                dynamic,
-                accumulate,
-                float_activations,
-                absmax,
-                cells,
-                round,
-                pixels,
-                pixel_size: TileSize::of::<$pixels>(),
-                pixel_floats,
-                pixel_float_size: TileSize::of::<$pixel_floats>(),
-                lines,
-                channels,
-                channel_size: TileSize::of_channels::<$channels>(),
-                channel_floats,
-                channel_float_size: TileSize::of_channels::<$pixel_floats>(),
-                scale_integers,
-                scale_floats,
-                turn_integers,
-                turn_floats,
-            }
-        };
-    };
+        }
+    }
 }
-pub(super) use kernel;
+
+/// Of a tile whose first row and column are these, over some groups.
+#[inline(always)]
+fn operands<'a, M: Micro>(
+    job: &'a Job<'_>,
+    row: usize,
+    (panel, first): (&PanelRef<'a>, usize),
+    groups: Range<usize>,
+) -> Operands<'a, Matrix> {
+    let inputs = Matrix { stride: job.x_stride, group: M::INPUT_BYTES, groups: groups.len() };
+    Operands {
+        x: &job.x[row * job.x_stride + groups.start * M::INPUT_BYTES..],
+        inputs,
+        w: &panel.bytes[groups.start * panel.stride + first * 4..],
+        w_stride: panel.stride,
+    }
+}
+
+/// Some rows and columns of a block.
+struct Part {
+    row: usize,
+    rows: usize,
+    offset: usize,
+    width: usize,
+}
+
+impl Part {
+    /// Writes what its sums become.
+    #[inline(always)]
+    fn finish<M: Micro, E: Epilogue<M::Sum>>(
+        &self,
+        job: &Job<'_>,
+        epilogue: &E,
+        block: &mut Block<'_, E::Out>,
+        sums: &mut Sums<M::Sum>,
+    ) {
+        let Self { row, rows, offset, width } = *self;
+        let (column, columns) = (block.first_column + offset, offset..(offset + width).min(block.columns()));
+        for (i, sums) in sums.iter_mut().enumerate().take(rows) {
+            M::correct(&mut sums[..width], &job.sums[column..]);
+            let mut out = [E::Out::default(); PANEL];
+            epilogue.finish(block.first_row + row + i, column, &sums[..width], &mut out[..width]);
+            block.write(row + i, columns.clone(), &out);
+        }
+    }
+}

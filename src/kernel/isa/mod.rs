@@ -3,6 +3,7 @@
 //! The table drives detection, the override, the tests and the benchmarks. To add a set: a file with a [`Micro`] for
 //! integers and one for floats, and a row here.
 
+mod declare;
 #[cfg(test)]
 mod emulated;
 mod micro;

@@ -4,7 +4,8 @@
 
 use std::marker::PhantomData;
 
-use super::micro::{Dot, Micro, kernel, take_out_offset, tiles};
+use super::declare::kernel;
+use super::micro::{Dot, Micro, take_out_offset, tiles};
 use super::pixels::{ChunkOutputs, Pixels, Turn, pixel_tiles};
 use crate::kernel::pack::PANEL;
 use crate::kernel::quantize::Encode;

@@ -4,9 +4,13 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{Dot, Micro, kernel, tiles};
-use super::pixels::{CHUNK, ChunkOutputs, Pixels, Turn, pixel_tiles};
+use super::declare::kernel;
+use super::micro::{Dot, Micro, tiles};
+use super::pixels::{self, ChunkOutputs, Pixels, Turn, pixel_tiles};
 use crate::kernel::pack::PANEL;
+
+/// Groups of a panel that the first-level cache holds.
+pub(super) const CHUNK: usize = 32;
 
 /// Tiles of at most `ROWS` rows and `WIDTH` accumulators.
 struct Integers<const ROWS: usize, const WIDTH: usize>;
@@ -47,6 +51,7 @@ impl<const ROWS: usize, const WIDTH: usize> Dot for Integers<ROWS, WIDTH> {
 
 impl<const ROWS: usize, const WIDTH: usize> Micro for Integers<ROWS, WIDTH> {
     const INPUT_BYTES: usize = 8;
+    const CHUNK: usize = CHUNK;
 
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> Self::W {
@@ -218,7 +223,7 @@ pub(super) struct Turn256;
 impl Turn for Turn256 {
     #[inline(always)]
     unsafe fn turn(from: &[[f32; PANEL]; 8], columns: usize, to: &mut ChunkOutputs<f32>, first: usize) {
-        assert!(columns <= PANEL && columns.is_multiple_of(8) && first + 8 <= CHUNK);
+        assert!(columns <= PANEL && columns.is_multiple_of(8) && first + 8 <= pixels::CHUNK);
         for column in (0..columns).step_by(8) {
             // SAFETY: the caller vouches for AVX2. By the assert `column + 8` is at most the length of a row of `from` and the
             // number of rows of `to`, and `first + 8` at most the length of those.

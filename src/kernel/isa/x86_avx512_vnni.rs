@@ -4,7 +4,8 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{Dot, Micro, kernel, take_out_offset, tiles};
+use super::declare::kernel;
+use super::micro::{Dot, Micro, take_out_offset, tiles};
 use super::pixels::{Pixels, pixel_tiles};
 use super::x86_avx2::Turn256;
 

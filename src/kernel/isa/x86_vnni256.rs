@@ -5,9 +5,10 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{Dot, Micro, kernel, take_out_offset, tiles};
+use super::declare::kernel;
+use super::micro::{Dot, Micro, take_out_offset, tiles};
 use super::pixels::{Pixels, pixel_tiles};
-use super::x86_avx2::{Floats256, PixelFloats256, Turn256};
+use super::x86_avx2::{CHUNK, Floats256, PixelFloats256, Turn256};
 
 /// One kernel for both encodings: they differ in the instruction alone.
 macro_rules! integers {
@@ -45,6 +46,7 @@ macro_rules! integers {
 
         impl Micro for $name {
             const INPUT_BYTES: usize = 4;
+            const CHUNK: usize = CHUNK;
 
             #[inline(always)]
             unsafe fn weights(from: *const i8) -> Self::W {

@@ -1,0 +1,134 @@
+//! A row of the kernel table: the functions of an instruction set, from its vectors.
+
+/// Declares the `#[target_feature]` functions of an instruction set and its row of the table.
+macro_rules! kernel {
+    (
+        $(#[$doc:meta])* $vis:vis const $row:ident: $name:literal,
+        features: [$($feature:tt),*], codes: $code:ty, integers: $integers:ty, floats: $floats:ty,
+        cells: $cell:ty, pixels: $pixels:ty, pixel_floats: $pixel_floats:ty,
+        channels: $channels:ty, turn: $turn:ty
+    ) => {
+        $(#[$doc])*
+        $vis const $row: $crate::kernel::isa::Kernel = {
+            use $crate::kernel::epilogue::{Bare, Scaled};
+            use $crate::kernel::isa::micro::{Job, Micro, Sums, block};
+            use $crate::kernel::isa::pixels::{
+                self, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LineOperands, PixelOperands, Pixels,
+                TileSize,
+            };
+            use $crate::kernel::parallel::{Block, Unwritten};
+            use $crate::kernel::quantize::{self, Levels, Quantizer, encode_cells, encode_row};
+
+            $(#[target_feature(enable = $feature)])*
+            fn encode(x: &[f32], levels: Levels, codes: &mut [u8]) -> f32 {
+                encode_row::<$code>(x, levels, codes)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn dynamic(job: &Job<'_>, to: &Scaled<'_>, out: &mut Block<'_, f32>) {
+                // SAFETY: this function has the features.
+                unsafe { block::<$integers, _>(job, to, out) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn accumulate(job: &Job<'_>, to: &Bare, out: &mut Block<'_, i32>) {
+                // SAFETY: this function has the features.
+                unsafe { block::<$integers, _>(job, to, out) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn float_activations(job: &Job<'_>, to: &Scaled<'_>, out: &mut Block<'_, f32>) {
+                // SAFETY: this function has the features.
+                unsafe { block::<$floats, _>(job, to, out) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn absmax(x: &[f32]) -> f32 {
+                quantize::absmax(x)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn cells(planes: &[&[f32]], quantizer: &Quantizer, cells: &mut [u8]) {
+                encode_cells::<$cell>(planes, quantizer, cells)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn round(x: &[f32], quantizer: &Quantizer, out: &mut [f32]) {
+                quantize::round(x, quantizer, out)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn pixels(size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<i32>) {
+                // SAFETY: this function has the features.
+                unsafe { <$pixels as Pixels>::tile(size, operands, sums) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn pixel_floats(size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<f32>) {
+                // SAFETY: this function has the features.
+                unsafe { <$pixel_floats as Pixels>::tile(size, operands, sums) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn lines(operands: &LineOperands<'_>, sums: &mut [f32]) {
+                pixels::lines(operands, sums)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn channels(size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<i32>) {
+                // SAFETY: this function has the features.
+                unsafe { <$channels as Micro>::tile(size, operands, sums) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn channel_floats(size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<f32>) {
+                // SAFETY: this function has the features.
+                unsafe { <$pixel_floats as Micro>::tile(size, operands, sums) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn turn_integers(
+                sums: &ChunkSums<i32>,
+                size: [usize; 2],
+                by: &Columns,
+                out: &mut ChunkOutputs<f32>,
+            ) {
+                let float = |sum: i32, offset| sum.wrapping_sub(offset) as f32;
+                // SAFETY: this function has the features.
+                unsafe { pixels::scale_and_turn::<$turn, _>(sums, size, by, float, out) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn turn_floats(
+                sums: &ChunkSums<f32>,
+                size: [usize; 2],
+                by: &Columns,
+                out: &mut ChunkOutputs<f32>,
+            ) {
+                // SAFETY: this function has the features.
+                unsafe { pixels::scale_and_turn::<$turn, _>(sums, size, by, |sum, _| sum, out) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn scale_integers(sums: &[i32], offset: i32, by: [f32; 2], out: Unwritten<'_, f32>) -> usize {
+                pixels::scale_integers(sums, offset, by, out)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn scale_floats(sums: &[f32], by: [f32; 2], out: Unwritten<'_, f32>) -> usize {
+                pixels::scale_floats(sums, by, out)
+            }
+            $crate::kernel::isa::Kernel {
+                name: $name,
+                supported: || true $(&& std::arch::is_x86_feature_detected!($feature))*,
+                code_bytes: size_of::<$code>(),
+                encode_row: encode,
+                dynamic,
+                accumulate,
+                float_activations,
+                absmax,
+                cells,
+                round,
+                pixels,
+                pixel_size: TileSize::of::<$pixels>(),
+                pixel_floats,
+                pixel_float_size: TileSize::of::<$pixel_floats>(),
+                lines,
+                channels,
+                channel_size: TileSize::of_channels::<$channels>(),
+                channel_floats,
+                channel_float_size: TileSize::of_channels::<$pixel_floats>(),
+                scale_integers,
+                scale_floats,
+                turn_integers,
+                turn_floats,
+            }
+        };
+    };
+}
+pub(super) use kernel;
