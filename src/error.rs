@@ -125,7 +125,7 @@ impl<M> QuantizeError<M> {
         &self.error
     }
 
-    /// The model, unchanged.
+    /// The model, unchanged; if a weight that was loaded is not finite, as far as it got.
     pub fn into_model(self) -> M {
         *self.model
     }

@@ -77,6 +77,7 @@ fn read<B: Backend>(model: &Gemma<B>, tokens: &[u32], cache: &mut Cache<B>, devi
         let ids = Tensor::from_data(TensorData::new(ids, [1, tokens.len()]), device);
         hidden = Some(model.forward(ids, cache).narrow(1, tokens.len() - 1, 1));
     }
-    let logits = hidden.map(|hidden| model.logits(hidden).into_data().convert::<f32>());
+    // Flat: of more axes NdArray would copy one number after the other.
+    let logits = hidden.map(|hidden| model.logits(hidden).flatten::<1>(0, 2).into_data().convert::<f32>());
     logits.and_then(|logits| logits.into_vec().ok()).unwrap_or_default()
 }
