@@ -139,7 +139,8 @@ fn run<B: Backend>(command: &Command) -> Result<(), ModelError> {
             if *report {
                 println!("{done}\n");
             }
-            println!("{} matrices in INT8, {}", done.int8_layers(), size("parameters", done.bytes_after()));
+            println!("{}", show::integers(&done));
+            println!("{}", size("parameters", done.bytes_after()));
             println!("{}", size("in memory", done.memory_bytes()));
             println!("{}", size("at most in memory", MEMORY.peak_usage()));
             let bytes = record::save(model, out)?;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use burn_int8::prelude::*;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use crate::generate::Generated;
 
@@ -12,6 +13,13 @@ const STYLE: &str = "{msg} {bar:40} {percent} % of {human_len} parameters, {eta}
 pub fn progress(parameters: usize, what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(parameters as u64).with_style(style).with_message(what)
+}
+
+/// How much of a model is INT8.
+pub fn integers(report: &Report) -> String {
+    let int8 = report.layers.iter().filter(|layer| layer.action != Action::LeftFloat);
+    let parameters: usize = int8.map(|layer| layer.shape.iter().product::<usize>()).sum();
+    format!("{} matrices with {} parameters in INT8", report.int8_layers(), HumanCount(parameters as u64))
 }
 
 pub fn mebibytes(bytes: u64) -> String {
