@@ -8,6 +8,7 @@ mod golden;
 mod parts;
 mod sampler;
 mod slots;
+mod tokens;
 mod weights;
 
 use burn::prelude::*;
