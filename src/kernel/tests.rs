@@ -98,6 +98,21 @@ fn every_kernel_equals_the_naive_sums() {
     }
 }
 
+/// So few rows that a panel is gone through in chunks of 32 groups, around the edges of these.
+#[test]
+fn few_rows_take_a_panel_in_chunks() {
+    let mut numbers = Numbers(3);
+    for m in [1, 2, 3, 4, 6, 7] {
+        for k in [125, 128, 129, 132, 256, 257, 300] {
+            for n in [1, 16, 17, 63, 64, 129] {
+                let x = numbers.rows(m, k);
+                let w = numbers.int8(k * n);
+                check([m, k, n], &x, &w);
+            }
+        }
+    }
+}
+
 /// Sizes that are cut into bands, strips and threads.
 #[test]
 fn large_products_are_cut_without_a_seam() {
