@@ -1,23 +1,20 @@
 //! The tensors of a published checkpoint, read one at a time, in one file or several.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
 use burn_store::{ModuleStore, SafetensorsStore, TensorSnapshot};
-use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
 use crate::error::ModelError;
+use crate::header::{Header, HeaderError};
 
 /// What checkpoints may have for other uses of the model; the output head is the table.
 const NOT_NEEDED: &str = "lm_head.";
-/// No header is larger: such a length is not one.
-const LARGEST_HEADER: u64 = 100_000_000;
 
 /// Tensors by the path of the parameter that they are; nothing is in memory until it is asked for.
 pub struct Checkpoint(BTreeMap<String, TensorSnapshot>);
@@ -80,24 +77,12 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
 
 /// Names the tensor at which a file breaks off, which burn-store does not.
 fn check_length(path: &Path) -> Result<(), ModelError> {
-    let failed = |source| ModelError::read(path, source);
-    let invalid = |reason| ModelError::File { path: path.into(), reason };
-    let mut file = File::open(path).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
-    if length < 8 {
-        return Err(invalid(format!("it has {length} bytes")));
-    }
-    let mut size = [0; 8];
-    file.read_exact(&mut size).map_err(failed)?;
-    let size = u64::from_le_bytes(size);
-    if size > LARGEST_HEADER.min(length - 8) {
-        return Err(invalid(format!("it has {length} bytes, its header would have {size}")));
-    }
-    let mut header = vec![0; size as usize];
-    file.read_exact(&mut header).map_err(failed)?;
-    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| invalid(error.to_string()))?;
+    let (Header { length, start, metadata }, _) = Header::read(path).map_err(|error| match error {
+        HeaderError::Read(source) => ModelError::read(path, source),
+        HeaderError::Invalid(reason) => ModelError::File { path: path.into(), reason },
+    })?;
     let end = |tensor: &str| {
-        metadata.info(tensor).map_or(0, |info| (8 + size).saturating_add(info.data_offsets.1 as u64))
+        metadata.info(tensor).map_or(0, |info| start.saturating_add(info.data_offsets.1 as u64))
     };
     let broken = metadata.offset_keys().into_iter().find(|tensor| end(tensor) > length);
     match broken {

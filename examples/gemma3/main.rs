@@ -13,6 +13,8 @@ mod compare;
 mod config;
 mod error;
 mod generate;
+#[path = "../common/header.rs"]
+mod header;
 mod load;
 mod model;
 mod record;

@@ -7,52 +7,31 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::TensorInfo;
 
 use crate::error::ModelError;
-
-/// Its first eight bytes are the length of the header that follows.
-const LENGTH: u64 = 8;
-/// No header is larger: such a length is not one.
-const LARGEST_HEADER: u64 = 100_000_000;
+use crate::header::{Header, HeaderError};
 
 pub struct Checkpoint {
     path: PathBuf,
     file: File,
-    /// Of the whole file.
-    length: u64,
-    /// Where the header ends.
-    start: u64,
-    metadata: Metadata,
+    header: Header,
     read: HashSet<String>,
 }
 
 impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let failed = |source| ModelError::read(path, source);
-        let invalid = |reason| ModelError::Header { path: path.into(), reason };
-        let mut file = File::open(path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
-        if length < LENGTH {
-            return Err(invalid(format!("it has {length} bytes")));
-        }
-        let mut bytes = [0; LENGTH as usize];
-        file.read_exact(&mut bytes).map_err(failed)?;
-        let header = u64::from_le_bytes(bytes);
-        if header > LARGEST_HEADER.min(length - LENGTH) {
-            return Err(invalid(format!("it has {length} bytes, its header would have {header}")));
-        }
-        let mut text = vec![0; header as usize];
-        file.read_exact(&mut text).map_err(failed)?;
-        let metadata = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
-        let start = LENGTH + header;
-        Ok(Self { path: path.into(), file, length, start, metadata, read: HashSet::new() })
+        let (header, file) = Header::read(path).map_err(|error| match error {
+            HeaderError::Read(source) => ModelError::read(path, source),
+            HeaderError::Invalid(reason) => ModelError::Header { path: path.into(), reason },
+        })?;
+        Ok(Self { path: path.into(), file, header, read: HashSet::new() })
     }
 
     /// The values of a tensor, which must have this shape.
     pub fn read(&mut self, tensor: &str, expected: &[usize]) -> Result<Vec<f32>, ModelError> {
         let name = || tensor.to_string();
-        let info = self.metadata.info(tensor).ok_or_else(|| ModelError::Missing { tensor: name() })?;
+        let info = self.header.metadata.info(tensor).ok_or_else(|| ModelError::Missing { tensor: name() })?;
         if info.shape != expected {
             let (found, expected) = (info.shape.clone(), expected.to_vec());
             return Err(ModelError::Shape { tensor: name(), found, expected });
@@ -76,13 +55,13 @@ impl Checkpoint {
         if found != needed {
             return Err(ModelError::Size { tensor: tensor.into(), found, needed });
         }
-        let end = self.start.saturating_add(end as u64);
-        if end > self.length {
-            return Err(ModelError::Truncated { tensor: tensor.into(), end, length: self.length });
+        let end = self.header.start.saturating_add(end as u64);
+        if end > self.header.length {
+            return Err(ModelError::Truncated { tensor: tensor.into(), end, length: self.header.length });
         }
         let mut bytes = vec![0; needed];
         let mut file = &self.file;
-        file.seek(SeekFrom::Start(self.start + begin as u64))
+        file.seek(SeekFrom::Start(self.header.start + begin as u64))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(|source| ModelError::read(&self.path, source))?;
         Ok(bytes)
@@ -90,7 +69,7 @@ impl Checkpoint {
 
     /// The first by name of the tensors that were never read.
     pub fn unread(&self) -> impl Iterator<Item = String> {
-        let mut names = self.metadata.offset_keys();
+        let mut names = self.header.metadata.offset_keys();
         names.sort();
         names.into_iter().filter(|name| !self.read.contains(name))
     }

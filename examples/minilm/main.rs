@@ -8,6 +8,8 @@ mod checkpoint;
 mod config;
 mod encoder;
 mod error;
+#[path = "../common/header.rs"]
+mod header;
 mod load;
 mod measure;
 mod model;
