@@ -67,12 +67,12 @@ macro_rules! kernel {
             $(#[target_feature(enable = $feature)])*
             fn channels(size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<i32>) {
                 // SAFETY: this function has the features.
-                unsafe { <$channels as Micro>::tile(size, operands, sums) }
+                unsafe { <$channels as Micro>::tile(size, operands, 0, sums) }
             }
             $(#[target_feature(enable = $feature)])*
             fn channel_floats(size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<f32>) {
                 // SAFETY: this function has the features.
-                unsafe { <$pixel_floats as Micro>::tile(size, operands, sums) }
+                unsafe { <$pixel_floats as Micro>::tile(size, operands, 0, sums) }
             }
             $(#[target_feature(enable = $feature)])*
             fn turn_integers(

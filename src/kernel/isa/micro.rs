@@ -90,14 +90,27 @@ pub(super) trait Micro: Dot {
     /// Where all rows fit one tile that is narrower than a panel: the steps after which the tile beside it has its turn. The
     /// weights, read once, then come from memory in the order in which they lie there.
     const CHUNK: usize = usize::MAX;
+    /// At most so many rows, and the accumulators side by side in a tile of so few.
+    const FEW: [usize; 2] = [0, 0];
+
+    /// Accumulators side by side in a tile of so many rows.
+    #[inline(always)]
+    fn width(rows: usize) -> usize {
+        if rows <= Self::FEW[0] { Self::FEW[1] } else { Self::WIDTH }
+    }
 
     unsafe fn weights(from: *const i8) -> Self::W;
     unsafe fn inputs(from: *const u8) -> Self::X;
     /// Takes out what the encoding of the inputs put into the sums.
     #[inline(always)]
     fn correct(_sums: &mut [Self::Sum], _column_sums: &[i32]) {}
-    /// Computes a tile of `size` rows and accumulators.
-    unsafe fn tile<I: Inputs>(size: [usize; 2], operands: &Operands<'_, I>, sums: &mut Sums<Self::Sum>);
+    /// Computes a tile of `size` rows and accumulators; its first sum of each row goes to column `first`.
+    unsafe fn tile<I: Inputs>(
+        size: [usize; 2],
+        operands: &Operands<'_, I>,
+        first: usize,
+        sums: &mut Sums<Self::Sum>,
+    );
 }
 
 /// `sum((x + offset) * w) - offset * sum(w)`, modulo 2^32, with the offset of `C`.
@@ -169,6 +182,7 @@ pub(in crate::kernel) struct Operands<'a, I> {
 #[inline(always)]
 pub(super) unsafe fn tile<M: Micro, I: Inputs, const ROWS: usize, const WIDTH: usize>(
     operands: &Operands<'_, I>,
+    first: usize,
     sums: &mut Sums<M::Sum>,
 ) {
     let &Operands { x, inputs, w, w_stride } = operands;
@@ -203,7 +217,7 @@ pub(super) unsafe fn tile<M: Micro, I: Inputs, const ROWS: usize, const WIDTH: u
             }
         }
         for (acc, sums) in acc.iter().zip(sums) {
-            for (acc, sums) in acc.iter().zip(sums.chunks_exact_mut(M::COLUMNS)) {
+            for (acc, sums) in acc.iter().zip(sums[first..].chunks_exact_mut(M::COLUMNS)) {
                 M::store(*acc, sums);
             }
         }
@@ -220,17 +234,18 @@ macro_rules! tiles {
         unsafe fn tile<I: $crate::kernel::isa::micro::Inputs>(
             size: [usize; 2],
             operands: &$crate::kernel::isa::micro::Operands<'_, I>,
+            first: usize,
             sums: &mut $crate::kernel::isa::micro::Sums<Self::Sum>,
         ) {
-            $(tiles!(@row $micro, $rows, $width, size, operands, sums);)*
+            $(tiles!(@row $micro, $rows, $width, size, operands, first, sums);)*
             unreachable!("no tile of {size:?}")
         }
     };
-    (@row $micro:ty, $rows:literal, [$($width:literal)*], $size:ident, $operands:ident, $sums:ident) => {
-        $(if $rows <= Self::ROWS && $width <= Self::WIDTH && $size == [$rows, $width] {
+    (@row $micro:ty, $rows:literal, [$($width:literal)*], $size:ident, $operands:ident, $first:ident, $sums:ident) => {
+        $(if $rows <= Self::ROWS && $width <= Self::width($rows) && $size == [$rows, $width] {
             // SAFETY: this function's caller vouches for the same features.
             return unsafe {
-                $crate::kernel::isa::micro::tile::<$micro, I, $rows, $width>($operands, $sums)
+                $crate::kernel::isa::micro::tile::<$micro, I, $rows, $width>($operands, $first, $sums)
             };
         })*
     };
@@ -248,77 +263,56 @@ pub(super) unsafe fn block<M: Micro, E: Epilogue<M::Sum>>(
     epilogue: &E,
     block: &mut Block<'_, E::Out>,
 ) {
+    let tiles = block.rows().div_ceil(M::ROWS);
+    // Weights that are read once only come in order; others are in a cache after the first tile.
+    let chunk = if tiles == 1 { M::CHUNK } else { usize::MAX };
     let mut sums: Sums<M::Sum> = [[Default::default(); PANEL]; TILE_ROWS];
-    let in_chunks = block.rows() <= M::ROWS && job.groups.len() > M::CHUNK;
     for offset in (0..block.columns()).step_by(PANEL) {
         let panel = job.weights.panel(block.first_column + offset);
-        if in_chunks {
-            let part = Part { row: 0, rows: block.rows(), offset, width: panel.columns };
+        let mut row = 0;
+        for left in (1..=tiles).rev() {
+            let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
             // SAFETY: the caller vouches for the same features.
-            unsafe { chunks::<M>(job, &panel, block.first_row, part.rows, &mut sums) };
-            part.finish::<M, E>(job, epilogue, block, &mut sums);
-            continue;
-        }
-        for first in (0..panel.columns).step_by(M::COLUMNS * M::WIDTH) {
-            // SAFETY: the caller vouches for the same features.
-            unsafe { strip::<M, E>(job, (&panel, first), offset + first, epilogue, block, &mut sums) };
+            unsafe { strip::<M>(job, &panel, [block.first_row + row, rows], chunk, &mut sums) };
+            Part { row, rows, offset, width: panel.columns }.finish::<M, E>(job, epilogue, block, &mut sums);
+            row += rows;
         }
     }
 }
 
-/// As many columns of a panel as a tile is wide, `offset` behind the block's first, for all rows of the block.
+/// The sums of all columns of a panel, for so many rows from the first on, `chunk` steps at a time.
 ///
 /// # Safety
 ///
 /// The CPU has the features of `M`.
 #[inline(always)]
-unsafe fn strip<M: Micro, E: Epilogue<M::Sum>>(
-    job: &Job<'_>,
-    (panel, first): (&PanelRef<'_>, usize),
-    offset: usize,
-    epilogue: &E,
-    block: &mut Block<'_, E::Out>,
-    sums: &mut Sums<M::Sum>,
-) {
-    let width = (panel.columns - first).min(M::COLUMNS * M::WIDTH);
-    let tiles = block.rows().div_ceil(M::ROWS);
-    let mut row = 0;
-    for left in (1..=tiles).rev() {
-        let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
-        let operands = operands::<M>(job, block.first_row + row, (panel, first), job.groups.clone());
-        // SAFETY: the caller vouches for the same features.
-        unsafe { M::tile([rows, width / M::COLUMNS], &operands, sums) };
-        Part { row, rows, offset, width }.finish::<M, E>(job, epilogue, block, sums);
-        row += rows;
-    }
-}
-
-/// The sums of all columns of a panel, for so many rows from `row` on.
-///
-/// # Safety
-///
-/// The CPU has the features of `M`.
-#[inline(always)]
-unsafe fn chunks<M: Micro>(
+unsafe fn strip<M: Micro>(
     job: &Job<'_>,
     panel: &PanelRef<'_>,
-    row: usize,
-    rows: usize,
+    [row, rows]: [usize; 2],
+    chunk: usize,
     sums: &mut Sums<M::Sum>,
 ) {
-    *sums = [[Default::default(); PANEL]; TILE_ROWS];
-    let mut some: Sums<M::Sum> = [[Default::default(); PANEL]; TILE_ROWS];
-    for start in job.groups.clone().step_by(M::CHUNK) {
-        let groups = start..(start + M::CHUNK).min(job.groups.end);
-        for first in (0..panel.columns).step_by(M::COLUMNS * M::WIDTH) {
-            let width = (panel.columns - first).min(M::COLUMNS * M::WIDTH);
+    let width = M::COLUMNS * M::width(rows);
+    let mut more: Sums<M::Sum> = [[Default::default(); PANEL]; TILE_ROWS];
+    let mut start = job.groups.start;
+    loop {
+        let groups = start..job.groups.end.min(start.saturating_add(chunk));
+        let to = if start == job.groups.start { &mut *sums } else { &mut more };
+        for first in (0..panel.columns).step_by(width) {
             let operands = operands::<M>(job, row, (panel, first), groups.clone());
+            let width = width.min(panel.columns - first) / M::COLUMNS;
             // SAFETY: the caller vouches for the same features.
-            unsafe { M::tile([rows, width / M::COLUMNS], &operands, &mut some) };
-            for (sums, some) in sums.iter_mut().zip(&some).take(rows) {
-                let sums = sums[first..first + width].iter_mut().zip(some);
-                sums.for_each(|(sum, other)| *sum = sum.join(*other));
-            }
+            unsafe { M::tile([rows, width], &operands, first, to) };
+        }
+        if start != job.groups.start {
+            let columns =
+                sums.iter_mut().zip(&more).take(rows).flat_map(|(sums, more)| sums.iter_mut().zip(more));
+            columns.for_each(|(sum, more)| *sum = sum.join(*more));
+        }
+        start = groups.end;
+        if start == job.groups.end {
+            return;
         }
     }
 }
@@ -360,9 +354,9 @@ impl Part {
     ) {
         let Self { row, rows, offset, width } = *self;
         let (column, columns) = (block.first_column + offset, offset..(offset + width).min(block.columns()));
+        let mut out = [E::Out::default(); PANEL];
         for (i, sums) in sums.iter_mut().enumerate().take(rows) {
             M::correct(&mut sums[..width], &job.sums[column..]);
-            let mut out = [E::Out::default(); PANEL];
             epilogue.finish(block.first_row + row + i, column, &sums[..width], &mut out[..width]);
             block.write(row + i, columns.clone(), &out);
         }

@@ -52,6 +52,8 @@ impl<const ROWS: usize, const WIDTH: usize> Dot for Integers<ROWS, WIDTH> {
 impl<const ROWS: usize, const WIDTH: usize> Micro for Integers<ROWS, WIDTH> {
     const INPUT_BYTES: usize = 8;
     const CHUNK: usize = CHUNK;
+    /// A row or two do not fill a tile of two accumulators.
+    const FEW: [usize; 2] = [3, 4];
 
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> Self::W {
@@ -286,7 +288,7 @@ unsafe fn turn_8x8([a, b, c, d, e, f, g, h]: [__m256; 8]) -> [__m256; 8] {
 kernel! {
     /// Most x86 CPUs since 2013.
     pub(super) const KERNEL: "avx2",
-    features: ["avx2", "fma"], codes: i16, integers: Integers<3, 4>, floats: Floats256,
+    features: ["avx2", "fma"], codes: i16, integers: Integers<6, 2>, floats: Floats256,
     cells: u64, pixels: Integers<3, 4>, pixel_floats: PixelFloats256,
     channels: Integers<6, 2>, turn: Turn256
 }
