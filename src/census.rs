@@ -21,6 +21,22 @@ const STOCK: &[&str] = &[
     "Embedding",
 ];
 
+/// Modules of Burn's that have such layers inside, which are nobody's to exchange.
+const COMPOUND: &[&str] = &[
+    "MultiHeadAttention",
+    "CrossAttention",
+    "PositionWiseFeedForward",
+    "SwiGlu",
+    "TransformerEncoder",
+    "TransformerDecoder",
+    "Rnn",
+    "BiRnn",
+    "Gru",
+    "BiGru",
+    "Lstm",
+    "BiLstm",
+];
+
 /// A layer as it was found.
 pub(crate) struct Found {
     pub(crate) info: LayerInfo,
@@ -35,8 +51,8 @@ pub(crate) enum Form {
         non_finite: Option<usize>,
     },
     Int8(Int8Facts),
-    /// One of Burn's own, which can't be swapped.
-    Stock,
+    /// One of Burn's own, which can't be swapped, and the module of Burn's that it is part of, if it is.
+    Stock(Option<&'static str>),
 }
 
 /// What the report says about an INT8 layer.
@@ -103,6 +119,12 @@ impl Census {
         self.add(kind, shape, Form::Int8(facts), bytes, 0);
     }
 
+    /// The outermost module of Burn's around the current path whose layers are its own.
+    fn compound(&self) -> Option<&'static str> {
+        let mut names = self.path.iter().filter_map(|(_, container)| container.strip_prefix("Struct:"));
+        names.find_map(|name| COMPOUND.iter().find(|compound| **compound == name)).copied()
+    }
+
     /// Adds a layer whose path is the current one less its last `inside` names.
     fn add(&mut self, kind: &'static str, shape: Vec<usize>, form: Form, bytes: usize, inside: usize) {
         let names = &self.path[..self.path.len() - inside];
@@ -128,7 +150,14 @@ impl<B: Backend> ModuleVisitor<B> for Census {
             Some((name.as_str(), *STOCK.iter().find(|stock| **stock == kind)?))
         });
         match holder {
-            Some(("weight", kind)) => self.add(kind, shape.to_vec(), Form::Stock, bytes, 1),
+            Some(("weight", kind)) => {
+                self.add(kind, shape.to_vec(), Form::Stock(self.compound()), bytes, 1);
+            }
+            // Its weight is the layer that was seen last.
+            Some(("bias", _)) => match self.layers.last_mut() {
+                Some(layer) => layer.bytes += bytes,
+                None => self.other_bytes += bytes,
+            },
             _ => self.other_bytes += bytes,
         }
     }

@@ -27,7 +27,11 @@ pub enum Int8Error {
         reason: String,
     },
     /// An include or exclude pattern matches no layer, so it does not do what it was written for.
-    #[error("pattern `{pattern}` matches no layer; the model's layers are {}", list(layers))]
+    #[error(
+        "pattern `{pattern}` matches no layer; the model's layers are {}{}",
+        list(layers),
+        stars(pattern)
+    )]
     UnmatchedPattern {
         /// The pattern as given.
         pattern: String,
@@ -35,17 +39,12 @@ pub enum Int8Error {
         layers: Vec<String>,
     },
     /// No layer of the model would become INT8.
-    #[error(
-        "nothing to quantize: {}; use the layers of `burn_int8::nn` in the model, and check include and exclude",
-        if layers.is_empty() {
-            "the model has no layer that can become INT8".to_string()
-        } else {
-            format!("these layers stay float: {}", list(layers))
-        }
-    )]
+    #[error("nothing to quantize: {}", nothing(left, stock))]
     NothingToQuantize {
-        /// The paths of the layers that stay float.
-        layers: Vec<String>,
+        /// The paths of the layers that could become INT8, but that the patterns or the rule leave float.
+        left: Vec<String>,
+        /// The paths of Burn's own layers, which can't be swapped.
+        stock: Vec<String>,
     },
     /// All layers that could become INT8 already are.
     #[error("the model is INT8 already: {}; quantize the float model instead", list(layers))]
@@ -83,9 +82,37 @@ fn layer(path: &str) -> String {
     if path.is_empty() { "the layer".into() } else { format!("layer `{path}`") }
 }
 
+fn nothing(left: &[String], stock: &[String]) -> String {
+    const REMEDY: &str = "use the layers of `burn_int8::nn` in the model";
+    match (left, stock) {
+        ([], []) => format!("the model has no layer that can become INT8; {REMEDY}"),
+        ([], stock) => {
+            format!("the model's layers are Burn's own, which can't be swapped: {}; {REMEDY}", list(stock))
+        }
+        (left, []) => format!("include, exclude or the rule leave every layer float: {}", list(left)),
+        (left, stock) => format!(
+            "include, exclude or the rule leave float what could become INT8: {}; Burn's own layers can't be swapped: {}",
+            list(left),
+            list(stock)
+        ),
+    }
+}
+
+/// What a pattern with a star may have been meant to be.
+fn stars(pattern: &str) -> &'static str {
+    if pattern.contains('*') {
+        "; a `*` stays within one name, `**.` stands for any number of them"
+    } else {
+        ""
+    }
+}
+
 /// As many names as a person reads.
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 8;
+    if names.iter().all(|name| name.is_empty()) && !names.is_empty() {
+        return "the model itself, which has no path".into();
+    }
     let mut text: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
     match names.len() {
         0 => return "none".into(),

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use burn::module::{Module, ModuleMapper, ParamId};
 use burn::prelude::*;
 
-use crate::census::{Census, Form, Found};
+use crate::census::{Census, Form};
 use crate::error::{Int8Error, QuantizeError};
 use crate::nn::layer::FloatLayer;
 use crate::nn::weight::WeightParam;
@@ -185,13 +185,18 @@ fn check(rules: Rules, before: Census) -> Result<Plan, Int8Error> {
             chosen.push(path);
         }
     }
-    let is_int8 = |layer: &&Found| matches!(layer.form, Form::Int8(_));
-    let int8: Vec<_> = before.layers.iter().filter(is_int8).map(|layer| layer.info.path.clone()).collect();
-    match (chosen.is_empty(), int8.is_empty()) {
-        (true, true) => Err(Int8Error::NothingToQuantize { layers }),
-        (true, false) => Err(Int8Error::AlreadyInt8 { layers: int8 }),
-        _ => Ok(Plan { rules, before, chosen }),
+    if !chosen.is_empty() {
+        return Ok(Plan { rules, before, chosen });
     }
+    let paths = |of: fn(&Form) -> bool| -> Vec<_> {
+        before.layers.iter().filter(|layer| of(&layer.form)).map(|layer| layer.info.path.clone()).collect()
+    };
+    let int8 = paths(|form| matches!(form, Form::Int8(_)));
+    if !int8.is_empty() {
+        return Err(Int8Error::AlreadyInt8 { layers: int8 });
+    }
+    let left = paths(|form| matches!(form, Form::Float { .. }));
+    Err(Int8Error::NothingToQuantize { left, stock: paths(|form| matches!(form, Form::Stock(_))) })
 }
 
 /// The [`ModuleMapper`] behind [`Quantize::quantize`].

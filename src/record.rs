@@ -23,8 +23,10 @@ use crate::scheme::{Activations, LayerScheme, Range};
 
 pub use item::{ConvItem, ConvTransposeItem, EmbeddingItem, LayerItem, LinearItem};
 
-/// The version of the INT8 part of a record. A record with another one is refused.
-pub const RECORD_VERSION: u8 = 1;
+/// The version of the INT8 part of a record. Records of a later one are refused.
+///
+/// Version 1 called the integers `param`, as Burn calls floats: where fields have names, Burn's own layers read them as such.
+pub const RECORD_VERSION: u8 = 2;
 
 /// What floats of an INT8 layer are saved in, whatever a recorder's settings: what it computes with. A reload is exact.
 type Int8Precision = FullPrecisionSettings;
@@ -141,8 +143,9 @@ struct Int8Part {
     scales: TensorData,
 }
 
-/// The names that Burn gives the fields of a parameter, and ours.
-const FIELDS: &[&str] = &["id", "param", "int8"];
+/// The fields of an INT8 parameter. Not Burn's `param`, so that a layer which knows nothing of INT8 misses it.
+const FIELDS: &[&str] = &["id", INTEGERS, "int8"];
+const INTEGERS: &str = "integers";
 
 impl<const D: usize> Serialize for WeightItem<D> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -160,7 +163,7 @@ impl<const D: usize> Serialize for WeightItem<D> {
         let integers = TensorData::new(state.integers.clone(), state.shape.clone());
         let mut fields = serializer.serialize_struct("ParamSerde", FIELDS.len())?;
         fields.serialize_field("id", &state.id.serialize())?;
-        fields.serialize_field("param", &integers)?;
+        fields.serialize_field(INTEGERS, &integers)?;
         fields.serialize_field("int8", &part)?;
         fields.end()
     }
@@ -194,7 +197,7 @@ impl<'de, const D: usize> Visitor<'de> for WeightVisitor<D> {
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "id" => id = Some(map.next_value()?),
-                "param" => param = Some(map.next_value()?),
+                "param" | INTEGERS => param = Some(map.next_value()?),
                 "int8" => part = Some(map.next_value()?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -232,9 +235,9 @@ fn weight_item<E: de::Error, const D: usize>(
 
 fn version<'de, De: Deserializer<'de>>(deserializer: De) -> Result<u8, De::Error> {
     match u8::deserialize(deserializer)? {
-        RECORD_VERSION => Ok(RECORD_VERSION),
+        version @ 1..=RECORD_VERSION => Ok(version),
         other => Err(de::Error::custom(format!(
-            "INT8 record version {other}, but this burn-int8 reads version {RECORD_VERSION}"
+            "INT8 record version {other}, but this burn-int8 reads versions 1 to {RECORD_VERSION}"
         ))),
     }
 }

@@ -153,6 +153,7 @@ impl Report {
 fn found(layer: &Found) -> LayerReport {
     match &layer.form {
         Form::Int8(facts) => row(layer, Action::AlreadyInt8, describe(facts.scheme)),
+        Form::Stock(Some(compound)) => row(layer, Action::LeftFloat, part_of(compound)),
         _ => row(layer, Action::LeftFloat, remedy(layer.info.kind)),
     }
 }
@@ -185,6 +186,11 @@ fn describe(scheme: LayerScheme) -> String {
         Range::Symmetric => activations.into(),
         Range::Full => format!("{activations}, full range"),
     }
+}
+
+/// What to do about a layer inside a module of Burn's own.
+fn part_of(compound: &str) -> String {
+    format!("part of Burn's {compound}: write that module with the layers of burn_int8::nn")
 }
 
 /// What to do about a layer of Burn's own.

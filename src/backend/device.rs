@@ -12,9 +12,18 @@ pub(super) fn kernel<B: Backend>(form: &Form, device: &B::Device) -> &'static st
     if let Some(name) = super::cube::kernel::<B>(form, device) {
         return name;
     }
-    let _ = (form, device);
-    "tensor operations"
+    let _ = form;
+    let backend = B::name(device);
+    let lacks = FEATURES.iter().find(|(name, enabled, _)| !enabled && backend.contains(name));
+    lacks.map_or("tensor operations", |(_, _, hint)| hint)
 }
+
+/// Backends that a feature of this crate has kernels for: part of their name, whether it is on, what to say if it is not.
+const FEATURES: &[(&str, bool, &str)] = &[
+    ("ndarray", cfg!(feature = "ndarray"), "tensor operations (burn-int8's feature `ndarray` has kernels)"),
+    ("flex", cfg!(feature = "flex"), "tensor operations (burn-int8's feature `flex` has kernels)"),
+    ("wgpu", cfg!(feature = "wgpu"), "tensor operations (burn-int8's feature `wgpu` has kernels)"),
+];
 
 /// The bytes that a device of this type binds at once.
 pub(super) fn largest_part<B: Backend>(device: &B::Device) -> usize {

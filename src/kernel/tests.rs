@@ -78,7 +78,7 @@ fn names_are_the_table() {
 }
 
 #[test]
-#[should_panic(expected = "no such kernel on this CPU")]
+#[should_panic(expected = "there is no such kernel; this CPU supports")]
 fn an_unknown_override_says_what_there_is() {
     choose(Some("abacus"));
 }

@@ -59,6 +59,36 @@ impl<L: FloatLayer> Quantizable<L> {
         }
     }
 
+    /// The same, to change it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::{backend::NdArray, module::Param, tensor::Tensor};
+    /// use burn_int8::nn::LinearConfig;
+    ///
+    /// let device = Default::default();
+    /// let mut layer = LinearConfig::new(2, 2).init::<NdArray>(&device);
+    /// if let Some(linear) = layer.as_float_mut() {
+    ///     linear.weight = Param::from_tensor(Tensor::from_floats([[0.0, 1.0], [1.0, 0.0]], &device));
+    /// }
+    /// assert_eq!(layer.into_float().weight.dims(), [2, 2]);
+    /// ```
+    pub fn as_float_mut(&mut self) -> Option<&mut L> {
+        match self {
+            Self::Float(layer) => Some(layer),
+            Self::Int8(_) => None,
+        }
+    }
+
+    /// Burn's layer: this one while it is float, else what the integers stand for.
+    pub fn into_float(self) -> L {
+        match self {
+            Self::Float(layer) => layer,
+            Self::Int8(layer) => layer.dequantize(),
+        }
+    }
+
     /// The INT8 layer, once it is quantized.
     pub fn as_int8(&self) -> Option<&Int8<L>> {
         match self {

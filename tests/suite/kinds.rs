@@ -165,6 +165,16 @@ fn visitors_and_devices() {
     assert_eq!(floats(model.fork(&device).no_grad().forward(some_tokens())), y);
 }
 
+/// What would make a model fast that is not.
+#[cfg(not(feature = "flex"))]
+#[test]
+fn a_report_names_the_feature_that_is_off() {
+    let layer = Conv2dConfig::new([3, 4], [3, 3]).init::<burn::backend::Flex>(&Default::default());
+    let (_, report) = layer.quantize(&Int8Config::new()).expect("a float layer");
+    let kernel = report.layers[0].kernel.as_deref().expect("INT8");
+    assert_eq!(kernel, "tensor operations (burn-int8's feature `flex` has kernels)");
+}
+
 /// A report reads shapes only: no weight of a fresh model is made for it, whatever its kind.
 #[test]
 fn a_report_initialises_nothing() {

@@ -190,3 +190,16 @@ fn the_report_counts_memory<B: Backend>() {
 }
 
 on_every_backend!(loading_is_quantizing the_report_counts_memory);
+
+/// A loader that knows nothing of INT8 changes nothing: not the bias alone, which would make a mixture of two models.
+#[test]
+fn a_loader_passes_by_what_is_int8() {
+    let (model, _) = Net::<NdArray>::new(1).quantize(&config()).expect("float layers");
+    let mut other = Parameters::of(&Net::<NdArray>::new(2));
+    let loaded = model.clone().map(&mut other);
+    assert_eq!(other.asked, ["norm.gamma", "norm.beta"]);
+    let bias = |model: &Net<NdArray>| {
+        model.head.as_int8().expect("INT8").dequantize().bias.map(|bias| floats(bias.val()))
+    };
+    assert_eq!(bias(&loaded), bias(&model));
+}

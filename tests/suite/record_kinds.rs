@@ -225,7 +225,7 @@ mod lies {
     }
 
     fn shape(shape: impl serde::Serialize) -> impl FnOnce(&mut Value) {
-        move |item| item["weight"]["param"]["shape"] = json!(shape)
+        move |item| item["weight"]["integers"]["shape"] = json!(shape)
     }
 
     fn check(error: String, expected: &str) {

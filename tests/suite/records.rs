@@ -9,6 +9,7 @@ use burn::record::{
     NamedMpkFileRecorder, NamedMpkGzFileRecorder, PrecisionSettings, PrettyJsonFileRecorder, Recorder,
 };
 use burn::tensor::Element;
+use burn_int8::RECORD_VERSION;
 use burn_int8::nn::{Linear, LinearConfig, LinearLayout, QLinear};
 use burn_int8::prelude::*;
 use tempfile::tempdir;
@@ -308,29 +309,30 @@ mod lies {
 
     #[test]
     fn another_version() {
-        check("INT8 record version 9, but this burn-int8 reads version 1", |item| {
-            item["weight"]["int8"]["version"] = json!(9);
-        });
+        for version in [0, 9] {
+            let expected = format!("INT8 record version {version}, but this burn-int8 reads versions 1 to 2");
+            check(&expected, |item| item["weight"]["int8"]["version"] = json!(version));
+        }
     }
 
     #[test]
     fn a_shape_of_other_size() {
         check("12 bytes are no I8 values of shape [4, 4]", |item| {
-            item["weight"]["param"]["shape"] = json!([4, 4]);
+            item["weight"]["integers"]["shape"] = json!([4, 4]);
         });
     }
 
     #[test]
     fn a_shape_that_overflows() {
         check("12 bytes are no I8 values of shape", |item| {
-            item["weight"]["param"]["shape"] = json!([u64::MAX, 2]);
+            item["weight"]["integers"]["shape"] = json!([u64::MAX, 2]);
         });
     }
 
     #[test]
     fn a_shape_of_other_rank() {
         check("a parameter of rank 2 can't have the shape [12]", |item| {
-            item["weight"]["param"]["shape"] = json!([12]);
+            item["weight"]["integers"]["shape"] = json!([12]);
         });
     }
 
@@ -424,17 +426,27 @@ mod lies {
         assert!(error.to_string().contains("missing field `input`"), "{error}");
     }
 
-    /// The file format of version 1 stays readable.
+    /// Burn's own model does not take the integers for its weights.
     #[test]
-    fn files_of_version_1() {
+    fn an_int8_model_into_burns_own() {
+        let error =
+            load_mpk(StockNet::<B>::new(1), mpk(quantized(&Int8Config::new()))).expect_err("integers");
+        assert!(error.to_string().contains("missing field `param`"), "{error}");
+    }
+
+    /// The file formats of all versions stay readable.
+    #[test]
+    fn files_of_every_version() {
         let device = Default::default();
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/records/");
         let mpk = NamedMpkFileRecorder::<FullPrecisionSettings>::default();
         let bin = BinFileRecorder::<FullPrecisionSettings>::default();
         let model = quantized(&Int8Config::new());
-        let loaded = Net::<B>::fresh().load_file(format!("{folder}v1.mpk"), &mpk, &device);
-        assert_eq!(output(&loaded.expect("a file of version 1")), output(&model));
-        let loaded = Net::<B>::fresh().load_file(format!("{folder}v1.bin"), &bin, &device);
-        assert_eq!(output(&loaded.expect("a file of version 1")), output(&model));
+        for version in 1..=RECORD_VERSION {
+            let loaded = Net::<B>::fresh().load_file(format!("{folder}v{version}.mpk"), &mpk, &device);
+            assert_eq!(output(&loaded.expect("a file of this version")), output(&model));
+            let loaded = Net::<B>::fresh().load_file(format!("{folder}v{version}.bin"), &bin, &device);
+            assert_eq!(output(&loaded.expect("a file of this version")), output(&model));
+        }
     }
 }

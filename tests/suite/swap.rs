@@ -130,7 +130,11 @@ fn errors_give_the_model_back() {
         pattern("a["),
         Int8Error::InvalidPattern { pattern: "a[".into(), reason: "invalid range pattern".into() },
     );
-    check(Net::new(1), pattern("**"), Int8Error::NothingToQuantize { layers: names(&LAYERS) });
+    check(
+        Net::new(1),
+        pattern("**"),
+        Int8Error::NothingToQuantize { left: names(&LAYERS), stock: Vec::new() },
+    );
 
     let mut broken = StockNet::<B>::new(1);
     let weight = broken.blocks[1].fc2.weight.val();
@@ -153,8 +157,22 @@ fn error_messages_say_what_to_do() {
          `blocks.1.fc1`, `blocks.1.fc2`, `gate`, `head`"
     );
     assert!(format!("{error:?}").starts_with("UnmatchedPattern"));
+    let says = |error: QuantizeError<_>, text: &str| assert!(error.to_string().contains(text), "{error}");
+    let net = |config: Int8Config| Net::<B>::new(1).quantize(&config).expect_err("nothing fits");
+    says(net(config().with_include(names(&["*fc1"]))), "a `*` stays within one name");
+    says(
+        net(config().with_exclude(names(&["**"]))),
+        "include, exclude or the rule leave every layer float: `input`",
+    );
     let error = StockNet::<B>::new(1).quantize(&config()).expect_err("Burn's own layers");
+    assert!(error.to_string().contains("are Burn's own, which can't be swapped: `input`"), "{error}");
     assert!(error.to_string().contains("use the layers of `burn_int8::nn`"), "{error}");
+    let layer: Linear<B> = burns_linear(4, 3, true, 1).into();
+    let alone = layer.quantize(&config().with_include(names(&["fc"]))).expect_err("it has no name");
+    assert!(
+        alone.to_string().ends_with("the model's layers are the model itself, which has no path"),
+        "{alone}"
+    );
     fn is_an_error<E: std::error::Error>(_: &E) {}
     is_an_error(&error);
 }
@@ -183,7 +201,9 @@ fn stock_layers_are_listed() {
     let left = with_action(&report, Action::LeftFloat);
     assert_eq!(left, ["attention.query", "attention.key", "attention.value", "attention.output", "conv"]);
     let layer = report.layer("attention.key").expect("listed");
-    assert_eq!(layer.reason, "burn::nn::Linear can't be swapped: use burn_int8::nn::Linear");
+    let reason = "part of Burn's MultiHeadAttention: write that module with the layers of burn_int8::nn";
+    assert_eq!(layer.reason, reason);
+    assert_eq!(layer.bytes_before, 4 * (4 * 4 + 4));
     assert_eq!((layer.kind.as_str(), layer.shape.as_slice()), ("Linear", &[4, 4][..]));
     assert_eq!(report.layer("conv").expect("listed").kind, "Conv2d");
 }

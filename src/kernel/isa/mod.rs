@@ -109,7 +109,7 @@ pub(super) fn tested() -> impl Iterator<Item = Active> {
 /// If [`OVERRIDE`] names a kernel that does not exist or that the CPU does not support.
 pub fn active() -> Active {
     static ACTIVE: OnceLock<Active> = OnceLock::new();
-    *ACTIVE.get_or_init(|| choose(std::env::var(OVERRIDE).ok().as_deref()))
+    *ACTIVE.get_or_init(|| choose(std::env::var(OVERRIDE).ok().as_deref().filter(|name| !name.is_empty())))
 }
 
 pub(super) fn choose(name: Option<&str>) -> Active {
@@ -117,7 +117,9 @@ pub(super) fn choose(name: Option<&str>) -> Active {
     found.unwrap_or_else(|| {
         let here: Vec<_> = supported().map(|kernel| kernel.name()).collect();
         let name = name.unwrap_or_default();
-        panic!("{OVERRIDE}={name}: no such kernel on this CPU; it supports {}", here.join(", "))
+        let why =
+            if NAMES.contains(&name) { "this CPU lacks its instructions" } else { "there is no such kernel" };
+        panic!("{OVERRIDE}={name}: {why}; this CPU supports {}", here.join(", "))
     })
 }
 
