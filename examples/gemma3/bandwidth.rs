@@ -6,7 +6,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 /// Larger than any cache.
-const BYTES: usize = 512 << 20;
+pub const BYTES: usize = 512 << 20;
 const ROUNDS: usize = 5;
 
 /// Bytes a second that all cores together read: the best of some rounds.

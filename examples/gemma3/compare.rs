@@ -1,7 +1,7 @@
 //! The whole walk: float, INT8, saved, reloaded, side by side.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write, stdout};
 use std::path::Path;
 use std::time::Instant;
 
@@ -34,6 +34,8 @@ struct Side {
     text: Generated,
     load: f64,
     peak: u64,
+    /// Until its file was written, without what the measurement of the bandwidth takes.
+    whole_peak: usize,
     memory: u64,
     file: u64,
     report: Report,
@@ -42,28 +44,29 @@ struct Side {
 }
 
 impl Walk<'_> {
-    pub fn run<B: Backend>(&self, int8: &Int8Config) -> Result<(), ModelError> {
+    /// Gives what the program took at most, but for the measurements of the bandwidth.
+    pub fn run<B: Backend>(&self, int8: &Int8Config) -> Result<usize, ModelError> {
         let float = self.side::<B>("float", None)?;
         let quantized = self.side::<B>("INT8", Some(int8))?;
-        println!("\nINT8, reloaded:");
+        writeln!(stdout(), "\nINT8, reloaded:")?;
         let path = self.folder.join("INT8");
-        let reloaded: Gemma<B> = record::load(&self.config, &path)?;
+        let reloaded: Gemma<B> = record::load(&self.config, &self.source.name(), &path)?;
         let again = self.write(&reloaded)?;
         let copy = self.folder.join("INT8-again");
         record::save(reloaded, &copy)?;
         let same = same_bytes(&record::file(&path), &record::file(&copy))?;
-        show::table(&rows(&float, &quantized));
+        show::table(&rows(&float, &quantized))?;
         let (text, bytes) = (again.tokens == quantized.text.tokens, same);
-        println!("\nreloaded: {} text, {} bytes when saved again", is_same(text), is_same(bytes));
-        println!(
-            "first token that differs between float and INT8: {}",
-            differs(&float.text, &quantized.text)
-        );
-        if text && bytes { Ok(()) } else { Err(ModelError::NotReloaded) }
+        let (text_is, bytes_are) = (is_same(text), is_same(bytes));
+        writeln!(stdout(), "\nreloaded: {text_is} text, {bytes_are} bytes when saved again")?;
+        let first = differs(&float.text, &quantized.text);
+        writeln!(stdout(), "first token that differs between float and INT8: {first}")?;
+        let peak = float.whole_peak.max(quantized.whole_peak).max(MEMORY.peak_usage());
+        if text && bytes { Ok(peak) } else { Err(ModelError::NotReloaded) }
     }
 
     fn side<B: Backend>(&self, name: &str, int8: Quantized<'_>) -> Result<Side, ModelError> {
-        println!("\n{name}:");
+        writeln!(stdout(), "\n{name}:")?;
         let before = MEMORY.current_usage();
         MEMORY.reset_peak_usage();
         let start = Instant::now();
@@ -72,9 +75,12 @@ impl Walk<'_> {
         let peak = (MEMORY.peak_usage() - before) as u64;
         let memory = MEMORY.current_usage().saturating_sub(before) as u64;
         let text = self.write(&model)?;
+        let before_bandwidth = MEMORY.peak_usage();
         let bandwidth = bandwidth();
+        MEMORY.reset_peak_usage();
         let file = record::save(model, &self.folder.join(name))?;
-        Ok(Side { text, load, peak, memory, file, report, bandwidth })
+        let whole_peak = before_bandwidth.max(MEMORY.peak_usage());
+        Ok(Side { text, load, peak, whole_peak, memory, file, report, bandwidth })
     }
 
     fn write<B: Backend>(&self, model: &Gemma<B>) -> Result<Generated, ModelError> {
@@ -94,9 +100,9 @@ fn rows(float: &Side, int8: &Side) -> Vec<Vec<String>> {
     vec![
         ["", "float", "INT8", ""].map(String::from).to_vec(),
         row("matrices in INT8", &|side| side.report.int8_layers().to_string(), String::new()),
-        row("file", &|side| show::mebibytes(side.file), smaller(float.file, int8.file)),
-        row("memory", &|side| show::mebibytes(side.memory), smaller(float.memory, int8.memory)),
-        row("peak memory while loading", &|side| show::mebibytes(side.peak), smaller(float.peak, int8.peak)),
+        row("file", &|side| show::size(side.file), smaller(float.file, int8.file)),
+        row("model in memory", &|side| show::size(side.memory), smaller(float.memory, int8.memory)),
+        row("peak memory while loading", &|side| show::size(side.peak), smaller(float.peak, int8.peak)),
         row("loading, quantizing", &|side| format!("{:.1} s", side.load), String::new()),
         row(
             "tokens read a second",
@@ -108,9 +114,13 @@ fn rows(float: &Side, int8: &Side) -> Vec<Vec<String>> {
             &|side| format!("{:.1}", decode(side)),
             times(decode(float), decode(int8)),
         ),
-        row("weights read while writing", &|side| gigabytes(reached(side)), String::new()),
-        row("what this machine reads at most", &|side| gigabytes(side.bandwidth), String::new()),
-        row("of that", &|side| format!("{:.0} %", 100.0 * reached(side) / side.bandwidth), String::new()),
+        row("weights are read at", &|side| gigabytes(reached(side)), String::new()),
+        row("this machine can read at", &|side| gigabytes(side.bandwidth), String::new()),
+        row(
+            "share of what it can read",
+            &|side| format!("{:.0} %", 100.0 * reached(side) / side.bandwidth),
+            String::new(),
+        ),
     ]
 }
 

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use burn::record::RecorderError;
 use burn::tensor::DType;
 use burn_int8::Int8Error;
 use thiserror::Error;
@@ -54,10 +53,16 @@ pub enum ModelError {
     Unreadable { reason: String },
     #[error(transparent)]
     Int8(#[from] Int8Error),
-    #[error("{path}: {source}")]
-    Record { path: PathBuf, source: RecorderError },
-    #[error("{path} holds a model of other sizes than config.json: {reason}")]
-    OtherModel { path: PathBuf, reason: String },
+    #[error("can't read {path}: {source}; `gemma3 quantize` writes such files")]
+    NoRecord { path: PathBuf, source: io::Error },
+    #[error("{path} is truncated or not a record that gemma3 wrote: {reason}; quantize again")]
+    Record { path: PathBuf, reason: String },
+    #[error("{path} holds a model of other sizes than {expected}: {reason}")]
+    OtherModel { path: PathBuf, expected: String, reason: String },
+    #[error("can't write {path}: {reason}")]
+    Save { path: PathBuf, reason: String },
+    #[error("there is no folder {folder} to put {path} in; make it first")]
+    NoFolder { folder: PathBuf, path: PathBuf },
     #[error("the reloaded model is not the one that was saved")]
     NotReloaded,
     #[error("{path}: {source}")]
@@ -66,6 +71,8 @@ pub enum ModelError {
     Vocabulary { tokens: usize, rows: usize },
     #[error("can't split a text into tokens or join them: {0}")]
     Text(tokenizers::Error),
+    #[error("can't print: {0}")]
+    Print(#[from] io::Error),
 }
 
 impl ModelError {

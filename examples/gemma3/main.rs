@@ -12,6 +12,8 @@ mod checkpoint;
 mod compare;
 mod config;
 mod error;
+#[path = "../common/exit.rs"]
+mod exit;
 mod generate;
 #[path = "../common/header.rs"]
 mod header;
@@ -29,7 +31,8 @@ mod tests;
 mod tokens;
 mod writing;
 
-use std::path::PathBuf;
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use backend::with_backend;
@@ -60,10 +63,13 @@ enum Command {
     Generate {
         #[command(flatten)]
         source: Source,
+        /// Quantize while loading.
+        #[arg(long)]
+        int8: bool,
         #[command(flatten)]
         form: Form,
-        /// A file that `quantize` wrote, instead of the checkpoint's weights.
-        #[arg(long)]
+        /// A file that `quantize` wrote, instead of the checkpoint's weights. It is INT8 as it was written.
+        #[arg(long, conflicts_with_all = ["int8", "weight_only"])]
         record: Option<PathBuf>,
         #[command(flatten)]
         writing: Writing,
@@ -74,7 +80,7 @@ enum Command {
         source: Source,
         #[command(flatten)]
         form: Form,
-        /// The file; it gets the ending of its format.
+        /// The file, in a folder that is there; it gets the ending of its format.
         #[arg(long, default_value = "target/gemma3-int8")]
         out: PathBuf,
         /// Print what was done to each layer.
@@ -94,10 +100,7 @@ enum Command {
 
 #[derive(Args)]
 struct Form {
-    /// Quantize while loading.
-    #[arg(long)]
-    int8: bool,
-    /// The same, but activations stay float.
+    /// Quantize weights only: activations stay float.
     #[arg(long)]
     weight_only: bool,
 }
@@ -114,52 +117,58 @@ fn main() -> ExitCode {
     let (Command::Generate { source, .. }
     | Command::Quantize { source, .. }
     | Command::Compare { source, .. }) = &options.command;
-    match with_backend!(source.backend, B => run::<B>(&options.command)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(with_backend!(source.backend, B => run::<B>(&options.command)))
 }
 
 fn run<B: Backend>(command: &Command) -> Result<(), ModelError> {
-    match command {
-        Command::Generate { source, form, record, writing } => {
+    let peak = match command {
+        Command::Generate { source, int8, form, record, writing } => {
             let config = source.config()?;
             let tokens = source.tokens(&config)?;
-            let int8 = (form.int8 || form.weight_only).then(|| form.config());
+            let int8 = (*int8 || form.weight_only).then(|| form.config());
             let model = match record {
-                Some(path) => record::load::<B>(&config, path)?,
+                Some(path) => record::load::<B>(&config, &source.name(), path)?,
                 None => source.load::<B>(&config, int8.as_ref())?.0,
             };
             let text = writing.run(&model, &config, tokens.as_ref())?;
-            println!("\n{}", show::speed(&text));
+            writeln!(stdout(), "\n{}", show::speed(&text))?;
+            MEMORY.peak_usage()
         }
         Command::Quantize { source, form, out, report } => {
-            let (model, done) = source.load::<B>(&source.config()?, Some(&form.config()))?;
-            if *report {
-                println!("{done}\n");
-            }
-            println!("{}", show::integers(&done));
-            println!("{}", size("parameters", done.bytes_after()));
-            println!("{}", size("in memory", done.memory_bytes()));
-            println!("{}", size("at most in memory", MEMORY.peak_usage()));
-            let bytes = record::save(model, out)?;
-            println!("{}", size(&record::file(out).display().to_string(), bytes as usize));
+            quantize::<B>(source, &form.config(), out, *report)?;
+            MEMORY.peak_usage()
         }
         Command::Compare { source, form, writing } => {
             let config = source.config()?;
             let tokens = source.tokens(&config)?;
             let folder =
                 tempfile::tempdir().map_err(|source| ModelError::read(&std::env::temp_dir(), source))?;
-            Walk { source, writing, config, tokens, folder: folder.path() }.run::<B>(&form.config())?;
+            Walk { source, writing, config, tokens, folder: folder.path() }.run::<B>(&form.config())?
         }
-    }
-    println!("{}", size("peak memory", MEMORY.peak_usage()));
-    Ok(())
+    };
+    print_size("peak memory of the program, from start to end", peak)
 }
 
-fn size(what: &str, bytes: usize) -> String {
-    format!("{what}: {}", show::mebibytes(bytes as u64))
+fn quantize<B: Backend>(
+    source: &Source,
+    int8: &Int8Config,
+    out: &Path,
+    report: bool,
+) -> Result<(), ModelError> {
+    // Before the work that would be lost.
+    record::check_folder(out)?;
+    let (model, done) = source.load::<B>(&source.config()?, Some(int8))?;
+    if report {
+        writeln!(stdout(), "{done}\n")?;
+    }
+    writeln!(stdout(), "{}", show::integers(&done))?;
+    print_size("the model's numbers, as files hold them", done.bytes_after())?;
+    print_size("the same in memory, as the backend holds them", done.memory_bytes())?;
+    print_size("peak memory of loading and quantizing", MEMORY.peak_usage())?;
+    let bytes = record::save(model, out)?;
+    print_size(&format!("written to {}", record::file(out).display()), bytes as usize)
+}
+
+fn print_size(what: &str, bytes: usize) -> Result<(), ModelError> {
+    Ok(writeln!(stdout(), "{what}: {}", show::size(bytes as u64))?)
 }

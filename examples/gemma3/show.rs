@@ -1,5 +1,6 @@
 //! What is printed, but for the text itself.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use burn_int8::prelude::*;
@@ -22,8 +23,12 @@ pub fn integers(report: &Report) -> String {
     format!("{} matrices with {} parameters in INT8", report.int8_layers(), HumanCount(parameters as u64))
 }
 
-pub fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+pub fn size(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        ..MIB => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / MIB as f64),
+    }
 }
 
 pub fn seconds(time: Duration) -> String {
@@ -45,7 +50,7 @@ pub fn speed(text: &Generated) -> String {
 }
 
 /// A table of text, the first column to the left, the others to the right.
-pub fn table(rows: &[Vec<String>]) {
+pub fn table(rows: &[Vec<String>]) -> io::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -54,6 +59,7 @@ pub fn table(rows: &[Vec<String>]) {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
             if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        writeln!(io::stdout(), "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
+    Ok(())
 }

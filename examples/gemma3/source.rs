@@ -18,12 +18,12 @@ use crate::tokens::Tokens;
 #[derive(Args)]
 pub struct Source {
     /// The folder with config.json, tokenizer.json and model.safetensors.
-    #[arg(long, default_value = "target/gemma3")]
+    #[arg(long, default_value = "target/gemma3", conflicts_with = "synthetic")]
     model: PathBuf,
     /// Random weights of this shape instead: for measuring, not for reading.
     #[arg(long, value_enum)]
     synthetic: Option<Shape>,
-    /// Where it runs.
+    /// Where it runs; cargo's `--features flex` and `--features wgpu` add those backends.
     #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
     pub backend: BackendName,
 }
@@ -44,6 +44,14 @@ impl Source {
             Some(Shape::Billion) => Ok(GemmaConfig::gemma3_1b()),
             Some(Shape::Small) => Ok(GemmaConfig::gemma3_270m()),
             Some(Shape::Tiny) => Ok(GemmaConfig::tiny()),
+        }
+    }
+
+    /// Where `config` is from.
+    pub fn name(&self) -> String {
+        match self.synthetic.and_then(|shape| shape.to_possible_value()) {
+            None => self.model.join("config.json").display().to_string(),
+            Some(shape) => format!("--synthetic {}", shape.get_name()),
         }
     }
 

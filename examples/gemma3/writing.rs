@@ -15,25 +15,25 @@ use crate::tokens::{Tokens, turn};
 #[derive(Args)]
 pub struct Writing {
     /// What the text starts with.
-    #[arg(long, default_value = "Keras is a")]
+    #[arg(long, default_value = "Keras is a", conflicts_with = "synthetic")]
     prompt: String,
     /// The prompt is a question to a model that was tuned to answer.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "synthetic")]
     chat: bool,
     /// How long a prompt of random tokens is, with --synthetic.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, requires = "synthetic")]
     prompt_tokens: usize,
     /// How many tokens to write at most.
     #[arg(long, default_value_t = 64)]
     max_tokens: usize,
     /// 0 always takes the likeliest token; 1 draws each as often as the model finds it likely.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f64,
     /// Draws only of the likeliest tokens, which together have this probability.
-    #[arg(long, default_value_t = 0.95)]
+    #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
     top_p: f64,
     /// The same seed gives the same text.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     seed: u64,
 }
 
@@ -54,12 +54,11 @@ impl Writing {
                 Some(stream) => stream(token)?,
                 None => format!("{token} "),
             };
-            // A pipe that nobody reads any more is no reason to fail.
-            let _ = write!(out, "{text}").and_then(|()| out.flush());
-            Ok(())
+            write!(out, "{text}")?;
+            Ok(out.flush()?)
         };
         let text = generate(model, config, &prompt, self.max_tokens, &mut sampler, show)?;
-        println!();
+        writeln!(std::io::stdout())?;
         Ok(text)
     }
 

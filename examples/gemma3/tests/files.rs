@@ -261,15 +261,55 @@ fn a_record_of_another_model_is_an_error() {
     let (int8, _) = synthetic().quantize(&Int8Config::new()).unwrap();
     let expected = hidden(&int8);
     record::save(int8, &path).unwrap();
-    hidden(&record::load(&GemmaConfig::tiny(), &path).unwrap()).assert_eq(&expected, true);
+    hidden(&record::load(&GemmaConfig::tiny(), "tiny", &path).unwrap()).assert_eq(&expected, true);
 
     let mut wider = GemmaConfig::tiny();
     wider.intermediate_size = 64;
-    let error = record::load::<Cpu>(&wider, &path).expect_err("a wider model");
-    assert!(error.to_string().contains("[24, 48]") && error.to_string().contains("[24, 64]"), "{error}");
-    std::fs::write(record::file(&path), b"nothing").unwrap();
-    let error = record::load::<Cpu>(&wider, &path).expect_err("a broken file");
-    assert!(matches!(error, ModelError::Record { .. }), "{error}");
+    let error = record::load::<Cpu>(&wider, "a wider one", &path).expect_err("a wider model").to_string();
+    let parts = ["[24, 48]", "[24, 64]", "other sizes than a wider one"];
+    assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+}
+
+#[test]
+fn a_broken_record_is_told_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny");
+    record::save(synthetic(), &path).unwrap();
+    let file = record::file(&path);
+    let whole = std::fs::read(&file).unwrap();
+    for broken in [
+        b"nothing",
+        [0xff; 99].as_slice(),
+        &whole[..40],
+        &whole[..whole.len() / 2],
+        &whole[..whole.len() - 16],
+    ] {
+        std::fs::write(&file, broken).unwrap();
+        let error = record::load::<Cpu>(&GemmaConfig::tiny(), "tiny", &path).expect_err("a broken file");
+        assert!(matches!(error, ModelError::Record { .. }), "{error}");
+        let words = error.to_string();
+        assert!(words.contains("truncated") && !words.contains(['"', '\\', '\n', '{']), "{words}");
+        assert!(!whole.starts_with(broken) || words.contains("it ends too early"), "{words}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let error = record::load::<Cpu>(&GemmaConfig::tiny(), "tiny", &path).expect_err("no file");
+    assert!(matches!(&error, ModelError::NoRecord { path, .. } if *path == file), "{error}");
+}
+
+#[test]
+fn a_record_needs_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    record::check_folder(&folder.path().join("model")).unwrap();
+    record::check_folder(Path::new("model")).unwrap();
+    let missing = folder.path().join("missing");
+    let error = record::check_folder(&missing.join("model")).expect_err("no folder");
+    assert!(matches!(&error, ModelError::NoFolder { folder, .. } if *folder == missing), "{error}");
+    // The recorder tries to put a file into a file.
+    std::fs::write(&missing, b"").unwrap();
+    let path = missing.join("model");
+    let cause = std::fs::File::create(record::file(&path)).expect_err("no folder").to_string();
+    let error = record::save(synthetic(), &path).expect_err("no folder");
+    assert_eq!(error.to_string(), format!("can't write {}: {cause}", record::file(&path).display()));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The model against Keras' numbers, the cache against a model without one, files, and what must be refused.
 
 mod cache;
+mod command;
 mod config;
 mod files;
 mod generate;
