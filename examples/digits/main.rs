@@ -5,13 +5,17 @@
 #[path = "../common/backend.rs"]
 mod backend;
 mod data;
+#[path = "../common/exit.rs"]
+mod exit;
 mod measure;
 mod model;
 mod show;
 mod train;
 
 use std::error::Error;
+use std::io::{self, Write, stdout};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use backend::{BackendName, with_backend};
@@ -30,41 +34,53 @@ type Train = Autodiff<NdArray>;
 
 /// The file of the trained and folded model.
 const TRAINED: &str = "trained";
+/// That two shared cores take to go through the images once.
+const SECONDS: usize = 3;
 /// Points of accuracy that INT8 may cost, or the program fails.
 const TOLERATED: f64 = 1.0;
 
 #[derive(Parser)]
 struct Options {
     /// How often to go through the images.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, allow_negative_numbers = true)]
     epochs: usize,
     /// Of the initial weights.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     seed: u64,
     /// Keep the model files in this folder.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// What to run the trained model on.
+    /// What to run the trained model on; cargo's `--features flex` and `--features wgpu` add those backends.
     #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
     backend: BackendName,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    exit::code(run(Options::parse()))
+}
+
+fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let temporary = tempfile::tempdir()?;
     let folder = options.out.unwrap_or_else(|| temporary.path().into());
-    std::fs::create_dir_all(&folder)?;
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| format!("can't make the folder {}: {error}", folder.display()))?;
     let device = Default::default();
     let (training, test) = data::load()?;
-    println!("{} images to learn from, {} others to be tested on", training.len(), test.len());
+    let epochs = options.epochs;
+    writeln!(stdout(), "{} images to learn from, {} others to be tested on", training.len(), test.len())?;
+    let seconds = SECONDS.saturating_mul(epochs);
+    writeln!(
+        stdout(),
+        "training, {epochs} times through them: about {seconds} s with --release, far longer without"
+    )?;
 
     Train::seed(&device, options.seed);
     let start = Instant::now();
-    let trained = train::train(Net::<Train>::new(&device), training, options.epochs, &device);
-    println!("trained in {:.0} s", start.elapsed().as_secs_f64());
+    let trained = train::train(Net::<Train>::new(&device), training, epochs, &device);
+    writeln!(stdout(), "trained in {:.0} s", start.elapsed().as_secs_f64())?;
 
     let float = trained.clone().fold()?;
-    report_difference(&trained, &float, &test);
+    report_difference(&trained, &float, &test)?;
     float.save_file(folder.join(TRAINED), &recorder())?;
     with_backend!(options.backend, B => compare::<B>(&test, &folder))
 }
@@ -74,7 +90,7 @@ fn compare<B: Backend>(test: &[Digit], folder: &Path) -> Result<(), Box<dyn Erro
     let device = Default::default();
     let float = Net::<B>::new(&device).fold()?.load_file(folder.join(TRAINED), &recorder(), &device)?;
     let (int8, report) = float.clone().quantize(&Int8Config::new())?;
-    println!("\n{report}\n");
+    writeln!(stdout(), "\n{report}\n")?;
     let weight_only = Int8Config::new().with_activations(Activations::WeightOnly);
     let (weight_only, _) = float.clone().quantize(&weight_only)?;
 
@@ -83,19 +99,19 @@ fn compare<B: Backend>(test: &[Digit], folder: &Path) -> Result<(), Box<dyn Erro
         models.into_iter().map(|(name, model)| Measured::new(name, model, test, folder)).collect();
     let mut measured = measured?;
     measure::time(&mut measured, test);
-    show::table(&measured);
-    show::confusion(&measured[1], test);
-    show::mistakes(&measured, test);
+    show::table(&measured)?;
+    show::confusion(&measured[1], test)?;
+    show::mistakes(&measured, test)?;
     verdict(&measured)
 }
 
 /// Folding changes how the scores are computed, not what they are.
-fn report_difference<B: Backend>(trained: &Net<B>, folded: &Net<B>, test: &[Digit]) {
+fn report_difference<B: Backend>(trained: &Net<B>, folded: &Net<B>, test: &[Digit]) -> io::Result<()> {
     let x = images(test, &Default::default());
     let scores = trained.forward(x.clone());
     let difference: f64 = (scores.clone() - folded.forward(x)).abs().max().into_scalar().elem();
     let largest: f64 = scores.abs().max().into_scalar().elem();
-    println!("BatchNorms folded: scores of up to {largest:.1} differ by {difference:.1e} at most");
+    writeln!(stdout(), "BatchNorms folded: scores of up to {largest:.1} differ by {difference:.1e} at most")
 }
 
 fn verdict<B: Backend>(measured: &[Measured<B>]) -> Result<(), Box<dyn Error>> {

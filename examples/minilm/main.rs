@@ -8,6 +8,8 @@ mod checkpoint;
 mod config;
 mod encoder;
 mod error;
+#[path = "../common/exit.rs"]
+mod exit;
 #[path = "../common/header.rs"]
 mod header;
 mod load;
@@ -20,6 +22,7 @@ mod texts;
 mod tokens;
 
 use std::error::Error;
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,7 +43,7 @@ struct Options {
     /// The folder with config.json, tokenizer.json and model.safetensors.
     #[arg(long, default_value = "target/minilm")]
     model: PathBuf,
-    /// Where it runs.
+    /// Where it runs; cargo's `--features flex` and `--features wgpu` add those backends.
     #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
     backend: BackendName,
     /// Embed this text instead and print its vector, float and INT8; may be given more than once.
@@ -53,25 +56,18 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match with_backend!(options.backend, B => run::<B>(&options)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(with_backend!(options.backend, B => run::<B>(&options)))
 }
 
 fn run<B: Backend>(options: &Options) -> Result<(), Box<dyn Error>> {
     let (encoder, float) = Encoder::<B>::load(&options.model, Default::default())?;
     let (int8, report) = float.clone().quantize(&Int8Config::new())?;
     if options.report {
-        println!("{report}\n");
+        writeln!(stdout(), "{report}\n")?;
     }
     if !options.sentence.is_empty() {
         let embed = |model| encoder.embed(model, &options.sentence, options.sentence.len());
-        show::vectors(&options.sentence, &embed(&float)?, &embed(&int8)?);
-        return Ok(());
+        return Ok(show::vectors(&options.sentence, &embed(&float)?, &embed(&int8)?)?);
     }
     let weight_only = Int8Config::new().with_activations(Activations::WeightOnly);
     let (weight_only, _) = float.clone().quantize(&weight_only)?;
@@ -87,9 +83,9 @@ fn run<B: Backend>(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut measured = measured?;
     // Two of each: a whole batch of the largest size.
     measure::time(&mut measured, &encoder, &[sentences.as_slice(), &sentences].concat())?;
-    show::table(&measured, &texts);
-    show::sentences(&measured, &sentences);
-    show::answers(&measured[1], &texts);
+    show::table(&measured, &texts)?;
+    show::sentences(&measured, &sentences)?;
+    show::answers(&measured[1], &texts)?;
     verdict(&measured, &texts)
 }
 

@@ -1,5 +1,7 @@
 //! What a person wants to see.
 
+use std::io::{self, Write, stdout};
+
 use burn::prelude::*;
 
 use crate::encoder::cosine;
@@ -7,12 +9,14 @@ use crate::measure::{BATCHES, Measured, summary};
 use crate::texts::{Agreement, RELEVANT, Texts};
 
 /// The models against the first one, the float model.
-pub fn table<B: Backend>(models: &[Measured<B>], texts: &Texts) {
+pub fn table<B: Backend>(models: &[Measured<B>], texts: &Texts) -> io::Result<()> {
     let [one, many] = BATCHES;
-    println!(
+    writeln!(
+        stdout(),
         "Each was saved and reloaded, and answers the same bit for bit. Speeds: sentences per second.\n"
-    );
-    println!(
+    )?;
+    writeln!(
+        stdout(),
         "{:<17} {:>11} {:>13} {:>10} {:>14} {:>10} {:>9} {:>17} {:>17}",
         "model",
         "mean cosine",
@@ -23,7 +27,7 @@ pub fn table<B: Backend>(models: &[Measured<B>], texts: &Texts) {
         "of float",
         format!("batch {one}"),
         format!("batch {many}"),
-    );
+    )?;
     let float = &models[0];
     for model in models {
         let [lowest, mean] = summary(&model.cosines(float));
@@ -32,7 +36,8 @@ pub fn table<B: Backend>(models: &[Measured<B>], texts: &Texts) {
         let share = 100.0 * model.file_bytes as f64 / float.file_bytes as f64;
         let speed =
             |at: usize| format!("{:.0} ({:.1} times)", model.speeds[at], model.speeds[at] / float.speeds[at]);
-        println!(
+        writeln!(
+            stdout(),
             "{:<17} {mean:>11.4} {lowest:>13.4} {:>10} {:>14} {:>10} {share:>7.1} % {:>17} {:>17}",
             model.name,
             format!("{answers} of {}", texts.queries.len()),
@@ -40,38 +45,42 @@ pub fn table<B: Backend>(models: &[Measured<B>], texts: &Texts) {
             model.file_bytes,
             speed(0),
             speed(1),
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// How near each sentence is to what the float model makes of it.
-pub fn sentences<B: Backend>(models: &[Measured<B>], sentences: &[String]) {
+pub fn sentences<B: Backend>(models: &[Measured<B>], sentences: &[String]) -> io::Result<()> {
     let cosines: Vec<_> = models[1..].iter().map(|model| model.cosines(&models[0])).collect();
     let heads: String = models[1..].iter().map(|model| format!("{:>18}", model.name)).collect();
-    println!("\n{heads}  cosine with float, sentence by sentence");
+    writeln!(stdout(), "\n{heads}  cosine with float, sentence by sentence")?;
     for (at, sentence) in sentences.iter().enumerate() {
         let cells: String = cosines.iter().map(|cosines| format!("{:>18.4}", cosines[at])).collect();
-        println!("{cells}  {sentence}");
+        writeln!(stdout(), "{cells}  {sentence}")?;
     }
+    Ok(())
 }
 
 /// The nearest passage of each query, as the INT8 model finds it.
-pub fn answers<B: Backend>(model: &Measured<B>, texts: &Texts) {
-    println!("\n{}: the nearest of {} passages", model.name, texts.passages.len());
+pub fn answers<B: Backend>(model: &Measured<B>, texts: &Texts) -> io::Result<()> {
+    writeln!(stdout(), "\n{}: the nearest of {} passages", model.name, texts.passages.len())?;
     for (query, order) in texts.queries.iter().zip(texts.ranking(&model.embeddings)) {
         let nearest = order.first().map(|&at| texts.passages[at].as_str());
-        println!("  {query}\n    {}", nearest.unwrap_or_default());
+        writeln!(stdout(), "  {query}\n    {}", nearest.unwrap_or_default())?;
     }
+    Ok(())
 }
 
 /// The first numbers of each embedding.
-pub fn vectors(sentences: &[String], float: &[Vec<f32>], int8: &[Vec<f32>]) {
+pub fn vectors(sentences: &[String], float: &[Vec<f32>], int8: &[Vec<f32>]) -> io::Result<()> {
     const SHOWN: usize = 6;
     let start = |embedding: &[f32]| -> String {
         embedding.iter().take(SHOWN).map(|value| format!("{value:>9.4}")).collect()
     };
     for ((sentence, float), int8) in sentences.iter().zip(float).zip(int8) {
-        println!("{sentence}\n  {} numbers, cosine {:.4}", float.len(), cosine(float, int8));
-        println!("  float {} ...\n  INT8  {} ...", start(float), start(int8));
+        writeln!(stdout(), "{sentence}\n  {} numbers, cosine {:.4}", float.len(), cosine(float, int8))?;
+        writeln!(stdout(), "  float {} ...\n  INT8  {} ...", start(float), start(int8))?;
     }
+    Ok(())
 }

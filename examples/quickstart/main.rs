@@ -1,15 +1,19 @@
 //! Train, quantize, compare, save, reload: the walk of Keras' INT8 guide, on Burn.
 //!
 //! `cargo run --release --example quickstart`; with `-- --seeds 100` the errors over many trainings; with
-//! `--features wgpu -- --backend wgpu` on a GPU.
+//! `--features wgpu -- --backend wgpu` on a GPU; `flex` likewise.
 
 #[path = "../common/backend.rs"]
 mod backend;
+#[path = "../common/exit.rs"]
+mod exit;
 mod model;
 
 use std::error::Error;
 use std::hint::black_box;
+use std::io::{Write, stdout};
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use backend::{BackendName, with_backend};
@@ -26,22 +30,22 @@ use model::{Mlp, evaluation_rows, mse, train};
 #[derive(Parser)]
 struct Options {
     /// Train with this seed.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     seed: u64,
     /// Train this many models, with as many seeds and Keras' initial weights, and print the errors instead.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
     seeds: Option<u64>,
-    /// What to run on.
+    /// What to run on; cargo's `--features flex` and `--features wgpu` add those backends.
     #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
     backend: BackendName,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
     let options = Options::parse();
-    with_backend!(options.backend, B => match options.seeds {
+    exit::code(with_backend!(options.backend, B => match options.seeds {
         Some(seeds) => over_seeds::<B>(seeds),
         None => walk::<B>(options.seed),
-    })
+    }))
 }
 
 fn walk<B: Backend>(seed: u64) -> Result<(), Box<dyn Error>> {
@@ -55,20 +59,21 @@ fn walk<B: Backend>(seed: u64) -> Result<(), Box<dyn Error>> {
     model.clone().save_file(folder.path().join("float"), &recorder())?;
 
     let (int8, report) = model.quantize(&Int8Config::new())?;
-    println!("{report}\n\n{int8}\n");
+    writeln!(stdout(), "{report}\n\n{int8}\n")?;
     let output = int8.forward(x.clone());
-    println!("Full-Precision vs INT8 MSE:    {:.1e}", mse(baseline, output.clone()));
+    writeln!(stdout(), "Full-Precision vs INT8 MSE:    {:.1e}", mse(baseline, output.clone()))?;
 
     int8.save_file(folder.path().join("int8"), &recorder())?;
     let reloaded = Mlp::<B>::new(&device).load_file(folder.path().join("int8"), &recorder(), &device)?;
-    println!("MSE (INT8 vs reloaded-INT8):   {:.1e}", mse(output, reloaded.forward(x)));
-    println!(
+    writeln!(stdout(), "MSE (INT8 vs reloaded-INT8):   {:.1e}", mse(output, reloaded.forward(x)))?;
+    writeln!(
+        stdout(),
         "file: {} -> {} bytes (a small file is mostly names)",
         size(&folder, "float")?,
         size(&folder, "int8")?
-    );
+    )?;
 
-    println!("\nWhere there is something to gain:");
+    writeln!(stdout(), "\nWhere there is something to gain:")?;
     larger_layer::<B>(1)?;
     larger_layer::<B>(64)
 }
@@ -85,13 +90,14 @@ fn larger_layer<B: Backend>(batch: usize) -> Result<(), Box<dyn Error>> {
     let int8_time = microseconds(|| int8.forward(x.clone()));
     int8.save_file(folder.path().join("int8"), &recorder())?;
     let (before, after) = (size(&folder, "float")?, size(&folder, "int8")?);
-    println!(
+    writeln!(
+        stdout(),
         "Linear 1024 -> 1024, batch {batch}: {float_time:.0} -> {int8_time:.0} us ({:.1} times faster), \
          file {before} -> {after} bytes (-{:.1} %), kernel {}",
         float_time / int8_time,
         100.0 * (1.0 - after as f64 / before as f64),
         report.layers[0].kernel.as_deref().unwrap_or("none"),
-    );
+    )?;
     Ok(())
 }
 
@@ -121,10 +127,10 @@ fn over_seeds<B: Backend>(seeds: u64) -> Result<(), Box<dyn Error>> {
         errors.push(mse(baseline, int8.forward(x)));
     }
     errors.sort_by(f64::total_cmp);
-    let at = |share: f64| errors.get((share * (errors.len().max(1) - 1) as f64) as usize).copied();
-    println!("Full-Precision vs INT8 MSE over {seeds} trainings:");
+    let at = |share: f64| errors[(share * (errors.len() - 1) as f64) as usize];
+    writeln!(stdout(), "Full-Precision vs INT8 MSE over {seeds} trainings:")?;
     for (name, share) in [("smallest", 0.0), ("median", 0.5), ("largest", 1.0)] {
-        println!("{name:>9}: {:.1e}", at(share).unwrap_or(f64::NAN));
+        writeln!(stdout(), "{name:>9}: {:.1e}", at(share))?;
     }
     Ok(())
 }
