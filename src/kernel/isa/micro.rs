@@ -90,13 +90,11 @@ pub(super) trait Micro: Dot {
     /// Where all rows fit one tile that is narrower than a panel: the steps after which the tile beside it has its turn. The
     /// weights, read once, then come from memory in the order in which they lie there.
     const CHUNK: usize = usize::MAX;
-    /// At most so many rows, and the accumulators side by side in a tile of so few.
-    const FEW: [usize; 2] = [0, 0];
 
     /// Accumulators side by side in a tile of so many rows.
     #[inline(always)]
-    fn width(rows: usize) -> usize {
-        if rows <= Self::FEW[0] { Self::FEW[1] } else { Self::WIDTH }
+    fn width(_rows: usize) -> usize {
+        Self::WIDTH
     }
 
     unsafe fn weights(from: *const i8) -> Self::W;

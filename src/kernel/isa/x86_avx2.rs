@@ -52,8 +52,16 @@ impl<const ROWS: usize, const WIDTH: usize> Dot for Integers<ROWS, WIDTH> {
 impl<const ROWS: usize, const WIDTH: usize> Micro for Integers<ROWS, WIDTH> {
     const INPUT_BYTES: usize = 8;
     const CHUNK: usize = CHUNK;
-    /// A row or two do not fill a tile of two accumulators.
-    const FEW: [usize; 2] = [3, 4];
+
+    /// A tile of few rows has registers left, and reads more of a panel at a time.
+    #[inline(always)]
+    fn width(rows: usize) -> usize {
+        match rows {
+            1 => 8,
+            2 | 3 => 4,
+            _ => WIDTH,
+        }
+    }
 
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> Self::W {
@@ -67,7 +75,7 @@ impl<const ROWS: usize, const WIDTH: usize> Micro for Integers<ROWS, WIDTH> {
         unsafe { _mm256_set1_epi64x(from.cast::<i64>().read_unaligned()) }
     }
 
-    tiles!(Self: 1 2 3 4 5 6 x [2 4]);
+    tiles!(Self: 1 2 3 4 5 6 x [2 4 8]);
 }
 
 impl<const ROWS: usize, const WIDTH: usize> Pixels for Integers<ROWS, WIDTH> {
@@ -130,6 +138,15 @@ impl Micro for Floats256 {
     const HOLDS_WEIGHTS: bool = false;
 
     #[inline(always)]
+    fn width(rows: usize) -> usize {
+        match rows {
+            1 => 8,
+            2 => 4,
+            _ => Self::WIDTH,
+        }
+    }
+
+    #[inline(always)]
     unsafe fn weights(from: *const i8) -> Self::W {
         // SAFETY: the caller vouches for AVX2 and for 32 bytes.
         unsafe {
@@ -148,7 +165,7 @@ impl Micro for Floats256 {
         from.cast()
     }
 
-    tiles!(Self: 1 2 3 4 5 x [2]);
+    tiles!(Self: 1 2 3 4 5 x [2 4 6 8]);
 }
 
 pub(super) struct PixelFloats256;

@@ -49,6 +49,15 @@ macro_rules! integers {
             const CHUNK: usize = CHUNK;
 
             #[inline(always)]
+            fn width(rows: usize) -> usize {
+                match rows {
+                    1 => 8,
+                    2 | 3 => 4,
+                    _ => Self::WIDTH,
+                }
+            }
+
+            #[inline(always)]
             unsafe fn weights(from: *const i8) -> Self::W {
                 // SAFETY: the caller vouches for AVX2 and for 32 bytes.
                 unsafe { _mm256_loadu_si256(from.cast()) }
@@ -65,7 +74,7 @@ macro_rules! integers {
                 take_out_offset::<u8>(sums, column_sums);
             }
 
-            tiles!(Self: 1 2 3 4 5 6 x [2]);
+            tiles!(Self: 1 2 3 4 5 6 x [2 4 6 8]);
         }
 
         impl Pixels for $name {
