@@ -87,9 +87,15 @@ pub(super) trait Micro: Dot {
     const INPUT_BYTES: usize;
     /// Whether a step's weights stay in registers while its inputs pass by, where they are fewer; else the inputs stay.
     const HOLDS_WEIGHTS: bool = true;
-    /// Where all rows fit one tile that is narrower than a panel: the steps after which the tile beside it has its turn. The
-    /// weights, read once, then come from memory in the order in which they lie there.
+    /// Where all rows fit a full tile, and tiles are narrower than a panel: the steps after which the tile beside it has its
+    /// turn. The weights then come from memory in the order in which they lie there.
     const CHUNK: usize = usize::MAX;
+
+    /// Most rows of a tile where there are so many in all.
+    #[inline(always)]
+    fn height(_rows: usize) -> usize {
+        Self::ROWS
+    }
 
     /// Accumulators side by side in a tile of so many rows.
     #[inline(always)]
@@ -261,9 +267,9 @@ pub(super) unsafe fn block<M: Micro, E: Epilogue<M::Sum>>(
     epilogue: &E,
     block: &mut Block<'_, E::Out>,
 ) {
-    let tiles = block.rows().div_ceil(M::ROWS);
-    // Weights that are read once only come in order; others are in a cache after the first tile.
-    let chunk = if tiles == 1 { M::CHUNK } else { usize::MAX };
+    // Few rows are bound by the memory that the weights come from: these are read in order.
+    let chunk = if block.rows() <= M::ROWS { M::CHUNK } else { usize::MAX };
+    let tiles = block.rows().div_ceil(M::height(block.rows()));
     let mut sums: Sums<M::Sum> = [[Default::default(); PANEL]; TILE_ROWS];
     for offset in (0..block.columns()).step_by(PANEL) {
         let panel = job.weights.panel(block.first_column + offset);

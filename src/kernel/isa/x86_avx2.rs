@@ -53,6 +53,12 @@ impl<const ROWS: usize, const WIDTH: usize> Micro for Integers<ROWS, WIDTH> {
     const INPUT_BYTES: usize = 8;
     const CHUNK: usize = CHUNK;
 
+    /// Two tiles of two rows read whole lines of a panel, one of four would not.
+    #[inline(always)]
+    fn height(rows: usize) -> usize {
+        if rows == 4 { 2 } else { ROWS }
+    }
+
     /// A tile of few rows has registers left, and reads more of a panel at a time.
     #[inline(always)]
     fn width(rows: usize) -> usize {
