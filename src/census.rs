@@ -98,9 +98,9 @@ impl Census {
         census
     }
 
-    /// The paths of all layers.
-    pub(crate) fn paths(&self) -> Vec<String> {
-        self.layers.iter().map(|layer| layer.info.path.clone()).collect()
+    /// The paths of all layers of some forms.
+    pub(crate) fn paths(&self, of: impl Fn(&Form) -> bool) -> Vec<String> {
+        self.layers.iter().filter(|layer| of(&layer.form)).map(|layer| layer.info.path.clone()).collect()
     }
 
     /// Counts a layer that can become INT8.

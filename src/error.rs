@@ -110,7 +110,7 @@ fn stars(pattern: &str) -> &'static str {
 /// As many names as a person reads.
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 8;
-    if names.iter().all(|name| name.is_empty()) && !names.is_empty() {
+    if names == [""] {
         return "the model itself, which has no path".into();
     }
     let mut text: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();

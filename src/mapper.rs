@@ -169,7 +169,7 @@ struct Plan {
 
 /// Everything that could go wrong.
 fn check(rules: Rules, before: Census) -> Result<Plan, Int8Error> {
-    let layers = before.paths();
+    let layers = before.paths(|_| true);
     if let Some(pattern) = rules.unmatched(&layers) {
         return Err(Int8Error::UnmatchedPattern { pattern: pattern.into(), layers });
     }
@@ -188,15 +188,12 @@ fn check(rules: Rules, before: Census) -> Result<Plan, Int8Error> {
     if !chosen.is_empty() {
         return Ok(Plan { rules, before, chosen });
     }
-    let paths = |of: fn(&Form) -> bool| -> Vec<_> {
-        before.layers.iter().filter(|layer| of(&layer.form)).map(|layer| layer.info.path.clone()).collect()
-    };
-    let int8 = paths(|form| matches!(form, Form::Int8(_)));
+    let int8 = before.paths(|form| matches!(form, Form::Int8(_)));
     if !int8.is_empty() {
         return Err(Int8Error::AlreadyInt8 { layers: int8 });
     }
-    let left = paths(|form| matches!(form, Form::Float { .. }));
-    Err(Int8Error::NothingToQuantize { left, stock: paths(|form| matches!(form, Form::Stock(_))) })
+    let left = before.paths(|form| matches!(form, Form::Float { .. }));
+    Err(Int8Error::NothingToQuantize { left, stock: before.paths(|form| matches!(form, Form::Stock(_))) })
 }
 
 /// The [`ModuleMapper`] behind [`Quantize::quantize`].

@@ -12,6 +12,16 @@ use crate::kernel::pack::PANEL;
 /// Groups of a panel that the first-level cache holds.
 pub(super) const CHUNK: usize = 32;
 
+/// Accumulators side by side: a tile of few rows has registers left, and reads more of a panel at a time.
+#[inline(always)]
+pub(super) fn width(rows: usize, full: usize) -> usize {
+    match rows {
+        1 => 8,
+        2 | 3 => 4,
+        _ => full,
+    }
+}
+
 /// Tiles of at most `ROWS` rows and `WIDTH` accumulators.
 struct Integers<const ROWS: usize, const WIDTH: usize>;
 
@@ -59,14 +69,9 @@ impl<const ROWS: usize, const WIDTH: usize> Micro for Integers<ROWS, WIDTH> {
         if rows == 4 { 2 } else { ROWS }
     }
 
-    /// A tile of few rows has registers left, and reads more of a panel at a time.
     #[inline(always)]
     fn width(rows: usize) -> usize {
-        match rows {
-            1 => 8,
-            2 | 3 => 4,
-            _ => WIDTH,
-        }
+        width(rows, WIDTH)
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use super::declare::kernel;
 use super::micro::{Dot, Micro, take_out_offset, tiles};
 use super::pixels::{Pixels, pixel_tiles};
-use super::x86_avx2::{CHUNK, Floats256, PixelFloats256, Turn256};
+use super::x86_avx2::{CHUNK, Floats256, PixelFloats256, Turn256, width};
 
 /// One kernel for both encodings: they differ in the instruction alone.
 macro_rules! integers {
@@ -50,11 +50,7 @@ macro_rules! integers {
 
             #[inline(always)]
             fn width(rows: usize) -> usize {
-                match rows {
-                    1 => 8,
-                    2 | 3 => 4,
-                    _ => Self::WIDTH,
-                }
+                width(rows, Self::WIDTH)
             }
 
             #[inline(always)]

@@ -1,0 +1,170 @@
+//! Files that lie: an error, never a panic, never wrong numbers.
+
+use super::*;
+use serde_json::{Value, json};
+
+/// Loads a JSON record of an INT8 layer after `change`, and returns the error.
+fn error_after(change: impl FnOnce(&mut Value)) -> String {
+    let (folder, device) = (tempdir().expect("a folder"), Default::default());
+    let recorder = PrettyJsonFileRecorder::<FullPrecisionSettings>::default();
+    let layer: Linear<B> = burns_linear(4, 3, true, 1).into();
+    let (layer, _) = layer.quantize(&Int8Config::new()).expect("a float layer");
+    let path = folder.path().join("layer.json");
+    layer.save_file(&path, &recorder).expect("a folder to write to");
+    let text = std::fs::read_to_string(&path).expect("it was just saved");
+    let mut json: Value = serde_json::from_str(&text).expect("JSON");
+    change(&mut json["item"]);
+    std::fs::write(&path, json.to_string()).expect("a folder to write to");
+    let target: Linear<B> = LinearConfig::new(4, 3).init(&device);
+    match target.load_file(&path, &recorder, &device) {
+        Ok(layer) => panic!("it loaded as {layer}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn check(expected: &str, change: impl FnOnce(&mut Value)) {
+    let error = error_after(change);
+    assert!(error.contains(expected), "`{expected}` is not in `{error}`");
+}
+
+#[test]
+fn another_version() {
+    for version in [0, 9] {
+        let expected = format!("INT8 record version {version}, but this burn-int8 reads versions 1 to 2");
+        check(&expected, |item| item["weight"]["int8"]["version"] = json!(version));
+    }
+}
+
+#[test]
+fn a_shape_of_other_size() {
+    check("12 bytes are no I8 values of shape [4, 4]", |item| {
+        item["weight"]["integers"]["shape"] = json!([4, 4]);
+    });
+}
+
+#[test]
+fn a_shape_that_overflows() {
+    check("12 bytes are no I8 values of shape", |item| {
+        item["weight"]["integers"]["shape"] = json!([u64::MAX, 2]);
+    });
+}
+
+#[test]
+fn a_shape_of_other_rank() {
+    check("a parameter of rank 2 can't have the shape [12]", |item| {
+        item["weight"]["integers"]["shape"] = json!([12]);
+    });
+}
+
+#[test]
+fn too_few_scales() {
+    check("2 INT8 scales for 3 output channels", |item| {
+        let scales = &mut item["weight"]["int8"]["scales"];
+        scales["shape"] = json!([2]);
+        scales["bytes"].as_array_mut().expect("bytes").truncate(8);
+    });
+}
+
+#[test]
+fn a_scale_that_is_no_number() {
+    check("the INT8 scale of output channel 1 is NaN", |item| {
+        let bytes = item["weight"]["int8"]["scales"]["bytes"].as_array_mut().expect("bytes");
+        bytes[4..8].clone_from_slice(&[json!(255), json!(255), json!(255), json!(127)]);
+    });
+}
+
+#[test]
+fn a_negative_scale() {
+    check("the INT8 scale of output channel 0 is -", |item| {
+        let bytes = item["weight"]["int8"]["scales"]["bytes"].as_array_mut().expect("bytes");
+        bytes[3] = json!(0xbc);
+    });
+}
+
+#[test]
+fn scales_of_another_type() {
+    check("INT8 scales are not f32", |item| {
+        let scales = &mut item["weight"]["int8"]["scales"];
+        scales["dtype"] = json!("I32");
+    });
+}
+
+#[test]
+fn integers_without_scales() {
+    check("missing field `int8`", |item| {
+        item["weight"].as_object_mut().expect("an object").remove("int8");
+    });
+}
+
+#[test]
+fn floats_that_are_none() {
+    check("a float parameter can't hold I32 values", |item| {
+        item["bias"]["param"]["dtype"] = json!("I32");
+    });
+    check("bytes are no F32 values of shape [2]", |item| {
+        item["bias"]["param"]["shape"] = json!([2]);
+    });
+}
+
+#[test]
+fn an_id_that_is_none() {
+    for id in ["!", "", "00000000000000000000000000000000", "zzzz-zzzz"] {
+        if id.is_empty() {
+            continue; // Burn reads it as zero
+        }
+        check("is no parameter id", |item| item["weight"]["id"] = json!(id));
+        check("is no parameter id", |item| item["bias"]["id"] = json!(id));
+    }
+}
+
+/// Cut anywhere, a file is an error. With any byte changed it may load or not, but without a panic.
+#[test]
+fn truncated_and_damaged_files() {
+    type Layers = Vec<Linear<B>>; // ours alone: Burn's own records panic on a damaged id
+    let device = Default::default();
+    let layers: Layers = vec![burns_linear(5, 4, true, 1).into(), burns_linear(4, 3, false, 2).into()];
+    let bytes = mpk(layers.quantize(&Int8Config::new()).expect("float layers").0);
+    let recorder = Mpk::<FullPrecisionSettings>::default();
+    let load = |bytes| -> Result<<Layers as Module<B>>::Record, _> { recorder.load(bytes, &device) };
+    for length in 0..bytes.len() {
+        assert!(load(bytes[..length].to_vec()).is_err(), "cut to {length} of {}", bytes.len());
+    }
+    for at in 0..bytes.len() {
+        for flip in [0x01, 0x55, 0x80, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= flip;
+            let _ = load(damaged);
+        }
+    }
+}
+
+/// A record of another model is an error that names what is missing.
+#[test]
+fn another_model() {
+    let layer: Linear<B> = burns_linear(4, 3, true, 1).into();
+    let error = load_mpk(Net::<B>::fresh(), mpk(layer)).expect_err("another model");
+    assert!(error.to_string().contains("missing field `input`"), "{error}");
+}
+
+/// Burn's own model does not take the integers for its weights.
+#[test]
+fn an_int8_model_into_burns_own() {
+    let error = load_mpk(StockNet::<B>::new(1), mpk(quantized(&Int8Config::new()))).expect_err("integers");
+    assert!(error.to_string().contains("missing field `param`"), "{error}");
+}
+
+/// The file formats of all versions stay readable.
+#[test]
+fn files_of_every_version() {
+    let device = Default::default();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/records/");
+    let mpk = NamedMpkFileRecorder::<FullPrecisionSettings>::default();
+    let bin = BinFileRecorder::<FullPrecisionSettings>::default();
+    let model = quantized(&Int8Config::new());
+    for version in 1..=RECORD_VERSION {
+        let loaded = Net::<B>::fresh().load_file(format!("{folder}v{version}.mpk"), &mpk, &device);
+        assert_eq!(output(&loaded.expect("a file of this version")), output(&model));
+        let loaded = Net::<B>::fresh().load_file(format!("{folder}v{version}.bin"), &bin, &device);
+        assert_eq!(output(&loaded.expect("a file of this version")), output(&model));
+    }
+}
