@@ -14,7 +14,7 @@ use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn::tensor::ops::QuantizedTensor;
 use burn::tensor::quantization::{Calibration, QTensorPrimitive, QuantLevel, QuantValue};
-use burn_int8::kernel::{self, Form, Levels, Packed};
+use burn_int8::kernel::{self, Form, Layer, Levels, Packed};
 use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
 use criterion::{
@@ -81,7 +81,9 @@ fn kernels(group: &mut Group<'_>, [m, k, n]: [usize; 3]) {
         Packed::quantize(&values(k * n), &Form::Linear([k, n]), Levels::SYMMETRIC).expect("finite");
     for active in kernel::supported() {
         group.bench_function(format!("kernel {}", active.name()), |b| {
-            b.iter(|| black_box(kernel::dynamic(active, (&x, m), Levels::SYMMETRIC, &packed, None)));
+            b.iter(|| {
+                black_box(kernel::dynamic(active, (&x, m), Levels::SYMMETRIC, [Layer::new(&packed, None)]))
+            });
         });
     }
 }

@@ -69,19 +69,14 @@ impl Loader {
     /// The parameter at the current path.
     fn read<const D: usize>(&mut self, mut shape: [usize; D]) -> Result<Vec<f32>, ModelError> {
         let names: Vec<_> = self.path.iter().map(|(name, _)| name.as_str()).collect();
-        let sources = sources(&names);
+        let source = source(&names);
         // PyTorch has the outputs of a linear layer first, Burn its inputs.
         let transposed = D == 2 && self.path.last().is_some_and(|(_, owner)| owner == "Struct:Linear");
         if transposed {
             shape.reverse();
         }
-        let columns = shape[D - 1];
-        shape[0] /= sources.len();
-        let mut values = Vec::new();
-        for source in sources {
-            values.append(&mut self.checkpoint.read(&source, &shape)?);
-        }
-        Ok(if transposed { transpose(&values, columns) } else { values })
+        let values = self.checkpoint.read(&source, &shape)?;
+        Ok(if transposed { transpose(&values, shape[D - 1]) } else { values })
     }
 }
 
@@ -89,38 +84,33 @@ fn transpose(values: &[f32], columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|column| values[column..].iter().step_by(columns).copied()).collect()
 }
 
-/// The tensors of the checkpoint that one after the other are a parameter of the model.
-fn sources(path: &[&str]) -> Vec<String> {
-    let Some((parameter, module)) = path.split_last() else { return Vec::new() };
+/// The tensor of the checkpoint that is a parameter of the model.
+fn source(path: &[&str]) -> String {
+    let Some((parameter, module)) = path.split_last() else { return String::new() };
     let parameter = match *parameter {
         "gamma" => "weight",
         "beta" => "bias",
         other => other,
     };
-    let (prefix, modules): (_, &[&str]) = match module {
-        ["embeddings", table] => (
-            "embeddings".into(),
-            match *table {
-                "words" => &["word_embeddings"],
-                "positions" => &["position_embeddings"],
-                "types" => &["token_type_embeddings"],
-                _ => &["LayerNorm"],
-            },
-        ),
-        ["layers", index, "attention", "qkv"] => {
-            (format!("encoder.layer.{index}.attention.self"), &["query", "key", "value"])
+    let module = match module {
+        ["embeddings", table] => match *table {
+            "words" => "embeddings.word_embeddings".into(),
+            "positions" => "embeddings.position_embeddings".into(),
+            "types" => "embeddings.token_type_embeddings".into(),
+            _ => "embeddings.LayerNorm".into(),
+        },
+        ["encoder", "layers", index, part @ ..] => {
+            let part = match part {
+                ["mha", "output"] => "attention.output.dense",
+                ["mha", projection] => &format!("attention.self.{projection}"),
+                ["norm_1"] => "attention.output.LayerNorm",
+                ["pwff", "linear_inner"] => "intermediate.dense",
+                ["pwff", "linear_outer"] => "output.dense",
+                _ => "output.LayerNorm",
+            };
+            format!("encoder.layer.{index}.{part}")
         }
-        ["layers", index, part @ ..] => (
-            format!("encoder.layer.{index}"),
-            match part {
-                ["attention", ..] => &["attention.output.dense"],
-                ["attention_norm"] => &["attention.output.LayerNorm"],
-                ["up"] => &["intermediate.dense"],
-                ["down"] => &["output.dense"],
-                _ => &["output.LayerNorm"],
-            },
-        ),
-        _ => return vec![path.join(".")],
+        _ => module.join("."),
     };
-    modules.iter().map(|module| format!("{prefix}.{module}.{parameter}")).collect()
+    format!("{module}.{parameter}")
 }

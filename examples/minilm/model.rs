@@ -2,9 +2,10 @@
 
 use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::prelude::*;
-use burn::tensor::activation::gelu;
-use burn::tensor::module::attention;
-use burn_int8::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+#[cfg(test)]
+use burn_int8::nn::Linear;
+use burn_int8::nn::transformer::{TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput};
+use burn_int8::nn::{Embedding, EmbeddingConfig};
 
 use crate::config::BertConfig;
 
@@ -19,34 +20,26 @@ pub struct Batch<B: Backend> {
 #[derive(Module, Debug)]
 pub struct Bert<B: Backend> {
     embeddings: Embeddings<B>,
-    layers: Vec<Layer<B>>,
+    encoder: TransformerEncoder<B>,
 }
 
 impl<B: Backend> Bert<B> {
     pub fn new(config: &BertConfig, device: &B::Device) -> Self {
-        Self {
-            embeddings: Embeddings::new(config, device),
-            layers: (0..config.num_hidden_layers).map(|_| Layer::new(config, device)).collect(),
-        }
+        Self { embeddings: Embeddings::new(config, device), encoder: encoder(config, device) }
     }
 
     #[cfg(test)]
-    pub fn qkv(&self, layer: usize) -> &Linear<B> {
-        &self.layers[layer].attention.qkv
+    pub fn query(&self, layer: usize) -> &Linear<B> {
+        &self.encoder.layers[layer].mha.query
     }
 
     /// `[sentences, hidden_size]`
     pub fn forward(&self, batch: Batch<B>) -> Tensor<B, 2> {
-        let [sentences, tokens] = batch.ids.dims();
-        let padding =
-            batch.present.clone().map(|present| present.equal_elem(0).reshape([sentences, 1, 1, tokens]));
-        // Tokens are rows, of whichever sentence: one product of matrices for the whole batch.
-        let mut x = self.embeddings.forward(batch.ids).flatten(0, 1);
-        for layer in &self.layers {
-            x = layer.forward(x, [sentences, tokens], padding.as_ref());
+        let mut input = TransformerEncoderInput::new(self.embeddings.forward(batch.ids));
+        if let Some(present) = &batch.present {
+            input = input.mask_pad(present.clone().equal_elem(0));
         }
-        let [_, width] = x.dims();
-        pool(x.reshape([sentences, tokens, width]), batch.present)
+        pool(self.encoder.forward(input), batch.present)
     }
 }
 
@@ -90,71 +83,12 @@ impl<B: Backend> Embeddings<B> {
     }
 }
 
-#[derive(Module, Debug)]
-struct Layer<B: Backend> {
-    attention: Attention<B>,
-    attention_norm: LayerNorm<B>,
-    up: Linear<B>,
-    down: Linear<B>,
-    norm: LayerNorm<B>,
-}
-
-impl<B: Backend> Layer<B> {
-    fn new(config: &BertConfig, device: &B::Device) -> Self {
-        let (narrow, wide) = (config.hidden_size, config.intermediate_size);
-        Self {
-            attention: Attention::new(config, device),
-            attention_norm: norm(config, device),
-            up: LinearConfig::new(narrow, wide).init(device),
-            down: LinearConfig::new(wide, narrow).init(device),
-            norm: norm(config, device),
-        }
-    }
-
-    /// `x` is `[sentences * tokens, hidden_size]`.
-    fn forward(
-        &self,
-        x: Tensor<B, 2>,
-        batch: [usize; 2],
-        padding: Option<&Tensor<B, 4, Bool>>,
-    ) -> Tensor<B, 2> {
-        let x = self.attention_norm.forward(self.attention.forward(x.clone(), batch, padding) + x);
-        self.norm.forward(self.down.forward(gelu(self.up.forward(x.clone()))) + x)
-    }
-}
-
-#[derive(Module, Debug)]
-struct Attention<B: Backend> {
-    /// Queries, keys and values beside each other: one product instead of three.
-    qkv: Linear<B>,
-    output: Linear<B>,
-    heads: usize,
-}
-
-impl<B: Backend> Attention<B> {
-    fn new(config: &BertConfig, device: &B::Device) -> Self {
-        let width = config.hidden_size;
-        Self {
-            qkv: LinearConfig::new(width, 3 * width).init(device),
-            output: LinearConfig::new(width, width).init(device),
-            heads: config.num_attention_heads,
-        }
-    }
-
-    fn forward(
-        &self,
-        x: Tensor<B, 2>,
-        [sentences, tokens]: [usize; 2],
-        padding: Option<&Tensor<B, 4, Bool>>,
-    ) -> Tensor<B, 2> {
-        let [rows, width] = x.dims();
-        let qkv = self.qkv.forward(x).reshape([sentences, tokens, 3 * self.heads, width / self.heads]);
-        let [q, k, v] =
-            [0, 1, 2].map(|part| qkv.clone().narrow(2, part * self.heads, self.heads).swap_dims(1, 2));
-        let mask = padding.map(|padding| padding.clone().expand([sentences, self.heads, tokens, tokens]));
-        let y = attention(q, k, v, mask, None, Default::default());
-        self.output.forward(y.swap_dims(1, 2).reshape([rows, width]))
-    }
+/// BERT is the encoder of a transformer as Burn has it, with the norms last.
+fn encoder<B: Backend>(config: &BertConfig, device: &B::Device) -> TransformerEncoder<B> {
+    let (narrow, wide) = (config.hidden_size, config.intermediate_size);
+    TransformerEncoderConfig::new(narrow, wide, config.num_attention_heads, config.num_hidden_layers)
+        .with_layer_norm_eps(config.layer_norm_eps)
+        .init(device)
 }
 
 fn norm<B: Backend>(config: &BertConfig, device: &B::Device) -> LayerNorm<B> {

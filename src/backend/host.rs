@@ -4,10 +4,10 @@ use std::any::TypeId;
 use std::borrow::Cow;
 
 use burn::prelude::*;
-use burn::tensor::TensorPrimitive;
+use burn::tensor::{DType, TensorPrimitive};
 
 use crate::kernel::conv::Images;
-use crate::kernel::{self, Filter, Packed, Window};
+use crate::kernel::{self, Activation, Filter, Hidden, Norm, Packed, Vectors, Window};
 use crate::scheme::{Activations, LayerScheme};
 
 /// Whether tensors of `B`, or of the backend that it adds autodiff to, are in host memory: their devices are the same.
@@ -26,18 +26,19 @@ pub(crate) fn with_floats<B: Backend, const D: usize, R>(
     x: Tensor<B, D>,
     work: impl FnOnce(&[f32]) -> R,
 ) -> R {
-    let primitive = x.into_primitive().tensor();
-    match borrow::<B>(&primitive) {
-        Some(values) => work(&values),
-        None => {
-            let data = Tensor::<B, D>::from_primitive(TensorPrimitive::Float(primitive)).into_data();
-            let data = data.convert::<f32>();
-            match data.as_slice() {
-                Ok(values) => work(values),
-                Err(_) => work(&data.iter().collect::<Vec<f32>>()), // not aligned
-            }
-        }
-    }
+    work(&floats::<B>(&x.into_primitive().tensor()))
+}
+
+/// The values, row-major, as `f32`: without a copy if they are that already.
+fn floats<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Cow<'_, [f32]> {
+    borrow::<B>(primitive).unwrap_or_else(|| {
+        let tensor = Tensor::<B, 1>::from_primitive(TensorPrimitive::Float(primitive.clone()));
+        let data = tensor.into_data().convert::<f32>();
+        Cow::Owned(match data.as_slice() {
+            Ok(values) => values.to_vec(),
+            Err(_) => data.iter().collect(), // not aligned
+        })
+    })
 }
 
 fn borrow<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Option<Cow<'_, [f32]>> {
@@ -53,27 +54,106 @@ fn borrow<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Option<Cow<'_, [f3
     None
 }
 
-pub(super) fn linear<B: Backend, const D: usize>(
-    weights: &Packed,
+/// A layer's weights, and what becomes of its products.
+pub(super) struct Layer<'a, B: Backend> {
+    pub(super) weights: &'a Packed,
+    pub(super) bias: Option<Tensor<B, 1>>,
+    pub(super) activation: Activation,
+}
+
+/// The products of one input with several layers, which must agree on how they quantize it.
+pub(super) fn linear<B: Backend, const D: usize, const N: usize>(
     x: Tensor<B, D>,
     scheme: LayerScheme,
-    bias: Option<Tensor<B, 1>>,
-) -> Tensor<B, D> {
-    let (mut shape, dtype, device) = (x.shape(), x.dtype(), x.device());
-    shape[D - 1] = weights.scales().len();
+    layers: [Layer<'_, B>; N],
+) -> [Tensor<B, D>; N] {
+    let (shape, dtype, device) = (x.shape(), x.dtype(), x.device());
     let rows = shape[..D - 1].iter().product();
-    let run = |x: &[f32], bias: Option<&[f32]>| match scheme.activations {
-        Activations::Dynamic => {
-            kernel::dynamic(kernel::active(), (x, rows), scheme.range.into(), weights, bias)
-        }
-        Activations::WeightOnly => kernel::float_activations(kernel::active(), (x, rows), weights, bias),
-    };
-    let out = with_floats(x, |x| match bias {
-        Some(bias) => with_floats(bias, |bias| run(x, Some(bias))),
-        None => run(x, None),
+    let biases = layers.each_ref().map(|layer| layer.bias.clone().map(|bias| bias.into_primitive().tensor()));
+    let biases = biases.each_ref().map(|bias| bias.as_ref().map(floats::<B>));
+    let mut each = layers.iter().zip(&biases);
+    let layers: [kernel::Layer<'_>; N] = std::array::from_fn(|_| {
+        let (layer, bias) = each.next().expect("one for each layer");
+        kernel::Layer { weights: layer.weights, bias: bias.as_deref(), activation: layer.activation }
     });
-    let data = TensorData::new(out, shape).convert_dtype(dtype);
-    Tensor::from_primitive(TensorPrimitive::Float(B::float_from_data(data, &device)))
+    let kernel = kernel::active();
+    let outs = with_floats(x, |x| match scheme.activations {
+        Activations::Dynamic => kernel::dynamic(kernel, (x, rows), scheme.range.into(), layers),
+        Activations::WeightOnly => layers.map(|layer| kernel::float_activations(kernel, (x, rows), layer)),
+    });
+    let mut widths = layers.iter().map(|layer| layer.weights.scales().len());
+    outs.map(|out| {
+        let mut shape = shape.clone();
+        shape[D - 1] = widths.next().expect("one for each layer");
+        tensor(out, shape, dtype, &device)
+    })
+}
+
+/// The values as a tensor of this type.
+fn tensor<B: Backend, const D: usize>(
+    values: Vec<f32>,
+    shape: Shape,
+    dtype: DType,
+    device: &B::Device,
+) -> Tensor<B, D> {
+    let data = TensorData::new(values, shape).convert_dtype(dtype);
+    Tensor::from_primitive(TensorPrimitive::Float(B::float_from_data(data, device)))
+}
+
+/// Attention of queries `[batch, queries, heads * width]` to keys and values `[batch, keys, heads * width]`.
+pub(crate) fn attention<B: Backend>(
+    [queries, keys, values]: [Tensor<B, 3>; 3],
+    heads: usize,
+    hidden: Option<(Tensor<B, 3, Bool>, f32)>,
+    quiet: bool,
+) -> Tensor<B, 3> {
+    let ([batch, rows, row], [_, key_rows, _]) = (queries.dims(), keys.dims());
+    let (dtype, device, width) = (queries.dtype(), queries.device(), row / heads);
+    let hidden = hidden.map(|(hidden, score)| {
+        let [samples, queries, keys] = hidden.dims();
+        // One for all samples or queries is gone over again and again.
+        let steps = [if samples == 1 { 0 } else { queries * keys }, if queries == 1 { 0 } else { keys }];
+        (hidden.into_data().iter::<bool>().collect::<Vec<_>>(), steps, score)
+    });
+    let primitives = [queries, keys, values].map(|x| x.into_primitive().tensor());
+    let [queries, keys, values] = primitives.each_ref().map(floats::<B>);
+    let out = kernel::attention(
+        kernel::active(),
+        &kernel::Attention {
+            batch,
+            heads,
+            group: 1,
+            rows: [rows, key_rows],
+            width,
+            queries: Vectors::by_row(&queries, [rows, heads, width]),
+            keys: Vectors::by_row(&keys, [key_rows, heads, width]),
+            values: Vectors::by_row(&values, [key_rows, heads, width]),
+            scale: (width as f32).sqrt().recip(),
+            hidden: hidden.as_ref().map(|(keys, steps, score)| Hidden { keys, steps: *steps, score: *score }),
+            quiet,
+        },
+    );
+    tensor(out, [batch, rows, row].into(), dtype, &device)
+}
+
+/// The last axis of `x + residual`, normalized.
+pub(crate) fn layer_norm<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    residual: Option<Tensor<B, D>>,
+    gamma: Tensor<B, 1>,
+    beta: Option<Tensor<B, 1>>,
+    epsilon: f32,
+) -> Tensor<B, D> {
+    let (shape, dtype, device) = (x.shape(), x.dtype(), x.device());
+    let [x, gamma] = [x.into_primitive(), gamma.into_primitive()].map(TensorPrimitive::tensor);
+    let residual = residual.map(|residual| residual.into_primitive().tensor());
+    let beta = beta.map(|beta| beta.into_primitive().tensor());
+    let beta = beta.as_ref().map(floats::<B>);
+    let residual = residual.as_ref().map(floats::<B>);
+    let gamma = floats::<B>(&gamma);
+    let norm = Norm { gamma: &gamma, beta: beta.as_deref(), epsilon };
+    let out = kernel::layer_norm(kernel::active(), &floats::<B>(&x), residual.as_deref(), &norm);
+    tensor(out, shape, dtype, &device)
 }
 
 pub(super) fn conv<B: Backend, const D: usize>(
@@ -101,8 +181,7 @@ pub(super) fn conv<B: Backend, const D: usize>(
         Some(bias) => with_floats(bias, |bias| run(x, Some(bias))),
         None => run(x, None),
     });
-    let data = TensorData::new(out, shape).convert_dtype(dtype);
-    Tensor::from_primitive(TensorPrimitive::Float(B::float_from_data(data, &device)))
+    tensor(out, shape, dtype, &device)
 }
 
 /// The rows of a table at `indices` `[batch, length]`.

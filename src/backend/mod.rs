@@ -7,6 +7,7 @@ mod cube;
 mod device;
 #[cfg(feature = "flex")]
 mod flex;
+mod fused;
 mod host;
 #[cfg(feature = "ndarray")]
 mod ndarray;
@@ -20,10 +21,11 @@ use std::sync::Arc;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::kernel::{self, Fidelity, Form, NotFinite, Packed, Window};
+use crate::kernel::{self, Activation, Fidelity, Form, NotFinite, Packed, Window};
 use crate::scheme::LayerScheme;
 use words::Words;
 
+pub(crate) use fused::{Product, attention, fuses, layer_norm, products};
 pub(crate) use host::with_floats;
 
 /// The INT8 weights of one layer, in the one copy and the layout that its backend computes with.
@@ -175,7 +177,11 @@ impl<B: Backend> Weights<B> {
         bias: Option<Tensor<B, 1>>,
     ) -> Tensor<B, D> {
         match &self.place {
-            Place::Host(packed) => host::linear(packed, x, scheme, bias),
+            Place::Host(weights) => {
+                let layer = host::Layer { weights, bias, activation: Activation::Identity };
+                let [out] = host::linear(x, scheme, [layer]);
+                out
+            }
             Place::Device(words) => device::linear(words, &self.form, x, scheme, bias),
         }
     }

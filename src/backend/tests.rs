@@ -6,7 +6,7 @@ use burn::tensor::DType;
 
 use super::words::Words;
 use crate::kernel::conv::Images;
-use crate::kernel::{self, Filter, Form, Packed};
+use crate::kernel::{self, Filter, Form, Layer, Packed};
 use crate::scheme::{Activations, LayerScheme, Range};
 
 /// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
@@ -31,8 +31,14 @@ fn both<B: Backend>(
     let [k, n] = packed.shape();
     let m = x.len() / k;
     let expected = match scheme.activations {
-        Activations::Dynamic => kernel::dynamic(kernel::active(), (x, m), scheme.range.into(), packed, bias),
-        Activations::WeightOnly => kernel::float_activations(kernel::active(), (x, m), packed, bias),
+        Activations::Dynamic => {
+            let [out] =
+                kernel::dynamic(kernel::active(), (x, m), scheme.range.into(), [Layer::new(packed, bias)]);
+            out
+        }
+        Activations::WeightOnly => {
+            kernel::float_activations(kernel::active(), (x, m), Layer::new(packed, bias))
+        }
     };
     let tensor = Tensor::<B, 2>::from_data(TensorData::new(x.to_vec(), [m, k]), &device);
     let bias = bias.map(|b| Tensor::from_data(TensorData::new(b.to_vec(), [n]), &device));
@@ -229,7 +235,8 @@ fn tables_are_identical() {
             Tensor::<NdArray, 2, Int>::from_data(TensorData::new(indices.to_vec(), [2, 2]), &device);
         assert_eq!(words.embed(indices).into_data().to_vec::<f32>().unwrap(), rows);
         let x = values(3 * width, 2);
-        let expected = kernel::dynamic(kernel::active(), (&x, 3), Range::Symmetric.into(), &packed, None);
+        let [expected] =
+            kernel::dynamic(kernel::active(), (&x, 3), Range::Symmetric.into(), [Layer::new(&packed, None)]);
         let x = Tensor::<NdArray, 2>::from_data(TensorData::new(x, [3, width]), &device);
         let logits = words.linear(x, LayerScheme::default(), None);
         assert_eq!(logits.into_data().to_vec::<f32>().unwrap(), expected);

@@ -1,5 +1,7 @@
 //! From the sums of a tile to what a caller stores.
 
+use super::math::Activation;
+
 /// Turns the sums of one tile row into outputs.
 pub(super) trait Epilogue<Sum>: Sync {
     /// What is stored.
@@ -10,13 +12,14 @@ pub(super) trait Epilogue<Sum>: Sync {
     fn finish(&self, row: usize, column: usize, sums: &[Sum], out: &mut [Self::Out]);
 }
 
-/// `sum as f32 * (x_scale * w_scale) + bias`, in that order everywhere.
+/// `sum as f32 * (x_scale * w_scale) + bias`, in that order everywhere, and what is done to that.
 #[derive(Clone, Copy)]
 pub(super) struct Scaled<'a> {
     /// Per row; empty for float activations, which have none.
     pub(super) x_scales: &'a [f32],
     pub(super) w_scales: &'a [f32],
     pub(super) bias: Option<&'a [f32]>,
+    pub(super) activation: Activation,
 }
 
 impl Scaled<'_> {
@@ -38,6 +41,7 @@ impl Scaled<'_> {
                 out.iter_mut().zip(biased).for_each(|(out, y)| *out = y);
             }
         }
+        self.activation.apply(out);
     }
 }
 

@@ -5,32 +5,61 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::aligned::{CODES, SCALES, lend};
 use super::epilogue::Scaled;
 use super::isa::{Active, Job, written};
+use super::math::Activation;
 use super::pack::{GROUP, PANEL, Packed};
 use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
 use super::quantize::{Levels, encode_rows};
 
-/// `x · weights` with dynamically quantized activations: `out[i, j] = sum as f32 * (x_scale[i] * w_scale[j]) + bias[j]`.
+/// What an input is multiplied with, and what becomes of the products.
+#[derive(Clone, Copy)]
+pub struct Layer<'a> {
+    /// Of `n` outputs.
+    pub weights: &'a Packed,
+    /// One an output, if there are any.
+    pub bias: Option<&'a [f32]>,
+    /// What is done to the outputs.
+    pub activation: Activation,
+}
+
+impl<'a> Layer<'a> {
+    /// Of plain products.
+    pub fn new(weights: &'a Packed, bias: Option<&'a [f32]>) -> Self {
+        Self { weights, bias, activation: Activation::Identity }
+    }
+
+    fn scaled<'e>(&self, x_scales: &'e [f32]) -> Scaled<'e>
+    where
+        'a: 'e,
+    {
+        let Self { weights, bias, activation } = *self;
+        Scaled { x_scales, w_scales: weights.scales(), bias, activation }
+    }
+}
+
+/// `x · weights` of each layer with dynamically quantized activations:
+/// `out[i, j] = activation(sum as f32 * (x_scale[i] * w_scale[j]) + bias[j])`.
 ///
-/// `x` is `[m, k]`, the output `[m, n]`, both row-major; the sums are exact.
+/// `x` is `[m, k]`, an output `[m, n]`, all row-major; the sums are exact. `x` is quantized once for all layers.
 ///
 /// # Panics
 ///
-/// If a slice does not match the shapes.
-pub fn dynamic(
+/// If a slice does not match the shapes, or layers differ in their `k`.
+pub fn dynamic<const N: usize>(
     kernel: Active,
     (x, m): (&[f32], usize),
     levels: Levels,
-    weights: &Packed,
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
-    let problem = Problem::new(kernel, x, m, weights, bias);
-    with_activations(&problem, x, levels, |codes, x_scales| {
-        let epilogue = Scaled { x_scales, w_scales: weights.scales(), bias };
-        if weights.slices().len() > 1 {
-            return sliced(&problem, codes, &epilogue);
+    layers: [Layer<'_>; N],
+) -> [Vec<f32>; N] {
+    let problems = problems(kernel, x, m, &layers);
+    let Some(first) = problems.first() else { return [(); N].map(|()| Vec::new()) };
+    with_activations(first, x, levels, |codes, x_scales| {
+        let epilogues = layers.map(|layer| layer.scaled(x_scales));
+        if first.weights.slices().len() > 1 {
+            let mut each = problems.iter().zip(&epilogues);
+            return [(); N].map(|()| each.next().map_or(Vec::new(), |(p, e)| sliced(p, codes, e)));
         }
-        let job = problem.job(codes, 0, 0..problem.groups);
-        problem.run(|block| kernel.dynamic(&job, &epilogue, block))
+        let jobs = problems.each_ref().map(|problem| problem.job(codes, 0, 0..problem.groups));
+        run(&problems, |i, block| kernel.dynamic(&jobs[i], &epilogues[i], block))
     })
 }
 
@@ -40,7 +69,7 @@ pub fn dynamic(
 ///
 /// If a slice does not match the shapes, or there are so many inputs that a sum might not fit an `i32`.
 pub fn accumulate(kernel: Active, (x, m): (&[f32], usize), levels: Levels, weights: &Packed) -> Vec<i32> {
-    let problem = Problem::new(kernel, x, m, weights, None);
+    let [problem] = problems(kernel, x, m, &[Layer::new(weights, None)]);
     assert!(weights.slices().len() <= 1, "more inputs than an i32 sum surely holds");
     with_activations(&problem, x, levels, |codes, _| {
         let job = problem.job(codes, 0, 0..problem.groups);
@@ -48,21 +77,17 @@ pub fn accumulate(kernel: Active, (x, m): (&[f32], usize), levels: Levels, weigh
     })
 }
 
-/// `x · weights` with float activations: `out[i, j] = (sum over k of x[i, k] * q[k, j]) * w_scale[j] + bias[j]`.
+/// `x · weights` with float activations:
+/// `out[i, j] = activation((sum over k of x[i, k] * q[k, j]) * w_scale[j] + bias[j])`.
 ///
 /// The integers become floats in registers; the sum is a float sum, in an order of the kernel's own.
 ///
 /// # Panics
 ///
 /// If a slice does not match the shapes.
-pub fn float_activations(
-    kernel: Active,
-    (x, m): (&[f32], usize),
-    weights: &Packed,
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
-    let problem = Problem::new(kernel, x, m, weights, bias);
-    let epilogue = Scaled { x_scales: &[], w_scales: weights.scales(), bias };
+pub fn float_activations(kernel: Active, (x, m): (&[f32], usize), layer: Layer<'_>) -> Vec<f32> {
+    let [problem] = problems(kernel, x, m, &[layer]);
+    let epilogue = layer.scaled(&[]);
     let run = |x: &[u8]| {
         let x_stride = problem.padded() * size_of::<f32>();
         let job = Job { x_stride, ..problem.job(x, 0, 0..problem.groups) };
@@ -109,15 +134,44 @@ struct Problem<'a> {
     threads: usize,
 }
 
-impl<'a> Problem<'a> {
-    fn new(kernel: Active, x: &[f32], m: usize, weights: &'a Packed, bias: Option<&[f32]>) -> Self {
+/// Those of several layers, which share the threads.
+fn problems<'a, const N: usize>(
+    kernel: Active,
+    x: &[f32],
+    m: usize,
+    layers: &[Layer<'a>; N],
+) -> [Problem<'a>; N] {
+    let outputs: usize = layers.iter().map(|layer| layer.weights.shape()[1]).sum();
+    layers.map(|Layer { weights, bias, .. }| {
         let [k, n] = weights.shape();
         assert_eq!(x.len(), m * k, "the input does not match [{m}, {k}]");
         assert!(bias.is_none_or(|bias| bias.len() == n), "the bias does not match {n} outputs");
         let groups = k.div_ceil(GROUP);
-        Self { kernel, weights, m, k, n, groups, threads: threads_for(m * k * n) }
-    }
+        Problem { kernel, weights, m, k, n, groups, threads: threads_for(m * k * outputs) }
+    })
+}
 
+/// Computes all blocks of the outputs, on as many threads as they are worth.
+fn run<T: Send + Copy, const N: usize>(
+    problems: &[Problem<'_>; N],
+    compute: impl Fn(usize, &mut Block<'_, T>) + Sync,
+) -> [Vec<T>; N] {
+    let threads = problems.first().map_or(1, |problem| problem.threads);
+    written(problems.each_ref().map(|problem| problem.m * problem.n), |outs| {
+        let counts = [(); N].map(|()| AtomicUsize::new(0));
+        let outs = problems.iter().zip(outs).enumerate().filter(|(_, (_, out))| !out.is_empty());
+        let blocks = outs.flat_map(|(i, (problem, out))| {
+            Blocks::new(out, problem.n, problem.block_size()).map(move |block| (i, block))
+        });
+        for_each(threads, blocks, |(i, mut block)| {
+            compute(i, &mut block);
+            counts[i].fetch_add(block.written(), Ordering::Relaxed);
+        });
+        counts.map(AtomicUsize::into_inner)
+    })
+}
+
+impl<'a> Problem<'a> {
     fn padded(&self) -> usize {
         self.groups * GROUP
     }
@@ -130,20 +184,10 @@ impl<'a> Problem<'a> {
         Job { weights: self.weights, x, x_stride, groups, sums: self.weights.sums(slice) }
     }
 
-    /// Computes all blocks of the output, on as many threads as it is worth.
+    /// Computes all blocks of the output.
     fn run<T: Send + Copy>(&self, compute: impl Fn(&mut Block<'_, T>) + Sync) -> Vec<T> {
-        let len = self.m * self.n;
-        if len == 0 {
-            return Vec::new();
-        }
-        written(len, |out| {
-            let count = AtomicUsize::new(0);
-            for_each(self.threads, Blocks::new(out, self.n, self.block_size()), |mut block| {
-                compute(&mut block);
-                count.fetch_add(block.written(), Ordering::Relaxed);
-            });
-            count.into_inner()
-        })
+        let [out] = run(std::array::from_ref(self), |_, block| compute(block));
+        out
     }
 
     /// Bands of rows, cut into strips of columns until all threads end together.

@@ -11,10 +11,12 @@
 //! | `gemm` | the products: dynamic activations, float activations, bare accumulators |
 //! | `conv` | convolutions, in the same three ways |
 //! | `epilogue` | from sums to outputs |
+//! | `math`, `norm`, `attention` | what is computed in floats between products |
 //! | `parallel` | disjoint pieces of the output, and the threads that take them |
 //! | `isa` | one file per instruction set: the only SIMD, the only `unsafe` |
 
 mod aligned;
+mod attention;
 pub mod conv;
 mod epilogue;
 mod form;
@@ -24,15 +26,20 @@ mod gemm;
     reason = "intrinsics; every block carries the proof that the CPU has them and the memory is there"
 )]
 mod isa;
+mod math;
+mod norm;
 mod pack;
 mod parallel;
 mod quantize;
 #[cfg(test)]
 mod tests;
 
+pub use attention::{Attention, Hidden, Vectors, attention};
 pub use form::{Filter, Form, Order, Window};
-pub use gemm::{accumulate, dynamic, float_activations};
+pub use gemm::{Layer, accumulate, dynamic, float_activations};
 pub use isa::{Active, NAMES, OVERRIDE, active, supported};
+pub use math::Activation;
+pub use norm::{Norm, layer_norm};
 pub use pack::{Fidelity, NotFinite, Packed};
 pub(crate) use quantize::{LIFT, TINY};
 pub use quantize::{Levels, quantize_rows};

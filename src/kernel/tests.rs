@@ -154,7 +154,7 @@ fn longer_columns_are_split() {
         let packed = Packed::from_integers(&w, &vec![1.0; n], &Form::Linear([k, n]));
         let expected: Vec<_> = naive(&x, &w, [1, k, n]).into_iter().map(|sum| sum as f32).collect();
         for kernel in tested() {
-            let out = dynamic(kernel, (&floats(&x), 1), Levels::FULL, &packed, None);
+            let [out] = dynamic(kernel, (&floats(&x), 1), Levels::FULL, [Layer::new(&packed, None)]);
             assert_eq!(out, expected, "{kernel:?}");
         }
     }
@@ -164,9 +164,10 @@ fn longer_columns_are_split() {
 fn no_inputs_give_the_bias() {
     let packed = Packed::from_integers(&[], &[1.0; 3], &Form::Linear([0, 3]));
     for kernel in tested() {
-        let out = dynamic(kernel, (&[], 2), Levels::SYMMETRIC, &packed, Some(&[1.0, 2.0, 3.0]));
+        let [out] =
+            dynamic(kernel, (&[], 2), Levels::SYMMETRIC, [Layer::new(&packed, Some(&[1.0, 2.0, 3.0]))]);
         assert_eq!(out, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0], "{kernel:?}");
-        let out = float_activations(kernel, (&[], 2), &packed, None);
+        let out = float_activations(kernel, (&[], 2), Layer::new(&packed, None));
         assert_eq!(out, [0.0; 6], "{kernel:?}");
     }
 }
@@ -187,8 +188,38 @@ fn dynamic_outputs_are_identical_on_all_kernels() {
             .map(|i| sums[i] as f32 * (x_scales[i / n] * packed.scales()[i % n]) + bias[i % n])
             .collect();
         for kernel in tested() {
-            let out = dynamic(kernel, (&x, m), Levels::SYMMETRIC, &packed, Some(&bias));
+            let [out] = dynamic(kernel, (&x, m), Levels::SYMMETRIC, [Layer::new(&packed, Some(&bias))]);
             assert_eq!(out, expected, "{kernel:?} m={m} k={k} n={n}");
+        }
+    }
+}
+
+/// Layers of one input share its integers and the threads; each gives what it gives alone, and then its activation.
+#[test]
+fn layers_of_one_input_are_as_each_alone() {
+    let mut numbers = Numbers(6);
+    for [m, k] in [[0, 4], [1, 7], [65, 130], [1, MAX_EXACT_INPUTS + 3]] {
+        let x: Vec<f32> = (0..m * k).map(|_| numbers.next() as f32 / 1e9 - 1.0).collect();
+        let packed = [1, 0, 200]
+            .map(|n| Packed::from_integers(&numbers.int8(k * n), &vec![0.01; n], &Form::Linear([k, n])));
+        let activations = [Activation::Gelu, Activation::Identity, Activation::GeluApproximate];
+        for kernel in tested() {
+            let mut each = packed.iter().zip(activations);
+            let layers = [(); 3].map(|()| {
+                let (weights, activation) = each.next().unwrap();
+                Layer { activation, ..Layer::new(weights, None) }
+            });
+            let together = dynamic(kernel, (&x, m), Levels::SYMMETRIC, layers);
+            for ((layer, out), activation) in layers.iter().zip(together).zip(activations) {
+                let mut expected =
+                    dynamic(kernel, (&x, m), Levels::SYMMETRIC, [Layer::new(layer.weights, None)]);
+                activation.apply(&mut expected[0]);
+                assert_eq!([out], expected, "{kernel:?} m={m} k={k}");
+                let out = float_activations(kernel, (&x, m), *layer);
+                let mut expected = float_activations(kernel, (&x, m), Layer::new(layer.weights, None));
+                activation.apply(&mut expected);
+                assert_eq!(out, expected, "{kernel:?} m={m} k={k}, float activations");
+            }
         }
     }
 }
@@ -210,7 +241,7 @@ fn float_activations_equal_the_float_product() {
                 let scales: Vec<f32> = (1..=n).map(|j| j as f32 / 64.0).collect();
                 let packed = Packed::from_integers(&w, &scales, &Form::Linear([k, n]));
                 for kernel in tested() {
-                    let out = float_activations(kernel, (&x, m), &packed, None);
+                    let out = float_activations(kernel, (&x, m), Layer::new(&packed, None));
                     assert_eq!(out.len(), m * n);
                     for (at, &y) in out.iter().enumerate() {
                         let (i, j) = (at / n, at % n);
@@ -281,7 +312,7 @@ fn rows_that_are_zero_or_not_finite_stay_apart() {
     assert!(scales[1].is_nan() && scales[2].is_nan());
     let packed = Packed::from_integers(&[1, 2, 3, 4], &[1.0, 1.0], &Form::Linear([2, 2]));
     for kernel in tested() {
-        let out = dynamic(kernel, (&x, 4), Levels::SYMMETRIC, &packed, None);
+        let [out] = dynamic(kernel, (&x, 4), Levels::SYMMETRIC, [Layer::new(&packed, None)]);
         assert_eq!(out[..2], [0.0, 0.0], "{kernel:?}");
         assert!(out[2..6].iter().all(|y| y.is_nan()), "{kernel:?}");
         let scale = 4.0 / 127.0;

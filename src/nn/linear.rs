@@ -8,8 +8,9 @@ use burn::prelude::*;
 use super::int8::Int8;
 use super::layer::{Bias, FloatLayer};
 use super::quantizable::Quantizable;
-use crate::backend::straight_through;
-use crate::kernel::Form;
+use super::weight::Int8Weight;
+use crate::backend::{Product, fuses, products, straight_through};
+use crate::kernel::{Activation, Form};
 use crate::record::LinearItem;
 
 /// Applies a linear transformation to the input tensor: `O = IW + b`.
@@ -85,6 +86,75 @@ impl<B: Backend> Quantizable<nn::Linear<B>> {
             Self::Int8(linear) => linear.forward(input),
         }
     }
+
+    /// Applies the layer, then the activation: one pass on the CPU, where the layer is INT8 and the activation GELU.
+    ///
+    /// That GELU is computed in `f32`, to 3e-7 of its input.
+    ///
+    /// # Shapes and panics
+    ///
+    /// As [`forward`](Self::forward).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::{backend::NdArray, nn::activation::ActivationConfig, tensor::Tensor};
+    /// use burn_int8::nn::LinearConfig;
+    ///
+    /// let device = Default::default();
+    /// let linear = LinearConfig::new(4, 2).init::<NdArray>(&device);
+    /// let gelu = ActivationConfig::Gelu.init(&device);
+    /// assert_eq!(linear.forward_activated(Tensor::<_, 2>::ones([5, 4], &device), &gelu).dims(), [5, 2]);
+    /// ```
+    pub fn forward_activated<const D: usize>(
+        &self,
+        input: Tensor<B, D>,
+        activation: &nn::activation::Activation<B>,
+    ) -> Tensor<B, D> {
+        let fused = match activation {
+            nn::activation::Activation::Gelu(gelu) if gelu.approximate => Some(Activation::GeluApproximate),
+            nn::activation::Activation::Gelu(_) => Some(Activation::Gelu),
+            _ => None,
+        };
+        if let (Some(fused), Self::Int8(linear)) = (fused, self)
+            && fuses::<B>(&input.device())
+            && let Some([output]) = products(&input, [linear.product(&input, fused)])
+        {
+            return output;
+        }
+        activation.forward(self.forward(input))
+    }
+
+    /// Applies several layers to one input: where they are INT8, it is quantized once for all of them on the CPU.
+    ///
+    /// # Shapes and panics
+    ///
+    /// As [`forward`](Self::forward), for each layer.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::{backend::NdArray, tensor::Tensor};
+    /// use burn_int8::nn::{Linear, LinearConfig};
+    ///
+    /// let device = Default::default();
+    /// let [query, key] = [8, 2].map(|width| LinearConfig::new(4, width).init::<NdArray>(&device));
+    /// let [q, k] = Linear::forward_each([&query, &key], Tensor::<_, 2>::ones([5, 4], &device));
+    /// assert_eq!((q.dims(), k.dims()), ([5, 8], [5, 2]));
+    /// ```
+    pub fn forward_each<const D: usize, const N: usize>(
+        layers: [&Self; N],
+        input: Tensor<B, D>,
+    ) -> [Tensor<B, D>; N] {
+        let int8 = layers.map(Self::as_int8);
+        if int8.iter().all(Option::is_some) && fuses::<B>(&input.device()) {
+            let all = int8.map(|layer| layer.expect("each is INT8").product(&input, Activation::Identity));
+            if let Some(outputs) = products(&input, all) {
+                return outputs;
+            }
+        }
+        layers.map(|layer| layer.forward(input.clone()))
+    }
 }
 
 impl<B: Backend> Int8<nn::Linear<B>> {
@@ -105,6 +175,15 @@ impl<B: Backend> Int8<nn::Linear<B>> {
     ///
     /// If the last axis of the input is not `d_input`.
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
+        self.assert_fits(&input);
+        straight_through(
+            input,
+            |input| self.weight.weights.linear(input, self.weight.scheme, self.bias()),
+            |input| self.dequantize().forward(input),
+        )
+    }
+
+    fn assert_fits<const D: usize>(&self, input: &Tensor<B, D>) {
         let LinearOptions { d_input, d_output, .. } = self.options;
         let shape = input.shape();
         assert!(
@@ -112,11 +191,12 @@ impl<B: Backend> Int8<nn::Linear<B>> {
             "QLinear: the last axis of an input of shape {:?} must be {d_input}, as the weight is [{d_input}, {d_output}]",
             shape.as_slice(),
         );
-        straight_through(
-            input,
-            |input| self.weight.weights.linear(input, self.weight.scheme, self.bias()),
-            |input| self.dequantize().forward(input),
-        )
+    }
+
+    fn product<const D: usize>(&self, input: &Tensor<B, D>, activation: Activation) -> Product<'_, B> {
+        self.assert_fits(input);
+        let Int8Weight { weights, scheme, .. } = &self.weight;
+        Product { weights, scheme: *scheme, bias: self.bias(), activation }
     }
 }
 

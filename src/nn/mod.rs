@@ -10,10 +10,13 @@
 //! | [`Conv1d`], [`Conv2d`], [`Conv3d`] | [`QConv1d`], [`QConv2d`], [`QConv3d`] | [`burn::nn::conv::Conv1d`] and so on |
 //! | [`ConvTranspose1d`], [`ConvTranspose2d`], [`ConvTranspose3d`] | [`QConvTranspose1d`], [`QConvTranspose2d`], [`QConvTranspose3d`] | [`burn::nn::conv::ConvTranspose1d`] and so on |
 //!
+//! [`attention`] and [`transformer`] have Burn's modules that are made of such layers, [`norm`] what comes between them.
+//!
 //! [`fold_batch_norm`] takes the BatchNorms out of a trained model, before it is quantized.
 //!
 //! To add a layer: a file that implements [`FloatLayer`] for Burn's layer, with its config and its `forward`, and a line here.
 
+pub mod attention;
 mod conv;
 mod embedding;
 mod fold;
@@ -21,8 +24,10 @@ mod int8;
 pub(crate) mod layer;
 mod linear;
 mod module;
+pub mod norm;
 mod quantizable;
 mod sizes;
+pub mod transformer;
 pub(crate) mod weight;
 
 pub use burn::nn::{LinearLayout, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};

@@ -19,3 +19,4 @@ mod records;
 mod source_tree;
 mod swap;
 mod training;
+mod transformer;

@@ -213,7 +213,7 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         let cut = Cut { size, whole: &whole, threads: within };
         let parts = batch * filter.groups;
         let at_once = if apart == 1 { parts } else { parts.div_ceil(apart * BLOCKS_PER_THREAD) };
-        written(len, |out| {
+        let [out] = written([len], |[out]| {
             let count = AtomicUsize::new(0);
             for_each(apart, out.chunks_mut(at_once * outputs * pixels).enumerate(), |(i, out)| {
                 for (part, out) in (i * at_once..).zip(out.chunks_mut(outputs * pixels)) {
@@ -222,8 +222,9 @@ impl<'a, A: Arithmetic> Job<'a, A> {
                     count.fetch_add(written, Ordering::Relaxed);
                 }
             });
-            count.into_inner()
-        })
+            [count.into_inner()]
+        });
+        out
     }
 
     /// Computes one group of one sample; returns how many outputs it has written.

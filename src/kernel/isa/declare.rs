@@ -10,12 +10,14 @@ macro_rules! kernel {
     ) => {
         $(#[$doc])*
         $vis const $row: $crate::kernel::isa::Kernel = {
+            use $crate::kernel::attention::{self, Attention, Part};
             use $crate::kernel::epilogue::{Bare, Scaled};
             use $crate::kernel::isa::micro::{Job, Micro, Sums, block};
             use $crate::kernel::isa::pixels::{
                 self, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LineOperands, PixelOperands, Pixels,
                 TileSize,
             };
+            use $crate::kernel::norm::{self, Norm};
             use $crate::kernel::parallel::{Block, Unwritten};
             use $crate::kernel::quantize::{self, Levels, Quantizer, encode_cells, encode_row};
 
@@ -103,6 +105,14 @@ macro_rules! kernel {
             fn scale_floats(sums: &[f32], by: [f32; 2], out: Unwritten<'_, f32>) -> usize {
                 pixels::scale_floats(sums, by, out)
             }
+            $(#[target_feature(enable = $feature)])*
+            fn layer_norm(rows: &mut [f32], residual: Option<&[f32]>, by: &Norm<'_>) {
+                norm::normalize(rows, residual, by)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn attend(task: &Attention<'_>, part: &Part, out: &mut [f32]) {
+                attention::attend(task, part, out)
+            }
             $crate::kernel::isa::Kernel {
                 name: $name,
                 supported: || true $(&& std::arch::is_x86_feature_detected!($feature))*,
@@ -127,6 +137,8 @@ macro_rules! kernel {
                 scale_floats,
                 turn_integers,
                 turn_floats,
+                layer_norm,
+                attend,
             }
         };
     };

@@ -16,10 +16,11 @@ mod x86_avx512_vnni;
 #[cfg(target_arch = "x86_64")]
 mod x86_vnni256;
 
-use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
+use super::attention::{Attention, Part};
 use super::epilogue::{Bare, Scaled};
+use super::norm::Norm;
 use super::parallel::{Block, Unwritten};
 use super::quantize::{Levels, Quantizer};
 pub(super) use micro::{Job, Sums, TILE_ROWS};
@@ -59,6 +60,8 @@ struct Kernel {
     channel_float_size: TileSize,
     turn_integers: unsafe fn(&ChunkSums<i32>, [usize; 2], &Columns, &mut ChunkOutputs<f32>),
     turn_floats: unsafe fn(&ChunkSums<f32>, [usize; 2], &Columns, &mut ChunkOutputs<f32>),
+    layer_norm: unsafe fn(&mut [f32], Option<&[f32]>, &Norm<'_>),
+    attend: unsafe fn(&Attention<'_>, &Part, &mut [f32]),
 }
 
 /// Fastest first.
@@ -262,17 +265,38 @@ impl Active {
         // SAFETY: as in `encode_row`.
         unsafe { (self.0.scale_floats)(sums, scale_bias, out) }
     }
+
+    /// Normalizes rows in place, after it has added the residual's.
+    pub(super) fn layer_norm(self, rows: &mut [f32], residual: Option<&[f32]>, by: &Norm<'_>) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.layer_norm)(rows, residual, by) }
+    }
+
+    /// Computes a part of an attention.
+    pub(super) fn attend(self, task: &Attention<'_>, part: &Part, out: &mut [f32]) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.attend)(task, part, out) }
+    }
 }
 
-/// A vector of the `len` values that `fill` writes. It returns how many it has written, each counted once.
+/// Vectors of the `lens` values that `fill` writes. It returns how many it has written of each, each value counted once.
 ///
 /// Zeros written first would cost 2 to 3 % of a product with a large output.
-pub(super) fn written<T: Copy>(len: usize, fill: impl FnOnce(&mut [MaybeUninit<T>]) -> usize) -> Vec<T> {
-    let mut out = Vec::with_capacity(len);
-    let count = fill(&mut out.spare_capacity_mut()[..len]);
-    assert_eq!(count, len, "every output is written");
-    // SAFETY: the capacity is at least `len`. `fill` cuts the slice into disjoint `Block`s, and counts what
-    // `Block`s say has been written; the walk over a block writes each of its elements once. The count is `len`: all of them.
-    unsafe { out.set_len(len) };
-    out
+pub(super) fn written<T: Copy, const N: usize>(
+    lens: [usize; N],
+    fill: impl FnOnce([Unwritten<'_, T>; N]) -> [usize; N],
+) -> [Vec<T>; N] {
+    let mut outs = lens.map(Vec::with_capacity);
+    let mut each = outs.iter_mut().zip(lens);
+    let slices = std::array::from_fn(|_| {
+        each.next().map_or(Default::default(), |(out, len)| &mut out.spare_capacity_mut()[..len])
+    });
+    let counts = fill(slices);
+    assert_eq!(counts, lens, "every output is written");
+    for (out, len) in outs.iter_mut().zip(lens) {
+        // SAFETY: the capacity is at least `len`. `fill` cuts each slice into disjoint `Block`s, and counts what `Block`s say
+        // has been written; the walk over a block writes each of its elements once. The count is `len`: all of them.
+        unsafe { out.set_len(len) };
+    }
+    outs
 }

@@ -1,0 +1,9 @@
+//! `TransformerEncoder` and its parts, as in [`burn::nn::transformer`], with layers that can become INT8.
+
+mod encoder;
+mod feed_forward;
+
+pub use encoder::{
+    TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput, TransformerEncoderLayer,
+};
+pub use feed_forward::{PositionWiseFeedForward, PositionWiseFeedForwardConfig};
