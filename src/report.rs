@@ -190,7 +190,12 @@ fn describe(scheme: LayerScheme) -> String {
 
 /// What to do about a layer inside a module of Burn's own.
 fn part_of(compound: &str) -> String {
-    format!("part of Burn's {compound}: write that module with the layers of burn_int8::nn")
+    let drop_in = match compound {
+        "MultiHeadAttention" => "attention",
+        "PositionWiseFeedForward" | "TransformerEncoder" => "transformer",
+        _ => return format!("part of Burn's {compound}: write that module with the layers of burn_int8::nn"),
+    };
+    format!("part of Burn's {compound}: use burn_int8::nn::{drop_in}::{compound}")
 }
 
 /// What to do about a layer of Burn's own.

@@ -2,8 +2,7 @@
 
 use burn::nn::RmsNorm;
 use burn::prelude::*;
-use burn::tensor::DType;
-use burn::tensor::activation::softmax;
+use burn_int8::nn::attention::attention;
 use burn_int8::nn::{Linear, LinearConfig};
 
 use crate::block::norm;
@@ -21,7 +20,7 @@ pub struct Attention<B: Backend> {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
-    /// Of the queries.
+    /// Of the scores.
     scale: f64,
 }
 
@@ -55,36 +54,12 @@ impl<B: Backend> Attention<B> {
     ) -> Tensor<B, 2> {
         let [rows, _] = x.dims();
         let tokens = rows / batch;
-        let split = |y: Tensor<B, 2>, heads| y.reshape([batch, tokens, heads, self.head_dim]).swap_dims(1, 2);
-        let q = self.q_norm.forward(split(self.q_proj.forward(x.clone()), self.heads));
-        let k = self.k_norm.forward(split(self.k_proj.forward(x.clone()), self.kv_heads));
-        let v = split(self.v_proj.forward(x), self.kv_heads);
-
-        let q = step.rotation.apply(q) * self.scale;
-        let k = step.rotation.apply(k).swap_dims(2, 3);
-        let [keys, values] = cached.add(k, v, step);
-        let y = self.attend(q, keys, values, step.mask.as_ref());
-        self.o_proj.forward(y.swap_dims(1, 2).reshape([rows, self.heads * self.head_dim]))
-    }
-
-    /// `[batch, heads, tokens, head_dim]`, as the queries are.
-    fn attend(
-        &self,
-        q: Tensor<B, 4>,
-        keys: Tensor<B, 4>,
-        values: Tensor<B, 4>,
-        mask: Option<&Tensor<B, 4>>,
-    ) -> Tensor<B, 4> {
-        let shape @ [batch, heads, tokens, width] = q.dims();
-        let (kv_heads, dtype) = (self.kv_heads, q.dtype());
-        // The queries that share a head of keys below each other: one product of matrices for all of them.
-        let q = q.reshape([batch, kv_heads, heads / kv_heads * tokens, width]);
-        let scores = q.matmul(keys);
-        let scores = match mask {
-            Some(mask) => scores + mask.clone(),
-            None => scores,
-        };
-        let weights = softmax(scores.cast(DType::F32), 3).cast(dtype);
-        weights.matmul(values).reshape(shape)
+        let split = |y: Tensor<B, 2>, heads| y.reshape([batch, tokens, heads, self.head_dim]);
+        let [q, k, v] = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], x);
+        let q = step.rotation.apply(self.q_norm.forward(split(q, self.heads)));
+        let k = step.rotation.apply(self.k_norm.forward(split(k, self.kv_heads)));
+        let [keys, values] = cached.add(k, split(v, self.kv_heads), step);
+        let y = attention(q, keys, values, step.hidden.clone(), self.scale);
+        self.o_proj.forward(y.reshape([rows, self.heads * self.head_dim]))
     }
 }

@@ -7,9 +7,6 @@ use crate::error::ModelError;
 use crate::rope::{Frequencies, Rotation};
 use crate::slots::{Plan, Slots};
 
-/// Added to a score that must not count: low enough that its exponential is 0, and still a number in half precision.
-const HIDDEN: f32 = -3e4;
-
 /// What a model remembers of one run, in which texts of a batch go on side by side.
 ///
 /// Keys are kept with their positions turned in, so that the order they lie in does not matter: a local layer overwrites
@@ -19,8 +16,6 @@ pub struct Cache<B: Backend> {
     layers: Vec<LayerCache<B>>,
     local: Kind,
     global: Kind,
-    /// Queries that share a key.
-    group: usize,
     context: usize,
     length: usize,
 }
@@ -44,7 +39,6 @@ impl<B: Backend> Cache<B> {
             layers: config.kinds().into_iter().map(LayerCache::new).collect(),
             local: kind(config.sliding_window, config.rope_local_base_freq),
             global: kind(context, config.rope_theta),
-            group: config.num_attention_heads / config.num_key_value_heads,
             context,
             length: 0,
         }
@@ -72,7 +66,7 @@ impl<B: Backend> Cache<B> {
     /// For how many tokens a layer has memory.
     #[cfg(test)]
     pub fn slots(&self, layer: usize) -> usize {
-        self.layers[layer].keys.as_ref().map_or(0, |keys| keys.dims()[3])
+        self.layers[layer].keys.as_ref().map_or(0, |keys| keys.dims()[1])
     }
 
     /// The keys and the values of a layer, unless it has none yet.
@@ -86,11 +80,11 @@ impl<B: Backend> Cache<B> {
     pub fn advance(&mut self, tokens: usize, device: &B::Device) -> (Steps<B>, &mut [LayerCache<B>]) {
         let room = self.room();
         assert!((1..=room).contains(&tokens), "Cache: {tokens} tokens, 1 to {room} can be added");
-        let (start, group) = (self.length, self.group);
+        let start = self.length;
         let step = |kind: &mut Kind| {
             let plan = kind.slots.plan(start, tokens);
             let rotation = kind.frequencies.rotation(start, tokens, device);
-            Step { rotation, mask: mask(&plan, group, device), plan }
+            Step { rotation, hidden: hidden(&plan, device), plan }
         };
         let steps = Steps { local: step(&mut self.local), global: step(&mut self.global) };
         self.length += tokens;
@@ -116,25 +110,23 @@ impl<B: Backend> Steps<B> {
 /// What does not depend on the layer is computed once.
 pub struct Step<B: Backend> {
     pub rotation: Rotation<B>,
-    /// To be added to scores, `[1, 1, group * tokens, width]`; none if each query sees all.
-    pub mask: Option<Tensor<B, 4>>,
+    /// What a query does not see, `[1, tokens, width]`; none if each sees all.
+    pub hidden: Option<Tensor<B, 3, Bool>>,
     plan: Plan,
 }
 
-fn mask<B: Backend>(plan: &Plan, group: usize, device: &B::Device) -> Option<Tensor<B, 4>> {
-    let visible = plan.visible()?;
-    let values: Vec<f32> = visible.iter().map(|visible| if *visible { 0.0 } else { HIDDEN }).collect();
-    let rows = group * values.len() / plan.width();
-    Some(Tensor::from_data(TensorData::new(values.repeat(group), [1, 1, rows, plan.width()]), device))
+fn hidden<B: Backend>(plan: &Plan, device: &B::Device) -> Option<Tensor<B, 3, Bool>> {
+    let hidden: Vec<bool> = plan.visible()?.iter().map(|visible| !visible).collect();
+    let shape = [1, hidden.len() / plan.width(), plan.width()];
+    Some(Tensor::from_data(TensorData::new(hidden, shape), device))
 }
 
 /// The keys and values of one layer.
 #[derive(Clone, Debug)]
 pub struct LayerCache<B: Backend> {
     pub kind: LayerKind,
-    /// `[batch, heads, head_dim, slots]`: in the order that products with queries take them in.
+    /// `[batch, slots, heads, head_dim]`, as the values.
     keys: Option<Tensor<B, 4>>,
-    /// `[batch, heads, slots, head_dim]`
     values: Option<Tensor<B, 4>>,
 }
 
@@ -145,61 +137,45 @@ impl<B: Backend> LayerCache<B> {
 
     /// Adds those of new tokens, in the shapes of the fields, and gives all that the queries have before them.
     pub fn add(&mut self, keys: Tensor<B, 4>, values: Tensor<B, 4>, step: &Step<B>) -> [Tensor<B, 4>; 2] {
-        [add(&mut self.keys, keys, 3, &step.plan), add(&mut self.values, values, 2, &step.plan)]
+        [add(&mut self.keys, keys, &step.plan), add(&mut self.values, values, &step.plan)]
     }
 }
 
-/// `axis` is that of the tokens.
-fn add<B: Backend>(
-    stored: &mut Option<Tensor<B, 4>>,
-    new: Tensor<B, 4>,
-    axis: usize,
-    plan: &Plan,
-) -> Tensor<B, 4> {
+fn add<B: Backend>(stored: &mut Option<Tensor<B, 4>>, new: Tensor<B, 4>, plan: &Plan) -> Tensor<B, 4> {
     // Taken out: nobody else may hold on to it, or writing into it would copy it.
     let before = stored.take();
     if !plan.joined {
-        let after = write(before, new, axis, plan);
+        let after = write(before, new, plan);
         return stored.insert(after).clone();
     }
     let seen = match &before {
-        Some(before) => Tensor::cat(vec![before.clone(), new.clone()], axis),
+        Some(before) => Tensor::cat(vec![before.clone(), new.clone()], 1),
         None => new.clone(),
     };
-    *stored = Some(write(before, new, axis, plan));
+    *stored = Some(write(before, new, plan));
     seen
 }
 
-fn write<B: Backend>(
-    before: Option<Tensor<B, 4>>,
-    new: Tensor<B, 4>,
-    axis: usize,
-    plan: &Plan,
-) -> Tensor<B, 4> {
-    let mut slots = grow(before, &new, axis, plan.capacity);
+fn write<B: Backend>(before: Option<Tensor<B, 4>>, new: Tensor<B, 4>, plan: &Plan) -> Tensor<B, 4> {
+    let mut slots = grow(before, &new, plan.capacity);
     for write in &plan.writes {
         let part = match write.count {
-            count if count == new.dims()[axis] => new.clone(),
-            count => new.clone().narrow(axis, write.from, count),
+            count if count == new.dims()[1] => new.clone(),
+            count => new.clone().narrow(1, write.from, count),
         };
-        slots = slots.slice_assign(place(part.dims(), axis, write.slot), part);
+        slots = slots.slice_assign(place(part.dims(), write.slot), part);
     }
     slots
 }
 
 /// With as many slots as there must be. Empty ones are zeros, not just any memory: 0 times what is in them must be 0.
-fn grow<B: Backend>(
-    before: Option<Tensor<B, 4>>,
-    new: &Tensor<B, 4>,
-    axis: usize,
-    capacity: usize,
-) -> Tensor<B, 4> {
+fn grow<B: Backend>(before: Option<Tensor<B, 4>>, new: &Tensor<B, 4>, capacity: usize) -> Tensor<B, 4> {
     let mut shape = new.dims();
-    shape[axis] = capacity;
+    shape[1] = capacity;
     match before {
         Some(before) if before.dims() == shape => before,
         Some(before) => {
-            let place = place(before.dims(), axis, 0);
+            let place = place(before.dims(), 0);
             Tensor::zeros(shape, &new.device()).slice_assign(place, before)
         }
         None => Tensor::zeros(shape, &new.device()),
@@ -207,8 +183,8 @@ fn grow<B: Backend>(
 }
 
 /// Where a tensor of this shape goes that begins at a slot.
-fn place(shape: [usize; 4], axis: usize, slot: usize) -> [std::ops::Range<usize>; 4] {
+fn place(shape: [usize; 4], slot: usize) -> [std::ops::Range<usize>; 4] {
     let mut place = shape.map(|size| 0..size);
-    place[axis] = slot..slot + shape[axis];
+    place[1] = slot..slot + shape[1];
     place
 }

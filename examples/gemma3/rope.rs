@@ -24,12 +24,12 @@ impl Frequencies {
                 (sin[pair], sin[pair + half]) = (-s as f32, s as f32);
             }
         }
-        let tensor = |values| Tensor::from_data(TensorData::new(values, [1, 1, tokens, 2 * half]), device);
+        let tensor = |values| Tensor::from_data(TensorData::new(values, [1, tokens, 1, 2 * half]), device);
         Rotation { cos: tensor(cos), sin: tensor(sin) }
     }
 }
 
-/// The turns of some tokens, the same for all layers of a kind; both are `[1, 1, tokens, head_dim]`.
+/// The turns of some tokens, the same for all layers of a kind; both are `[1, tokens, 1, head_dim]`.
 #[derive(Clone, Debug)]
 pub struct Rotation<B: Backend> {
     cos: Tensor<B, 4>,
@@ -40,7 +40,7 @@ pub struct Rotation<B: Backend> {
 impl<B: Backend> Rotation<B> {
     /// `(x1, x2)` becomes `(x1 cos - x2 sin, x2 cos + x1 sin)`, where x1 is the first half of a head and x2 the second.
     ///
-    /// `x` is `[batch, heads, tokens, head_dim]`.
+    /// `x` is `[batch, tokens, heads, head_dim]`.
     pub fn apply(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let half = x.dims()[3] / 2;
         let swapped = Tensor::cat(vec![x.clone().narrow(3, half, half), x.clone().narrow(3, 0, half)], 3);

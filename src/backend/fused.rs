@@ -38,4 +38,4 @@ pub(crate) fn products<B: Backend, const D: usize, const N: usize>(
     Some(host::linear(x.clone(), scheme, layers))
 }
 
-pub(crate) use host::{attention, layer_norm};
+pub(crate) use host::{Scores, attention, layer_norm};

@@ -100,40 +100,43 @@ fn tensor<B: Backend, const D: usize>(
     Tensor::from_primitive(TensorPrimitive::Float(B::float_from_data(data, device)))
 }
 
-/// Attention of queries `[batch, queries, heads * width]` to keys and values `[batch, keys, heads * width]`.
-pub(crate) fn attention<B: Backend>(
-    [queries, keys, values]: [Tensor<B, 3>; 3],
-    heads: usize,
-    hidden: Option<(Tensor<B, 3, Bool>, f32)>,
-    quiet: bool,
-) -> Tensor<B, 3> {
-    let ([batch, rows, row], [_, key_rows, _]) = (queries.dims(), keys.dims());
-    let (dtype, device, width) = (queries.dtype(), queries.device(), row / heads);
-    let hidden = hidden.map(|(hidden, score)| {
+/// What of attention is not a tensor.
+pub(crate) struct Scores<B: Backend> {
+    /// What each is multiplied with.
+    pub(crate) scale: f32,
+    /// Which there are not, `[batch or 1, queries or 1, keys]`, and what they are instead.
+    pub(crate) hidden: Option<(Tensor<B, 3, Bool>, f32)>,
+    /// Whether weights may add up to less than 1.
+    pub(crate) quiet: bool,
+}
+
+/// Attention of queries `[batch, queries, heads, width]` to keys and values `[batch, keys, kv_heads, width]`.
+pub(crate) fn attention<B: Backend>(tensors: [Tensor<B, 4>; 3], scores: Scores<B>) -> Tensor<B, 4> {
+    let ([batch, queries, heads, width], [_, keys, kv_heads, _]) = (tensors[0].dims(), tensors[1].dims());
+    let (dtype, device) = (tensors[0].dtype(), tensors[0].device());
+    let hidden = scores.hidden.map(|(hidden, score)| {
         let [samples, queries, keys] = hidden.dims();
         // One for all samples or queries is gone over again and again.
         let steps = [if samples == 1 { 0 } else { queries * keys }, if queries == 1 { 0 } else { keys }];
         (hidden.into_data().iter::<bool>().collect::<Vec<_>>(), steps, score)
     });
-    let primitives = [queries, keys, values].map(|x| x.into_primitive().tensor());
-    let [queries, keys, values] = primitives.each_ref().map(floats::<B>);
-    let out = kernel::attention(
-        kernel::active(),
-        &kernel::Attention {
-            batch,
-            heads,
-            group: 1,
-            rows: [rows, key_rows],
-            width,
-            queries: Vectors::by_row(&queries, [rows, heads, width]),
-            keys: Vectors::by_row(&keys, [key_rows, heads, width]),
-            values: Vectors::by_row(&values, [key_rows, heads, width]),
-            scale: (width as f32).sqrt().recip(),
-            hidden: hidden.as_ref().map(|(keys, steps, score)| Hidden { keys, steps: *steps, score: *score }),
-            quiet,
-        },
-    );
-    tensor(out, [batch, rows, row].into(), dtype, &device)
+    let primitives = tensors.map(|x| x.into_primitive().tensor());
+    let [q, k, v] = primitives.each_ref().map(floats::<B>);
+    let task = kernel::Attention {
+        batch,
+        heads,
+        group: heads / kv_heads,
+        rows: [queries, keys],
+        width,
+        queries: Vectors::by_row(&q, [queries, heads, width]),
+        keys: Vectors::by_row(&k, [keys, kv_heads, width]),
+        values: Vectors::by_row(&v, [keys, kv_heads, width]),
+        scale: scores.scale,
+        hidden: hidden.as_ref().map(|(keys, steps, score)| Hidden { keys, steps: *steps, score: *score }),
+        quiet: scores.quiet,
+    };
+    let out = kernel::attention(kernel::active(), &task);
+    tensor(out, [batch, queries, heads, width].into(), dtype, &device)
 }
 
 /// The last axis of `x + residual`, normalized.

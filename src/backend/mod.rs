@@ -25,7 +25,7 @@ use crate::kernel::{self, Activation, Fidelity, Form, NotFinite, Packed, Window}
 use crate::scheme::LayerScheme;
 use words::Words;
 
-pub(crate) use fused::{Product, attention, fuses, layer_norm, products};
+pub(crate) use fused::{Product, Scores, attention, fuses, layer_norm, products};
 pub(crate) use host::with_floats;
 
 /// The INT8 weights of one layer, in the one copy and the layout that its backend computes with.

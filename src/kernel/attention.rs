@@ -79,7 +79,7 @@ pub fn attention(kernel: Active, task: &Attention<'_>) -> Vec<f32> {
     if out.is_empty() || keys == 0 {
         return out;
     }
-    let threads = threads_for(out.len() * keys * 2);
+    let threads = threads_for(out.len() * keys * OPERATIONS);
     // A few queries of all heads, or single queries of single heads where there are hardly any.
     if threads == 1 || task.batch * queries.div_ceil(QUERIES) >= threads {
         let samples = out.chunks_mut(queries * row).enumerate();
@@ -97,6 +97,9 @@ pub fn attention(kernel: Active, task: &Attention<'_>) -> Vec<f32> {
     }
     out
 }
+
+/// What an output costs for each key, in multiply-adds of integers: two of floats, and their memory.
+const OPERATIONS: usize = 16;
 
 /// Some queries of one sample.
 pub(super) struct Part {

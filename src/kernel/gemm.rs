@@ -134,6 +134,9 @@ struct Problem<'a> {
     threads: usize,
 }
 
+/// Fewer rows take as long as so many: their weights come from memory.
+const FEW_ROWS: usize = 3;
+
 /// Those of several layers, which share the threads.
 fn problems<'a, const N: usize>(
     kernel: Active,
@@ -147,7 +150,8 @@ fn problems<'a, const N: usize>(
         assert_eq!(x.len(), m * k, "the input does not match [{m}, {k}]");
         assert!(bias.is_none_or(|bias| bias.len() == n), "the bias does not match {n} outputs");
         let groups = k.div_ceil(GROUP);
-        Problem { kernel, weights, m, k, n, groups, threads: threads_for(m * k * outputs) }
+        let threads = threads_for(m.max(FEW_ROWS) * k * outputs);
+        Problem { kernel, weights, m, k, n, groups, threads }
     })
 }
 
@@ -205,9 +209,9 @@ impl<'a> Problem<'a> {
 }
 
 /// At the end a thread waits for at most one block of another: 1/16 of what each of them does.
-const BLOCKS_PER_THREAD: usize = 16;
+const BLOCKS_PER_THREAD: usize = 32;
 /// Multiply-adds of a block that are worth the trip to the queue.
-const SMALLEST_BLOCK: usize = 250_000;
+const SMALLEST_BLOCK: usize = 64_000;
 
 /// Quantizes `x` into this thread's buffers.
 fn with_activations<R>(

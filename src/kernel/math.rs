@@ -3,7 +3,7 @@
 //! Plain arithmetic without branches, which the compiler vectorizes for each instruction set, and sums in an order that does
 //! not depend on it: every kernel computes the same bits.
 
-use std::f32::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E};
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LN_2, LOG2_E};
 
 /// What a layer does to its outputs before it stores them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -69,7 +69,7 @@ pub(super) fn gelu(x: f32) -> f32 {
 
 #[inline(always)]
 pub(super) fn gelu_approximate(x: f32) -> f32 {
-    const LINEAR: f32 = -1.595_769_1; // -2 sqrt(2 / π)
+    const LINEAR: f32 = -2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2; // -2 sqrt(2 / π)
     let exponent = (x * x * (0.044_715 * LINEAR) + LINEAR) * x;
     x / (1.0 + exp(exponent))
 }
@@ -101,17 +101,10 @@ fn largest(values: &[f32]) -> f32 {
     lanes.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, larger)
 }
 
-/// The sum of all, halves upon halves.
+/// The sum of all, one after the other: halves upon halves lead the compiler to vectors of two.
 #[inline(always)]
-pub(super) fn total<const N: usize>(mut sums: [f32; N]) -> f32 {
-    let mut half = N / 2;
-    while half > 0 {
-        for i in 0..half {
-            sums[i] += sums[i + half];
-        }
-        half /= 2;
-    }
-    sums[0]
+pub(super) fn total<const N: usize>(sums: [f32; N]) -> f32 {
+    sums.into_iter().fold(0.0, |total, sum| total + sum)
 }
 
 /// Turns scores into weights that add up to 1, or with `quiet` to less: there a 0 competes that has no value.

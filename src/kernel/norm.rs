@@ -40,8 +40,8 @@ pub fn layer_norm(kernel: Active, x: &[f32], residual: Option<&[f32]>, norm: &No
     out
 }
 
-/// What a value costs, in multiply-adds.
-const OPERATIONS: usize = 8;
+/// What a value costs, in multiply-adds of integers.
+const OPERATIONS: usize = 32;
 
 /// Normalizes rows in place.
 #[inline(always)]

@@ -1,13 +1,14 @@
-//! `MultiHeadAttention`, as in [`burn::nn::attention`], with layers that can become INT8.
+//! `MultiHeadAttention`, as in [`burn::nn::attention`], with layers that can become INT8; attention alone.
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Initializer, Module, ModuleDisplay};
 use burn::nn::{self, Dropout, DropoutConfig, Gelu};
 use burn::prelude::*;
+use burn::tensor::DType;
 use burn::tensor::activation::{quiet_softmax, softmax};
 
 use super::linear::{Linear, LinearConfig};
-use crate::backend::{self, fuses};
+use crate::backend::{self, Scores, fuses};
 
 /// Configuration to create a [`MultiHeadAttention`] layer using [`init`](MultiHeadAttentionConfig::init); the same as
 /// [`burn::nn::attention::MultiHeadAttentionConfig`].
@@ -160,7 +161,8 @@ impl<B: Backend> MultiHeadAttention<B> {
     /// If a shape does not fit.
     pub fn forward(&self, input: MhaInput<B>) -> MhaOutput<B> {
         let shape = input.query.dims();
-        let [query, key, value] = self.project(input.query, input.key_value).map(|x| self.split(x));
+        let [query, key, value] =
+            self.project(input.query, input.key_value).map(|x| self.heads(x).swap_dims(1, 2));
         let scores = query.matmul(key.transpose()).div_scalar((self.d_k as f32).sqrt());
         let mut scores = self.dropout.forward(scores);
         let mask_pad = input.mask_pad.map(|mask| mask.unsqueeze_dim::<3>(1));
@@ -173,8 +175,8 @@ impl<B: Backend> MultiHeadAttention<B> {
         MhaOutput { context: self.output.forward(context), weights }
     }
 
-    /// The context alone, `forward(input).context`. Where the layers are INT8, on the CPU, it is computed without the
-    /// intermediate tensors of Burn's operations, its sums in an order of their own.
+    /// The context alone, `forward(input).context`. Where the layers are INT8, on the CPU, it is computed by [`attention`],
+    /// without the intermediate tensors of Burn's operations.
     ///
     /// # Shapes and panics
     ///
@@ -183,22 +185,18 @@ impl<B: Backend> MultiHeadAttention<B> {
         if !self.is_int8() || !fuses::<B>(&input.query.device()) {
             return self.forward(input).context;
         }
-        let MhaInput { query, key_value, mask_pad, mask_attn } = input;
-        let mask_pad = mask_pad.map(|mask| mask.unsqueeze_dim::<3>(1));
-        let hidden = match (mask_pad, mask_attn) {
+        let shape = input.query.dims();
+        let mask_pad = input.mask_pad.map(|mask| mask.unsqueeze_dim::<3>(1));
+        let hidden = match (mask_pad, input.mask_attn) {
             (Some(pad), Some(attn)) => Some(pad.expand(attn.dims()).bool_or(attn)),
             (pad, attn) => pad.or(attn),
         };
+        let tensors = self.project(input.query, input.key_value).map(|x| self.heads(x));
+        assert_fit(&tensors, hidden.as_ref());
+        let scale = (self.d_k as f32).sqrt().recip();
         let hidden = hidden.map(|hidden| (hidden, self.min_float as f32));
-        let (projected, heads) = (self.project(query, key_value), self.n_heads);
-        let d_model = projected[0].dims()[2];
-        assert!(
-            d_model == heads * self.d_k,
-            "MultiHeadAttention: {d_model} features are not {heads} heads of {}",
-            self.d_k
-        );
-        assert_fit(&projected, hidden.as_ref().map(|(hidden, _)| hidden));
-        self.output.forward(backend::attention(projected, heads, hidden, self.quiet_softmax))
+        let context = backend::attention(tensors, Scores { scale, hidden, quiet: self.quiet_softmax });
+        self.output.forward(context.reshape(shape))
     }
 
     /// Whether all its layers are INT8.
@@ -215,25 +213,84 @@ impl<B: Backend> MultiHeadAttention<B> {
         }
     }
 
-    fn split(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
+    fn heads(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
         let [batch, rows, _] = x.dims();
-        x.reshape([batch, rows, self.n_heads, self.d_k]).swap_dims(1, 2)
+        x.reshape([batch, rows, self.n_heads, self.d_k])
     }
 }
 
-fn assert_fit<B: Backend>([query, key, value]: &[Tensor<B, 3>; 3], hidden: Option<&Tensor<B, 3, Bool>>) {
-    let ([batch, queries, _], [_, keys, _]) = (query.dims(), key.dims());
-    let (fits, key, value) = (key.dims()[0] == batch && key.dims() == value.dims(), key.dims(), value.dims());
-    assert!(
-        fits,
-        "MultiHeadAttention: queries {:?}, keys {key:?} and values {value:?} do not belong together",
-        query.dims(),
-    );
+/// What a hidden key's score is: its exponential is 0 beside any other's, and it is a number in half precision, too.
+const HIDDEN: f32 = -3e4;
+
+/// Attention without a module: `softmax(query · keyᵀ * scale) · value`, head by head.
+///
+/// Several neighbouring heads of queries may share one of keys and values (grouped-query attention). On the CPU tensors are read
+/// where they are, in one pass, sums in `f32`; elsewhere, and in training, it is made of Burn's operations, the softmax in `f32`.
+/// A query that sees no key gets the mean of all values.
+///
+/// # Shapes
+///
+/// - query: `[batch_size, queries, heads, width]`
+/// - key and value: `[batch_size, keys, kv_heads, width]`
+/// - hidden: `[batch_size or 1, queries or 1, keys]`, true for a key that the query does not see
+/// - output: `[batch_size, queries, heads, width]`
+///
+/// # Panics
+///
+/// If a shape does not fit, or `heads` is not a multiple of `kv_heads`.
+///
+/// # Example
+///
+/// ```
+/// use burn::{backend::NdArray, tensor::Tensor};
+/// use burn_int8::nn::attention::attention;
+///
+/// let device = Default::default();
+/// let query = Tensor::<NdArray, 4>::ones([1, 2, 8, 16], &device);
+/// let key = Tensor::ones([1, 5, 2, 16], &device);
+/// let output = attention(query, key.clone(), key, None, 0.25);
+/// assert_eq!(output.dims(), [1, 2, 8, 16]);
+/// ```
+pub fn attention<B: Backend>(
+    query: Tensor<B, 4>,
+    key: Tensor<B, 4>,
+    value: Tensor<B, 4>,
+    hidden: Option<Tensor<B, 3, Bool>>,
+    scale: f64,
+) -> Tensor<B, 4> {
+    let tensors = [query, key, value];
+    assert_fit(&tensors, hidden.as_ref());
+    if fuses::<B>(&tensors[0].device()) {
+        let hidden = hidden.map(|hidden| (hidden, HIDDEN));
+        return backend::attention(tensors, Scores { scale: scale as f32, hidden, quiet: false });
+    }
+    let [query, key, value] = tensors.map(|x| x.swap_dims(1, 2));
+    let ([batch, heads, queries, width], dtype) = (query.dims(), query.dtype());
+    let kv_heads = key.dims()[1];
+    // The queries that share a head of keys below each other: one product of matrices for all of them.
+    let query = query.reshape([batch, kv_heads, heads / kv_heads * queries, width]) * scale;
+    let scores = query.matmul(key.transpose());
+    let scores = match hidden {
+        Some(hidden) => {
+            let ([samples, _, keys], group) = (hidden.dims(), heads / kv_heads);
+            let hidden = hidden.unsqueeze_dim::<4>(1).expand([samples, group, queries, keys]);
+            scores.mask_fill(hidden.reshape([samples, 1, group * queries, keys]), HIDDEN)
+        }
+        None => scores,
+    };
+    let weights = softmax(scores.cast(DType::F32), 3).cast(dtype);
+    weights.matmul(value).reshape([batch, heads, queries, width]).swap_dims(1, 2)
+}
+
+fn assert_fit<B: Backend>([query, key, value]: &[Tensor<B, 4>; 3], hidden: Option<&Tensor<B, 3, Bool>>) {
+    let (q, k, v) = (query.dims(), key.dims(), value.dims());
+    let fits = k == v && [q[0], q[3]] == [k[0], k[3]] && k[2] > 0 && q[2].is_multiple_of(k[2]);
+    assert!(fits, "attention: queries {q:?}, keys {k:?} and values {v:?} do not belong together");
     if let Some(found) = hidden.map(|hidden| hidden.dims()) {
-        let needed = [batch, queries, keys];
-        let fits =
-            found[2] == keys && found.iter().zip(&needed).all(|(found, needed)| [1, *needed].contains(found));
-        assert!(fits, "MultiHeadAttention: a mask of shape {found:?} does not fit {needed:?}");
+        let needed = [q[0], q[1], k[1]];
+        let fits = found[2] == needed[2]
+            && found.iter().zip(&needed).all(|(found, needed)| [1, *needed].contains(found));
+        assert!(fits, "attention: a mask of shape {found:?} does not fit {needed:?}");
     }
 }
 

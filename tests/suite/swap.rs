@@ -181,6 +181,7 @@ fn error_messages_say_what_to_do() {
 struct Mixed<B: Backend> {
     ours: Linear<B>,
     attention: nn::attention::MultiHeadAttention<B>,
+    gate: nn::SwiGlu<B>,
     conv: nn::conv::Conv2d<B>,
     int8: QLinear<B>,
 }
@@ -192,6 +193,7 @@ fn stock_layers_are_listed() {
     let model = Mixed::<B> {
         ours: burns_linear(4, 4, true, 1).into(),
         attention: nn::attention::MultiHeadAttentionConfig::new(4, 2).init(&device),
+        gate: nn::SwiGluConfig::new(4, 4).init(&device),
         conv: nn::conv::Conv2dConfig::new([1, 2], [3, 3]).init(&device),
         int8: QLinear::from_float(&burns_linear(4, 3, true, 1), &LayerScheme::default()).expect("finite"),
     };
@@ -199,10 +201,13 @@ fn stock_layers_are_listed() {
     assert_eq!(with_action(&report, Action::Quantized), ["ours"]);
     assert_eq!(with_action(&report, Action::AlreadyInt8), ["int8"]);
     let left = with_action(&report, Action::LeftFloat);
-    assert_eq!(left, ["attention.query", "attention.key", "attention.value", "attention.output", "conv"]);
+    let attention = ["attention.query", "attention.key", "attention.value", "attention.output"];
+    assert_eq!(left, [&attention[..], &["gate.linear_inner", "gate.linear_outer", "conv"]].concat());
     let layer = report.layer("attention.key").expect("listed");
-    let reason = "part of Burn's MultiHeadAttention: write that module with the layers of burn_int8::nn";
+    let reason = "part of Burn's MultiHeadAttention: use burn_int8::nn::attention::MultiHeadAttention";
     assert_eq!(layer.reason, reason);
+    let reason = &report.layer("gate.linear_inner").expect("listed").reason;
+    assert_eq!(reason, "part of Burn's SwiGlu: write that module with the layers of burn_int8::nn");
     assert_eq!(layer.bytes_before, 4 * (4 * 4 + 4));
     assert_eq!((layer.kind.as_str(), layer.shape.as_slice()), ("Linear", &[4, 4][..]));
     assert_eq!(report.layer("conv").expect("listed").kind, "Conv2d");

@@ -9,7 +9,7 @@ use burn::record::{
     BinBytesRecorder, FullPrecisionSettings, HalfPrecisionSettings, NamedMpkBytesRecorder, Recorder,
 };
 use burn::tensor::DType;
-use burn_int8::nn::attention::{MhaInput, MultiHeadAttention, MultiHeadAttentionConfig};
+use burn_int8::nn::attention::{MhaInput, MultiHeadAttention, MultiHeadAttentionConfig, attention};
 use burn_int8::nn::transformer::{
     PositionWiseFeedForward, PositionWiseFeedForwardConfig, TransformerEncoder, TransformerEncoderConfig,
     TransformerEncoderInput,
@@ -244,7 +244,7 @@ fn int8_attention() -> MultiHeadAttention<B> {
 }
 
 #[test]
-#[should_panic(expected = "keys [2, 4, 24] and values [2, 5, 24] do not belong together")]
+#[should_panic(expected = "keys [2, 4, 3, 8] and values [2, 5, 3, 8] do not belong together")]
 fn keys_without_values_are_refused() {
     let [keys, values] = [4, 5].map(|rows| tensor([2, rows, WIDTH], 1));
     int8_attention().context(MhaInput::new(tensor([2, 3, WIDTH], 1), keys, values));
@@ -256,11 +256,33 @@ fn a_mask_of_another_length_is_refused() {
     int8_attention().context(MhaInput::self_attn(tensor([2, 4, WIDTH], 1)).mask_pad(padding()));
 }
 
+/// Heads that share keys, masks for one and for all: the fused pass, and Burn's operations.
 #[test]
-#[should_panic(expected = "24 features are not 5 heads of 4")]
-fn heads_that_leave_features_over_are_refused() {
-    let model = int8(MultiHeadAttentionConfig::new(WIDTH, 5).init::<B>(&Default::default()));
-    model.context(MhaInput::self_attn(tensor([2, 4, WIDTH], 1)));
+fn attention_is_the_same_on_every_way() {
+    let device = Default::default();
+    let tensors = |heads| [tensor([2, 3, heads, 8], 1), tensor([2, 5, 2, 8], 2), tensor([2, 5, 2, 8], 3)];
+    let row = Tensor::<Autodiff<B>, 3, Bool>::from_data([[[false, true, false, true, true]]], &device);
+    let all = Tensor::<Autodiff<B>, 3, Bool>::from_data([[[true; 5]]], &device);
+    let rows = causal::<Autodiff<B>>().slice([0..2, 1..4, 0..5]);
+    let masks = [None, Some(row.clone()), Some(row.expand([2, 1, 5])), Some(rows.clone()), Some(all)];
+    for hidden in masks.into_iter().chain([Some(rows.narrow(0, 0, 1))]) {
+        for heads in [2, 6] {
+            let [q, k, v] = tensors(heads);
+            let burns = attention::<Autodiff<B>>(q.clone(), k.clone(), v.clone(), hidden.clone(), 0.3);
+            let hidden = hidden.clone().map(|hidden| Tensor::from_data(hidden.into_data(), &device));
+            let fused = attention::<B>(q.inner(), k.inner(), v.inner(), hidden, 0.3);
+            for (fused, burns) in floats(fused).iter().zip(floats(burns)) {
+                assert!((fused - burns).abs() < ORDER, "{fused}, not {burns}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "queries [1, 2, 3, 8], keys [1, 2, 2, 8]")]
+fn heads_that_cannot_share_are_refused() {
+    let [q, k] = [3, 2].map(|heads| tensor::<B, 4>([1, 2, heads, 8], 1));
+    attention(q, k.clone(), k, None, 1.0);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn halves_are_turned() {
     const START: usize = 30_000;
     let x = [0.5f32, -1.0, 2.0, 0.25, 1.5, -0.75];
     let rotation = Frequencies::new(1e4, 6).rotation::<NdArray>(START, 2, &Default::default());
-    let both = TensorData::new([x, x].concat(), [1, 1, 2, 6]);
+    let both = TensorData::new([x, x].concat(), [1, 2, 1, 6]);
     let found: Vec<f32> =
         rotation.apply(Tensor::from_data(both, &Default::default())).into_data().to_vec().unwrap();
     for (position, found) in (START..).zip(found.chunks_exact(6)) {
