@@ -118,8 +118,9 @@ pub(crate) fn attention<B: Backend>(tensors: [Tensor<B, 4>; 3], scores: Scores<B
         let [samples, queries, keys] = hidden.dims();
         // One for all samples or queries is gone over again and again.
         let steps = [if samples == 1 { 0 } else { queries * keys }, if queries == 1 { 0 } else { keys }];
-        (hidden.into_data().iter::<bool>().collect::<Vec<_>>(), steps, score)
+        (hidden.into_primitive(), steps, score)
     });
+    let hidden = hidden.as_ref().map(|(hidden, steps, score)| (bools::<B>(hidden), *steps, *score));
     let primitives = tensors.map(|x| x.into_primitive().tensor());
     let [q, k, v] = primitives.each_ref().map(floats::<B>);
     let task = kernel::Attention {
@@ -157,6 +158,15 @@ pub(crate) fn layer_norm<B: Backend, const D: usize>(
     let norm = Norm { gamma: &gamma, beta: beta.as_deref(), epsilon };
     let out = kernel::layer_norm(kernel::active(), &floats::<B>(&x), residual.as_deref(), &norm);
     tensor(out, shape, dtype, &device)
+}
+
+fn bools<B: Backend>(primitive: &B::BoolTensorPrimitive) -> Cow<'_, [bool]> {
+    #[cfg(feature = "ndarray")]
+    if let Some(values) = super::ndarray::borrow_bools(primitive) {
+        return values;
+    }
+    let tensor = Tensor::<B, 1, Bool>::from_primitive(primitive.clone());
+    Cow::Owned(tensor.into_data().iter().collect())
 }
 
 pub(super) fn conv<B: Backend, const D: usize>(

@@ -11,12 +11,24 @@ pub(super) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {
     match as_any(primitive)? {
         NdArrayTensor::F32(storage) => {
             let view = storage.view();
-            Some(match view.to_slice() {
-                Some(values) => Cow::Borrowed(values),
-                None => Cow::Owned(view.iter().copied().collect()),
-            })
+            Some(values(view.to_slice(), view.iter()))
         }
         NdArrayTensor::F64(storage) => Some(Cow::Owned(storage.view().iter().map(|&v| v as f32).collect())),
         _ => None,
     }
+}
+
+/// The same of a tensor of bools. As Burn's data it would be copied one by one.
+pub(super) fn borrow_bools<P: 'static>(primitive: &P) -> Option<Cow<'_, [bool]>> {
+    match as_any(primitive)? {
+        NdArrayTensor::Bool(storage) => {
+            let view = storage.view();
+            Some(values(view.to_slice(), view.iter()))
+        }
+        _ => None,
+    }
+}
+
+fn values<'a, 'b, T: Copy + 'b>(slice: Option<&'a [T]>, each: impl Iterator<Item = &'b T>) -> Cow<'a, [T]> {
+    slice.map_or_else(|| Cow::Owned(each.copied().collect()), Cow::Borrowed)
 }
