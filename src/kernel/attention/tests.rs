@@ -19,10 +19,12 @@ fn naive(task: &Attention<'_>) -> Vec<f64> {
         let at = |vectors: &Vectors<'_>, head, row| vectors.get([sample, head, row], task.width).to_vec();
         let x = at(&task.queries, head, query);
         let score = |key| {
-            let hidden = task.hidden_from(sample, query).filter(|(hidden, _)| hidden[key]);
+            let is_hidden =
+                |hidden: &Hidden<'_>| hidden.keys[sample * hidden.steps[0] + query * hidden.steps[1] + key];
+            let hidden = task.hidden.filter(is_hidden);
             let y = at(&task.keys, head / task.group, key);
             let product: f64 = x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(y)).sum();
-            hidden.map_or(product * f64::from(task.scale), |(_, score)| f64::from(score)).exp()
+            hidden.map_or(product * f64::from(task.scale), |hidden| f64::from(hidden.score)).exp()
         };
         let weights: Vec<_> = (0..keys).map(score).collect();
         let sum = weights.iter().sum::<f64>() + f64::from(u8::from(task.quiet));
