@@ -153,7 +153,7 @@ impl Report {
 fn found(layer: &Found) -> LayerReport {
     match &layer.form {
         Form::Int8(facts) => row(layer, Action::AlreadyInt8, describe(facts.scheme)),
-        Form::Stock(Some(compound)) => row(layer, Action::LeftFloat, part_of(compound)),
+        Form::Stock(Some(compound)) => row(layer, Action::LeftFloat, part_of(compound, layer.info.kind)),
         _ => row(layer, Action::LeftFloat, remedy(layer.info.kind)),
     }
 }
@@ -189,13 +189,15 @@ fn describe(scheme: LayerScheme) -> String {
 }
 
 /// What to do about a layer inside a module of Burn's own.
-fn part_of(compound: &str) -> String {
+fn part_of(compound: &str, kind: &str) -> String {
     let drop_in = match compound {
         "MultiHeadAttention" => "attention",
         "PositionWiseFeedForward" | "TransformerEncoder" => "transformer",
-        _ => return format!("part of Burn's {compound}: write that module with the layers of burn_int8::nn"),
+        _ => return format!("part of {compound}: write that module with burn_int8::nn::{kind}"),
     };
-    format!("part of Burn's {compound}: use burn_int8::nn::{drop_in}::{compound}")
+    format!(
+        "part of {compound}: if that is Burn's, use burn_int8::nn::{drop_in}::{compound}; if yours, burn_int8::nn::{kind} in it"
+    )
 }
 
 /// What to do about a layer of Burn's own.

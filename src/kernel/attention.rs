@@ -80,8 +80,8 @@ pub fn attention(kernel: Active, task: &Attention<'_>) -> Vec<f32> {
         return out;
     }
     let threads = threads_for(out.len() * keys * OPERATIONS);
-    // A few queries of all heads, or single queries of single heads where there are hardly any.
-    if threads == 1 || task.batch * queries.div_ceil(QUERIES) >= threads {
+    // A few queries of all heads, or heads apart where there is one. Not by threads: these must not change a sum.
+    if queries > 1 {
         let samples = out.chunks_mut(queries * row).enumerate();
         let parts = samples.flat_map(|(sample, out)| {
             let parts = out.chunks_mut(QUERIES * row).enumerate();

@@ -138,6 +138,23 @@ impl<B: Backend> MhaInput<B> {
     }
 }
 
+impl<B: Backend> MhaInput<B> {
+    /// Whether nothing must be stretched along an axis to fit the rest, but for masks along samples and queries.
+    fn is_plain(&self) -> bool {
+        let ([batch, queries, _], pad) = (self.query.dims(), self.mask_pad.as_ref().map(|mask| mask.dims()));
+        let keys = match &self.key_value {
+            None => queries,
+            Some([key, value]) if key.dims()[..2] == value.dims()[..2] && key.dims()[0] == batch => {
+                key.dims()[1]
+            }
+            Some(_) => return false,
+        };
+        let attn = self.mask_attn.as_ref().map(|mask| mask.dims());
+        let masks = [pad.map(|[samples, keys]| [samples, 1, keys]), attn];
+        masks.into_iter().flatten().all(|mask| mask_fits(mask, [batch, queries, keys]))
+    }
+}
+
 /// The output of [`MultiHeadAttention::forward`].
 #[derive(Clone, Debug)]
 pub struct MhaOutput<B: Backend> {
@@ -148,7 +165,8 @@ pub struct MhaOutput<B: Backend> {
 }
 
 impl<B: Backend> MultiHeadAttention<B> {
-    /// Applies the module to queries, keys and values, which may be one tensor.
+    /// Applies the module to queries, keys and values, which may be one tensor. Who does not need the weights calls
+    /// [`context`](Self::context), which is faster in INT8.
     ///
     /// # Shapes
     ///
@@ -175,26 +193,29 @@ impl<B: Backend> MultiHeadAttention<B> {
         MhaOutput { context: self.output.forward(context), weights }
     }
 
-    /// The context alone, `forward(input).context`. Where the layers are INT8, on the CPU, it is computed by [`attention`],
-    /// without the intermediate tensors of Burn's operations.
+    /// The context alone, `forward(input).context`. Where all four layers are INT8, on the CPU, [`attention`] computes it, without
+    /// the intermediate tensors of Burn's operations; queries, keys and values of one tensor are quantized once.
     ///
     /// # Shapes and panics
     ///
     /// As [`forward`](Self::forward).
     pub fn context(&self, input: MhaInput<B>) -> Tensor<B, 3> {
-        if !self.is_int8() || !fuses::<B>(&input.query.device()) {
+        if !self.is_int8() || !fuses::<B>(&input.query.device()) || !input.is_plain() {
             return self.forward(input).context;
         }
         let shape = input.query.dims();
         let mask_pad = input.mask_pad.map(|mask| mask.unsqueeze_dim::<3>(1));
         let hidden = match (mask_pad, input.mask_attn) {
-            (Some(pad), Some(attn)) => Some(pad.expand(attn.dims()).bool_or(attn)),
+            (Some(pad), Some(attn)) => {
+                let (a, b) = (pad.dims(), attn.dims());
+                let both: [usize; 3] = std::array::from_fn(|axis| a[axis].max(b[axis]));
+                Some(pad.expand(both).bool_or(attn.expand(both)))
+            }
             (pad, attn) => pad.or(attn),
         };
+        let hidden = hidden.map(|hidden| (hidden, self.min_float.max(f32::MIN.into()) as f32));
         let tensors = self.project(input.query, input.key_value).map(|x| self.heads(x));
-        assert_fit(&tensors, hidden.as_ref());
         let scale = (self.d_k as f32).sqrt().recip();
-        let hidden = hidden.map(|hidden| (hidden, self.min_float as f32));
         let context = backend::attention(tensors, Scores { scale, hidden, quiet: self.quiet_softmax });
         self.output.forward(context.reshape(shape))
     }
@@ -219,14 +240,15 @@ impl<B: Backend> MultiHeadAttention<B> {
     }
 }
 
-/// What a hidden key's score is: its exponential is 0 beside any other's, and it is a number in half precision, too.
-const HIDDEN: f32 = -3e4;
+/// The score of a hidden key: its exponential is 0 beside any other's.
+const HIDDEN: f32 = f32::MIN;
 
 /// Attention without a module: `softmax(query · keyᵀ * scale) · value`, head by head.
 ///
-/// Several neighbouring heads of queries may share one of keys and values (grouped-query attention). On the CPU tensors are read
-/// where they are, in one pass, sums in `f32`; elsewhere, and in training, it is made of Burn's operations, the softmax in `f32`.
-/// A query that sees no key gets the mean of all values.
+/// Several neighbouring heads of queries may share one of keys and values (grouped-query attention). On the CPU it is one pass,
+/// with sums in `f32`, over tensors that are read where they are if they are contiguous and `f32`; elsewhere, and in training,
+/// it is made of Burn's operations, the softmax in `f32`. A query from which all keys are hidden gets the mean of all values;
+/// where there are no keys, zeros.
 ///
 /// # Shapes
 ///
@@ -260,16 +282,20 @@ pub fn attention<B: Backend>(
 ) -> Tensor<B, 4> {
     let tensors = [query, key, value];
     assert_fit(&tensors, hidden.as_ref());
-    if fuses::<B>(&tensors[0].device()) {
+    let ([batch, queries, heads, width], keys) = (tensors[0].dims(), tensors[1].dims()[1]);
+    let (device, dtype) = (tensors[0].device(), tensors[0].dtype());
+    if batch * queries * width * keys == 0 {
+        return Tensor::zeros([batch, queries, heads, width], (&device, dtype));
+    }
+    if fuses::<B>(&device) {
         let hidden = hidden.map(|hidden| (hidden, HIDDEN));
         return backend::attention(tensors, Scores { scale: scale as f32, hidden, quiet: false });
     }
     let [query, key, value] = tensors.map(|x| x.swap_dims(1, 2));
-    let ([batch, heads, queries, width], dtype) = (query.dims(), query.dtype());
     let kv_heads = key.dims()[1];
     // The queries that share a head of keys below each other: one product of matrices for all of them.
     let query = query.reshape([batch, kv_heads, heads / kv_heads * queries, width]) * scale;
-    let scores = query.matmul(key.transpose());
+    let scores = query.matmul(key.transpose()).cast(DType::F32);
     let scores = match hidden {
         Some(hidden) => {
             let ([samples, _, keys], group) = (hidden.dims(), heads / kv_heads);
@@ -278,7 +304,7 @@ pub fn attention<B: Backend>(
         }
         None => scores,
     };
-    let weights = softmax(scores.cast(DType::F32), 3).cast(dtype);
+    let weights = softmax(scores, 3).cast(dtype);
     weights.matmul(value).reshape([batch, heads, queries, width]).swap_dims(1, 2)
 }
 
@@ -288,10 +314,13 @@ fn assert_fit<B: Backend>([query, key, value]: &[Tensor<B, 4>; 3], hidden: Optio
     assert!(fits, "attention: queries {q:?}, keys {k:?} and values {v:?} do not belong together");
     if let Some(found) = hidden.map(|hidden| hidden.dims()) {
         let needed = [q[0], q[1], k[1]];
-        let fits = found[2] == needed[2]
-            && found.iter().zip(&needed).all(|(found, needed)| [1, *needed].contains(found));
-        assert!(fits, "attention: a mask of shape {found:?} does not fit {needed:?}");
+        assert!(mask_fits(found, needed), "attention: a mask of shape {found:?} does not fit {needed:?}");
     }
+}
+
+/// A mask may be one for all samples or queries.
+fn mask_fits(found: [usize; 3], needed: [usize; 3]) -> bool {
+    found[2] == needed[2] && found.iter().zip(&needed).all(|(found, needed)| [1, *needed].contains(found))
 }
 
 impl<B: Backend> ModuleDisplay for MultiHeadAttention<B> {

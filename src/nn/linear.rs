@@ -125,7 +125,7 @@ impl<B: Backend> Quantizable<nn::Linear<B>> {
         activation.forward(self.forward(input))
     }
 
-    /// Applies several layers to one input: where they are INT8, it is quantized once for all of them on the CPU.
+    /// Applies several layers to one input. On the CPU it is quantized once for all of them, if all are INT8, of one scheme.
     ///
     /// # Shapes and panics
     ///
@@ -154,6 +154,17 @@ impl<B: Backend> Quantizable<nn::Linear<B>> {
             }
         }
         layers.map(|layer| layer.forward(input.clone()))
+    }
+}
+
+impl<B: Backend> Quantizable<nn::Linear<B>> {
+    /// `d_input` and `d_output`.
+    pub(super) fn sizes(&self) -> [usize; 2] {
+        let LinearOptions { d_input, d_output, .. } = match self {
+            Self::Float(linear) => linear.options(),
+            Self::Int8(linear) => linear.options.clone(),
+        };
+        [d_input, d_output]
     }
 }
 

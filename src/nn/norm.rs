@@ -1,4 +1,4 @@
-//! `LayerNorm`, as in [`burn::nn::norm`], for modules that compute it in one pass with what comes before it.
+//! `LayerNorm`, as in [`burn::nn::norm`], for the modules here that compute it in one pass with what comes before it.
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Initializer, Module, ModuleDisplay, Param};
@@ -34,7 +34,8 @@ impl LayerNormConfig {
 
 /// Applies Layer Normalization over an input tensor: `Y = norm(X) * γ + β`.
 ///
-/// Burn's [`LayerNorm`](burn::nn::LayerNorm), with the same numbers and the same record; it always stays float.
+/// Burn's [`LayerNorm`](burn::nn::LayerNorm), with the same numbers and the same record; it always stays
+/// float. It is a part of [`TransformerEncoder`](super::transformer::TransformerEncoder), which adds and normalizes in one pass.
 ///
 /// # Example
 ///

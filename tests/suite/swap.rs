@@ -204,10 +204,11 @@ fn stock_layers_are_listed() {
     let attention = ["attention.query", "attention.key", "attention.value", "attention.output"];
     assert_eq!(left, [&attention[..], &["gate.linear_inner", "gate.linear_outer", "conv"]].concat());
     let layer = report.layer("attention.key").expect("listed");
-    let reason = "part of Burn's MultiHeadAttention: use burn_int8::nn::attention::MultiHeadAttention";
+    let reason = "part of MultiHeadAttention: if that is Burn's, use burn_int8::nn::attention::MultiHeadAttention; if yours, \
+                  burn_int8::nn::Linear in it";
     assert_eq!(layer.reason, reason);
     let reason = &report.layer("gate.linear_inner").expect("listed").reason;
-    assert_eq!(reason, "part of Burn's SwiGlu: write that module with the layers of burn_int8::nn");
+    assert_eq!(reason, "part of SwiGlu: write that module with burn_int8::nn::Linear");
     assert_eq!(layer.bytes_before, 4 * (4 * 4 + 4));
     assert_eq!((layer.kind.as_str(), layer.shape.as_slice()), ("Linear", &[4, 4][..]));
     assert_eq!(report.layer("conv").expect("listed").kind, "Conv2d");

@@ -147,6 +147,26 @@ fn int8_is_the_same_however_it_is_computed() {
     }
 }
 
+/// There Burn's operations and the kernels of the device take turns, masks included.
+#[cfg(feature = "wgpu")]
+#[test]
+fn a_device_answers_as_the_host() {
+    if !crate::gpu::available() {
+        return;
+    }
+    for config in variants() {
+        let host = outputs(&int8(encoder::<B>(&config)));
+        let device = outputs(&int8(encoder::<crate::gpu::Fused>(&config)));
+        host.iter().zip(&device).for_each(|(host, device)| assert_same(device, host));
+    }
+    let tensors = |heads| [tensor([2, 3, heads, 8], 1), tensor([2, 5, 2, 8], 2), tensor([2, 5, 2, 8], 3)];
+    let [q, k, v] = tensors(6);
+    let host = floats(attention::<B>(q, k, v, Some(causal().narrow(1, 1, 3)), 0.3));
+    let [q, k, v] = tensors(6);
+    let device = floats(attention::<crate::gpu::Fused>(q, k, v, Some(causal().narrow(1, 1, 3)), 0.3));
+    assert!(host.iter().zip(&device).all(|(host, device)| (host - device).abs() < ORDER));
+}
+
 #[test]
 fn int8_is_near_to_float_and_named_in_the_report() {
     let float = encoder::<B>(&config());
@@ -239,21 +259,34 @@ fn no_tokens_give_no_outputs() {
     }
 }
 
-fn int8_attention() -> MultiHeadAttention<B> {
-    int8(MultiHeadAttentionConfig::new(WIDTH, HEADS).init(&Default::default()))
-}
-
 #[test]
 #[should_panic(expected = "keys [2, 4, 3, 8] and values [2, 5, 3, 8] do not belong together")]
 fn keys_without_values_are_refused() {
-    let [keys, values] = [4, 5].map(|rows| tensor([2, rows, WIDTH], 1));
-    int8_attention().context(MhaInput::new(tensor([2, 3, WIDTH], 1), keys, values));
+    let [query, key, value] = [3, 4, 5].map(|rows| tensor::<B, 4>([2, rows, 3, 8], 1));
+    attention(query, key, value, None, 1.0);
 }
 
 #[test]
 #[should_panic(expected = "a mask of shape [2, 1, 5] does not fit [2, 4, 4]")]
 fn a_mask_of_another_length_is_refused() {
-    int8_attention().context(MhaInput::self_attn(tensor([2, 4, WIDTH], 1)).mask_pad(padding()));
+    let x = tensor::<B, 4>([2, 4, 3, 8], 1);
+    attention(x.clone(), x.clone(), x, Some(padding().unsqueeze_dim(1)), 1.0);
+}
+
+/// As Burn's operations allow: a mask for all samples beside one of each, keys for all samples.
+#[test]
+fn masks_and_keys_are_stretched() {
+    let config = MultiHeadAttentionConfig::new(WIDTH, HEADS).with_dropout(0.0);
+    let model = int8(config.init::<Autodiff<B>>(&Default::default()).map(&mut Fill(0)));
+    fn inputs<B: Backend>() -> [MhaInput<B>; 3] {
+        let [x, keys] = [2, 1].map(|batch| tensor([batch, 5, WIDTH], 1));
+        let one = MhaInput::self_attn(x.clone()).mask_attn(causal().narrow(0, 0, 1));
+        let both = one.clone().mask_pad(padding());
+        [one, both, MhaInput::new(x, keys.clone(), keys).mask_pad(padding().narrow(0, 1, 1))]
+    }
+    for (fused, burns) in inputs().into_iter().zip(inputs()) {
+        assert_same(&floats(model.valid().context(fused)), &floats(model.forward(burns).context));
+    }
 }
 
 /// Heads that share keys, masks for one and for all: the fused pass, and Burn's operations.
@@ -278,6 +311,44 @@ fn attention_is_the_same_on_every_way() {
     }
 }
 
+/// However low the others are.
+#[test]
+fn a_hidden_key_is_hidden() {
+    fn check<B: Backend>() {
+        let device = Default::default();
+        let q = Tensor::<B, 4>::full([1, 2, 1, 4], 1e3, &device);
+        let k = tensor::<B, 4>([1, 2, 1, 4], 1).abs() * -1e6;
+        let hidden = Tensor::from_data([[[false, true], [true, true]]], &device);
+        let v = Tensor::from_data([[[[1.0, 1.0, 1.0, 1.0]], [[3.0, 3.0, 3.0, 3.0]]]], &device);
+        assert_eq!(floats(attention(q, k, v, Some(hidden), 1.0)), [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
+    }
+    check::<B>();
+    check::<Autodiff<B>>();
+}
+
+#[test]
+fn nothing_to_look_at_gives_zeros() {
+    fn check<B: Backend>() {
+        for [queries, keys] in [[0, 3], [2, 0], [0, 0]] {
+            let [q, k] =
+                [queries, keys].map(|rows| Tensor::<B, 4>::ones([1, rows, 2, 4], &Default::default()));
+            assert_eq!(floats(attention(q, k.clone(), k, None, 1.0)), vec![0.0; queries * 8]);
+        }
+    }
+    check::<B>();
+    check::<Autodiff<B>>();
+}
+
+#[test]
+fn it_is_displayed_as_burns() {
+    let ours = config().init::<B>(&Default::default()).layers.remove(0);
+    let burns = burns::TransformerEncoderConfig::new(WIDTH, WIDE, HEADS, 1).with_dropout(0.0);
+    let burns = burns.init::<B>(&Default::default()).layers.remove(0);
+    assert_eq!(format!("{}", ours.pwff), format!("{}", burns.pwff));
+    assert_eq!(format!("{}", ours.mha), format!("{}", burns.mha));
+    assert_eq!(format!("{}", ours.norm_1), format!("{}", burns.norm_1));
+}
+
 #[test]
 #[should_panic(expected = "queries [1, 2, 3, 8], keys [1, 2, 2, 8]")]
 fn heads_that_cannot_share_are_refused() {
@@ -288,5 +359,6 @@ fn heads_that_cannot_share_are_refused() {
 #[test]
 #[should_panic(expected = "the last axis of an input of shape [2, 4, 8] must be 24")]
 fn an_input_of_another_width_is_refused() {
-    int8_attention().context(MhaInput::self_attn(tensor([2, 4, 8], 1)));
+    let model = int8(MultiHeadAttentionConfig::new(WIDTH, HEADS).init::<B>(&Default::default()));
+    model.context(MhaInput::self_attn(tensor([2, 4, 8], 1)));
 }

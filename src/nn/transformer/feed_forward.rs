@@ -68,7 +68,8 @@ pub struct PositionWiseFeedForward<B: Backend> {
     pub linear_outer: Linear<B>,
     /// In training.
     pub dropout: Dropout,
-    /// Between the two layers. As in Burn's, its parameters are not saved, if it has any.
+    /// Between the two layers. As in Burn's, parameters of its own, which only PReLU and SwiGLU have, are not part of the module:
+    /// they are neither saved nor quantized nor counted.
     #[module(skip)]
     pub activation: Activation<B>,
 }
@@ -101,10 +102,7 @@ impl<B: Backend> ModuleDisplay for PositionWiseFeedForward<B> {
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {
-        content
-            .add("linear_inner", &self.linear_inner)
-            .add("linear_outer", &self.linear_outer)
-            .add("prob", &self.dropout.prob)
-            .optional()
+        let [d_model, d_ff] = self.linear_inner.sizes();
+        content.add("d_model", &d_model).add("d_ff", &d_ff).add("prob", &self.dropout.prob).optional()
     }
 }

@@ -5,5 +5,8 @@ mod feed_forward;
 
 pub use encoder::{
     TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput, TransformerEncoderLayer,
+    TransformerEncoderLayerRecord, TransformerEncoderRecord,
 };
-pub use feed_forward::{PositionWiseFeedForward, PositionWiseFeedForwardConfig};
+pub use feed_forward::{
+    PositionWiseFeedForward, PositionWiseFeedForwardConfig, PositionWiseFeedForwardRecord,
+};
