@@ -193,7 +193,7 @@ impl<B: Backend> MultiHeadAttention<B> {
         MhaOutput { context: self.output.forward(context), weights }
     }
 
-    /// The context alone, `forward(input).context`. Where all four layers are INT8, on the CPU, [`attention`] computes it, without
+    /// The context alone, `forward(input).context`. Where all four layers are INT8, on the CPU, [`attention`] computes it without
     /// the intermediate tensors of Burn's operations; queries, keys and values of one tensor are quantized once.
     ///
     /// # Shapes and panics
@@ -208,7 +208,8 @@ impl<B: Backend> MultiHeadAttention<B> {
         let hidden = match (mask_pad, input.mask_attn) {
             (Some(pad), Some(attn)) => {
                 let (a, b) = (pad.dims(), attn.dims());
-                let both: [usize; 3] = std::array::from_fn(|axis| a[axis].max(b[axis]));
+                let both: [usize; 3] =
+                    std::array::from_fn(|axis| if a[axis] == 1 { b[axis] } else { a[axis] });
                 Some(pad.expand(both).bool_or(attn.expand(both)))
             }
             (pad, attn) => pad.or(attn),

@@ -103,6 +103,33 @@ fn threads_leave_no_seam() {
     }
 }
 
+/// Which thread has which part changes no bit, for the one query of a token and for those of a text.
+#[test]
+fn any_number_of_threads_computes_the_same() {
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+    for rows in [[1, 2000], [33, 100]] {
+        let (heads, width) = (8, 64);
+        let x = values(heads * rows[1] * width, 6);
+        let vectors = |rows| Vectors::by_row(&x, [rows, heads, width]);
+        let task = Attention {
+            batch: 1,
+            heads,
+            group: 1,
+            rows,
+            width,
+            queries: vectors(rows[0]),
+            keys: vectors(rows[1]),
+            values: vectors(rows[1]),
+            scale: 0.1,
+            hidden: None,
+            quiet: false,
+        };
+        let [one, many] =
+            [1, 5].map(|threads| pool(threads).install(|| attention(crate::kernel::active(), &task)));
+        assert_eq!(one, many);
+    }
+}
+
 /// A score that is not finite spoils its own query alone; keys that lie heads apart are found.
 #[test]
 fn not_a_number_stays_in_its_query() {
