@@ -34,10 +34,8 @@ fn floats<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Cow<'_, [f32]> {
     borrow::<B>(primitive).unwrap_or_else(|| {
         let tensor = Tensor::<B, 1>::from_primitive(TensorPrimitive::Float(primitive.clone()));
         let data = tensor.into_data().convert::<f32>();
-        Cow::Owned(match data.as_slice() {
-            Ok(values) => values.to_vec(),
-            Err(_) => data.iter().collect(), // not aligned
-        })
+        let aligned = data.as_slice::<f32>().is_ok();
+        Cow::Owned(if aligned { data.into_vec().expect("floats") } else { data.iter().collect() })
     })
 }
 
@@ -71,21 +69,19 @@ pub(super) fn linear<B: Backend, const D: usize, const N: usize>(
     let rows = shape[..D - 1].iter().product();
     let biases = layers.each_ref().map(|layer| layer.bias.clone().map(|bias| bias.into_primitive().tensor()));
     let biases = biases.each_ref().map(|bias| bias.as_ref().map(floats::<B>));
-    let mut each = layers.iter().zip(&biases);
-    let layers: [kernel::Layer<'_>; N] = std::array::from_fn(|_| {
-        let (layer, bias) = each.next().expect("one for each layer");
-        kernel::Layer { weights: layer.weights, bias: bias.as_deref(), activation: layer.activation }
+    let layers: [kernel::Layer<'_>; N] = std::array::from_fn(|i| {
+        let Layer { weights, activation, .. } = layers[i];
+        kernel::Layer { weights, bias: biases[i].as_deref(), activation }
     });
     let kernel = kernel::active();
-    let outs = with_floats(x, |x| match scheme.activations {
+    let mut outs = with_floats(x, |x| match scheme.activations {
         Activations::Dynamic => kernel::dynamic(kernel, (x, rows), scheme.range.into(), layers),
         Activations::WeightOnly => layers.map(|layer| kernel::float_activations(kernel, (x, rows), layer)),
     });
-    let mut widths = layers.iter().map(|layer| layer.weights.scales().len());
-    outs.map(|out| {
+    std::array::from_fn(|i| {
         let mut shape = shape.clone();
-        shape[D - 1] = widths.next().expect("one for each layer");
-        tensor(out, shape, dtype, &device)
+        shape[D - 1] = layers[i].weights.scales().len();
+        tensor(std::mem::take(&mut outs[i]), shape, dtype, &device)
     })
 }
 
@@ -160,6 +156,7 @@ pub(crate) fn layer_norm<B: Backend, const D: usize>(
     tensor(out, shape, dtype, &device)
 }
 
+/// The values, row-major: without a copy where they are bools in memory.
 fn bools<B: Backend>(primitive: &B::BoolTensorPrimitive) -> Cow<'_, [bool]> {
     #[cfg(feature = "ndarray")]
     if let Some(values) = super::ndarray::borrow_bools(primitive) {

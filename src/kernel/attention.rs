@@ -6,7 +6,7 @@ mod tests;
 use std::ops::Range;
 
 use super::isa::Active;
-use super::math::{exp, softmax, total};
+use super::math::{exp, larger, softmax, total};
 use super::parallel::{for_each, threads_for};
 
 /// Vectors of the heads of a batch, somewhere in a slice.
@@ -90,8 +90,8 @@ pub fn attention(kernel: Active, task: &Attention<'_>) -> Vec<f32> {
         for_each(threads, parts, |(part, out)| kernel.attend(task, &part, out));
     } else {
         let parts = out.chunks_mut(task.width).enumerate().map(|(i, out)| {
-            let (query, head) = (i / task.heads, i % task.heads);
-            (Part { sample: query / queries, query: query % queries, heads: head..head + 1 }, out)
+            let (sample, head) = (i / task.heads, i % task.heads);
+            (Part { sample, query: 0, heads: head..head + 1 }, out)
         });
         for_each(threads, parts, |(part, out)| kernel.attend(task, &part, out));
     }
@@ -101,7 +101,7 @@ pub fn attention(kernel: Active, task: &Attention<'_>) -> Vec<f32> {
 /// What an output costs for each key, in multiply-adds of integers: two of floats, and their memory.
 const OPERATIONS: usize = 16;
 
-/// Some queries of one sample.
+/// Up to [`QUERIES`] queries of one sample.
 pub(super) struct Part {
     sample: usize,
     /// The first of them.
@@ -125,16 +125,14 @@ pub(super) fn attend(task: &Attention<'_>, part: &Part, out: &mut [f32]) {
     let row = part.heads.len() * task.width;
     let mut scores = vec![[0.0; QUERIES]; task.rows[1]];
     let mut queries = vec![[0.0; QUERIES]; task.width];
-    for (i, out) in out.chunks_mut(QUERIES * row).enumerate() {
-        for (column, head) in part.heads.clone().enumerate() {
-            let at = [part.sample, head, part.query + i * QUERIES];
-            let columns = column * task.width..(column + 1) * task.width;
-            if out.len() == row {
-                one(task, at, scores.as_flattened_mut(), &mut out[columns]);
-            } else {
-                let rows = out.chunks_mut(row).map(|row| &mut row[columns.clone()]);
-                some(task, at, (&mut queries, &mut scores), rows);
-            }
+    for (column, head) in part.heads.clone().enumerate() {
+        let at = [part.sample, head, part.query];
+        let columns = column * task.width..(column + 1) * task.width;
+        if out.len() == row {
+            one(task, at, scores.as_flattened_mut(), &mut out[columns]);
+        } else {
+            let rows = out.chunks_mut(row).map(|row| &mut row[columns.clone()]);
+            some(task, at, (&mut queries, &mut scores), rows);
         }
     }
 }
@@ -235,7 +233,6 @@ fn products<const N: usize>(queries: &[Lanes], keys: [&[f32]; N], scale: f32) ->
 /// Turns the scores of each lane into weights, but for a factor.
 #[inline(always)]
 fn weights(scores: &mut [Lanes], quiet: bool) -> Lanes {
-    let larger = |max: f32, x: f32| if x > max { x } else { max };
     let mut largest = [f32::NEG_INFINITY; QUERIES];
     for scores in scores.iter() {
         largest = std::array::from_fn(|n| larger(largest[n], scores[n]));

@@ -55,8 +55,7 @@ pub fn dynamic<const N: usize>(
     with_activations(first, x, levels, |codes, x_scales| {
         let epilogues = layers.map(|layer| layer.scaled(x_scales));
         if first.weights.slices().len() > 1 {
-            let mut each = problems.iter().zip(&epilogues);
-            return [(); N].map(|()| each.next().map_or(Vec::new(), |(p, e)| sliced(p, codes, e)));
+            return std::array::from_fn(|i| sliced(&problems[i], codes, &epilogues[i]));
         }
         let jobs = problems.each_ref().map(|problem| problem.job(codes, 0, 0..problem.groups));
         run(&problems, |i, block| kernel.dynamic(&jobs[i], &epilogues[i], block))

@@ -5,6 +5,8 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LN_2, LOG2_E};
 
+use super::quantize::ROUND;
+
 /// What a layer does to its outputs before it stores them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Activation {
@@ -28,8 +30,6 @@ impl Activation {
     }
 }
 
-/// Adding it leaves the nearest integer in the low mantissa bits of any `|x| < 2^22`.
-const ROUND: f32 = 12_582_912.0;
 /// `ln 2` in two parts: products of the first with small integers are exact.
 const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = (std::f64::consts::LN_2 - LN_2_HIGH as f64) as f32;
@@ -89,10 +89,15 @@ pub(super) fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     total(sums)
 }
 
+/// The larger of two; a NaN that comes second does not count.
+#[inline(always)]
+pub(super) fn larger(max: f32, x: f32) -> f32 {
+    if x > max { x } else { max }
+}
+
 /// The largest value; NaN does not count.
 #[inline(always)]
 fn largest(values: &[f32]) -> f32 {
-    let larger = |max: f32, x: f32| if x > max { x } else { max };
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for chunk in chunks {

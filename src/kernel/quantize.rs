@@ -22,7 +22,7 @@ impl Levels {
 ///
 /// This is how every kernel rounds: one addition, the same on all of them, and the compiler vectorizes it even
 /// where there is no rounding instruction.
-const ROUND: f32 = 12_582_912.0;
+pub(super) const ROUND: f32 = 12_582_912.0;
 
 /// Below this `127 / absmax` would overflow, so such rows are first brought up by an exact power of two.
 pub(crate) const TINY: f32 = 1e-30;

@@ -116,7 +116,16 @@ pub struct MhaInput<B: Backend> {
 impl<B: Backend> MhaInput<B> {
     /// Queries, keys and values from one tensor `[batch_size, seq_length, d_model]`.
     pub fn self_attn(tensor: Tensor<B, 3>) -> Self {
-        Self { query: tensor, key_value: None, mask_pad: None, mask_attn: None }
+        Self::masked(tensor, None, None)
+    }
+
+    /// The same, with the masks that there are.
+    pub(super) fn masked(
+        query: Tensor<B, 3>,
+        mask_pad: Option<Tensor<B, 2, Bool>>,
+        mask_attn: Option<Tensor<B, 3, Bool>>,
+    ) -> Self {
+        Self { query, key_value: None, mask_pad, mask_attn }
     }
 
     /// Queries from a tensor `[batch_size, seq_length_1, d_model]`, keys and values from two tensors
@@ -136,9 +145,7 @@ impl<B: Backend> MhaInput<B> {
         self.mask_attn = Some(mask_attn);
         self
     }
-}
 
-impl<B: Backend> MhaInput<B> {
     /// Whether nothing must be stretched along an axis to fit the rest, but for masks along samples and queries.
     fn is_plain(&self) -> bool {
         let ([batch, queries, _], pad) = (self.query.dims(), self.mask_pad.as_ref().map(|mask| mask.dims()));

@@ -218,16 +218,7 @@ impl<B: Backend> TransformerEncoderLayer<B> {
         mask_pad: Option<Tensor<B, 2, Bool>>,
         mask_attn: Option<Tensor<B, 3, Bool>>,
     ) -> Tensor<B, 3> {
-        let attend = |x| {
-            let mut input = MhaInput::self_attn(x);
-            if let Some(mask) = mask_pad {
-                input = input.mask_pad(mask);
-            }
-            if let Some(mask) = mask_attn {
-                input = input.mask_attn(mask);
-            }
-            self.dropout.forward(self.mha.context(input))
-        };
+        let attend = |x| self.dropout.forward(self.mha.context(MhaInput::masked(x, mask_pad, mask_attn)));
         let feed_forward = |x| self.dropout.forward(self.pwff.forward(x));
         if self.norm_first {
             let y = attend(self.norm(&self.norm_2, input.clone(), None));
