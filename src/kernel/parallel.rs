@@ -104,6 +104,16 @@ impl<'a, T: Copy> Block<'a, T> {
         self.written += write(&mut self.rows[row][columns]);
     }
 
+    /// As [`Self::fill`], for some rows at once.
+    #[inline(always)]
+    pub(super) fn fill_rows(
+        &mut self,
+        rows: std::ops::Range<usize>,
+        write: impl FnOnce(&mut [Unwritten<'a, T>]) -> usize,
+    ) {
+        self.written += write(&mut self.rows[rows]);
+    }
+
     /// Writes `values` into every `step`-th element of a row, from `first` on, counted from the block's corner.
     #[inline(always)]
     pub(super) fn write_every(

@@ -60,7 +60,7 @@ impl Quantizer {
     pub(super) fn quantize(&self, x: f32) -> i32 {
         let rounded = (x * self.lift) * self.inverse + ROUND;
         let q = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
-        q.clamp(self.levels.min, self.levels.max)
+        q.max(self.levels.min).min(self.levels.max)
     }
 }
 
@@ -128,6 +128,16 @@ impl Cell for u32 {
     }
 }
 
+/// An integer that stays `f32`, of the only channel.
+impl Cell for f32 {
+    const ZEROS: Self = 0.0;
+
+    #[inline(always)]
+    fn with(self, _lane: usize, q: i32) -> Self {
+        q as f32
+    }
+}
+
 /// Four `i16`.
 impl Cell for u64 {
     const ZEROS: Self = 0;
@@ -138,30 +148,78 @@ impl Cell for u64 {
     }
 }
 
-/// Cells that stay in the first-level cache while all lanes are written.
-const CELLS_AT_ONCE: usize = 1024;
+/// Neighbouring pixels of a plane, and the first of the neighbouring cells that they become.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) len: usize,
+}
 
-/// Quantizes up to four planes of pixels, one to a lane; lanes without one are zero.
+/// Quantizes spans of up to four planes of pixels, one to a lane; lanes without one are zero.
 #[inline(always)]
-pub(super) fn encode_cells<C: Cell>(planes: &[&[f32]], quantizer: &Quantizer, cells: &mut [u8]) {
-    let cells: &mut [C] = bytemuck::cast_slice_mut(cells);
-    for (i, cells) in cells.chunks_mut(CELLS_AT_ONCE).enumerate() {
-        cells.fill(C::ZEROS);
-        for (lane, plane) in planes.iter().enumerate() {
-            let pixels = &plane[i * CELLS_AT_ONCE..][..cells.len()];
-            for (cell, &x) in cells.iter_mut().zip(pixels) {
-                *cell = cell.with(lane, quantizer.quantize(x));
-            }
+pub(super) fn encode_cells<C: Cell>(
+    planes: &[&[f32]],
+    spans: &[Span],
+    quantizer: &Quantizer,
+    cells: &mut [C],
+) {
+    match *planes {
+        [a, b, c, d] => encode_lanes([a, b, c, d], spans, quantizer, cells),
+        [a, b, c] => encode_lanes([a, b, c], spans, quantizer, cells),
+        [a, b] => encode_lanes([a, b], spans, quantizer, cells),
+        [a] => encode_lanes([a], spans, quantizer, cells),
+        _ => cells.fill(C::ZEROS),
+    }
+}
+
+#[inline(always)]
+fn encode_lanes<C: Cell, const LANES: usize>(
+    planes: [&[f32]; LANES],
+    spans: &[Span],
+    quantizer: &Quantizer,
+    cells: &mut [C],
+) {
+    for &Span { from, to, len } in spans {
+        let (planes, cells) = (planes.map(|plane| &plane[from..][..len]), &mut cells[to..][..len]);
+        match len {
+            16.. => encode_span::<C, LANES, 16>(planes, quantizer, cells),
+            8.. => encode_span::<C, LANES, 8>(planes, quantizer, cells),
+            _ => encode_span::<C, LANES, 1>(planes, quantizer, cells),
         }
     }
 }
 
-/// Quantizes to integers that stay `f32`.
+/// `N` at a time, the last of them perhaps a second time: lines of an image are short, and what remains of one after its
+/// whole vectors would take longer than these.
 #[inline(always)]
-pub(super) fn round(x: &[f32], quantizer: &Quantizer, out: &mut [f32]) {
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out = quantizer.quantize(x) as f32;
+fn encode_span<C: Cell, const LANES: usize, const N: usize>(
+    planes: [&[f32]; LANES],
+    quantizer: &Quantizer,
+    cells: &mut [C],
+) {
+    let last = cells.len().saturating_sub(N);
+    for first in (0..cells.len()).step_by(N) {
+        encode_some::<C, LANES, N>(planes, first.min(last), quantizer, cells);
     }
+}
+
+/// `N` cells from the one `at` on.
+#[inline(always)]
+fn encode_some<C: Cell, const LANES: usize, const N: usize>(
+    planes: [&[f32]; LANES],
+    at: usize,
+    quantizer: &Quantizer,
+    cells: &mut [C],
+) {
+    let mut some = [C::ZEROS; N];
+    for (lane, plane) in planes.iter().enumerate() {
+        let pixels = &plane[at..at + N];
+        for (cell, &x) in some.iter_mut().zip(pixels) {
+            *cell = cell.with(lane, quantizer.quantize(x));
+        }
+    }
+    cells[at..at + N].copy_from_slice(&some);
 }
 
 /// Quantizes every row of `x` (`[scales.len(), k]`) into `codes`, `stride` bytes a row.

@@ -27,10 +27,11 @@ impl<F> Part<'_, F> {
     {
         let size = A::channel_size(self.kernel);
         let mut sums = [[Default::default(); PANEL]; CHUNK + TILE_ROWS];
-        let mut outputs = [[Default::default(); CHUNK]; PANEL];
         let pixels = block.first_column..block.first_column + block.columns();
-        for first in pixels.clone().step_by(CHUNK) {
-            let chunk = first..pixels.end.min(first + CHUNK);
+        let chunks = pixels.len().div_ceil(CHUNK);
+        let even = pixels.len().div_ceil(chunks).next_multiple_of(size.rows).min(CHUNK);
+        for first in pixels.clone().step_by(even) {
+            let chunk = first..pixels.end.min(first + even);
             let positions = self.positions(chunk.clone(), size.cell);
             let positions = &positions[..chunk.len()];
             let columns = chunk.start - pixels.start..chunk.end - pixels.start;
@@ -40,10 +41,9 @@ impl<F> Part<'_, F> {
                 let beside = filters.beside(channel).min(size.columns).min(block.rows() - row);
                 let channels = channel..channel + beside;
                 self.chunk::<A>(filters, positions, channels.clone(), &mut sums);
-                self.turn::<A>(channels, positions.len(), &sums, &mut outputs);
-                for (row, outputs) in (row..row + beside).zip(&outputs) {
-                    block.write(row, columns.clone(), outputs);
-                }
+                block.fill_rows(row..row + beside, |rows| {
+                    self.turn::<A>(channels, &sums, ChunkOutputs { rows, columns: columns.clone() })
+                });
                 row += beside;
             }
         }
@@ -73,20 +73,21 @@ impl<F> Part<'_, F> {
         }
     }
 
+    /// Writes the outputs of a chunk; returns how many.
     fn turn<A: Arithmetic>(
         &self,
         channels: Range<usize>,
-        pixels: usize,
         sums: &ChunkSums<A::Sum>,
-        outputs: &mut ChunkOutputs<F::Out>,
-    ) where
+        to: ChunkOutputs<'_, '_, F::Out>,
+    ) -> usize
+    where
         F: Finish<A>,
     {
         let mut offsets = [0; PANEL];
         for (channel, offset) in channels.clone().zip(&mut offsets) {
             *offset = self.offset_of(self.plan.phases[0].first_slice, channel);
         }
-        self.finish.turn(self.kernel, (channels, offsets), pixels, sums, outputs);
+        self.finish.turn(self.kernel, (channels, offsets), sums, to)
     }
 
     /// Where the cells of these outputs are, in bytes.

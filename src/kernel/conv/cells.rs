@@ -1,14 +1,12 @@
 //! Filling cells: quantize the planes of a group's channels and put zeros around them.
 
-use std::ops::Range;
-
 use bytemuck::Pod;
 
 use super::plan::{Cells, Plan};
 use crate::kernel::aligned::{STAGING, lend};
 use crate::kernel::isa::Active;
 use crate::kernel::parallel::for_each;
-use crate::kernel::quantize::{Cell, Quantizer};
+use crate::kernel::quantize::{Cell, Quantizer, Span};
 
 /// How the values of one sample enter cells.
 pub(super) struct Source<'a> {
@@ -21,52 +19,56 @@ pub(super) struct Source<'a> {
 impl Source<'_> {
     /// Writes the cells of one group from its channels `x`.
     pub(super) fn fill(&self, plan: &Plan, x: &[f32], cells: &mut [u8], cell: usize, threads: usize) {
-        let volume: usize = plan.axes.iter().map(|axis| axis.input).product();
-        let channels = self.kind.channels() * volume;
-        if volume == 0 {
+        if plan.volume == 0 {
             return self.blank(cells);
         }
-        let blocks = x.chunks(channels).zip(cells.chunks_mut((plan.block_cells * cell).max(1)));
-        for_each(threads, blocks, |(x, cells)| match (cell, self.kind) {
-            (8, _) => self.block(plan, [x, &x[..volume]], cells, u64::ZEROS),
-            (_, Cells::Codes) => self.block(plan, [x, &x[..volume]], cells, u32::ZEROS),
-            _ => self.block(plan, [x, &x[..volume]], cells, 0u32), // the bits of 0.0
+        let (values, bytes) = (self.kind.channels() * plan.volume, (plan.block_cells * cell).max(1));
+        let at_once = plan.blocks.div_ceil(threads * BLOCKS_PER_THREAD).max(1);
+        let some = x.chunks(values * at_once).zip(cells.chunks_mut(bytes * at_once));
+        for_each(threads, some, |(x, cells)| {
+            for (x, cells) in x.chunks(values).zip(cells.chunks_mut(bytes)) {
+                match (cell, self.kind) {
+                    (8, _) => self.block(plan, x, bytemuck::cast_slice_mut(cells), u64::ZEROS),
+                    (_, Cells::Codes) => self.block(plan, x, bytemuck::cast_slice_mut(cells), u32::ZEROS),
+                    _ => self.block(plan, x, bytemuck::cast_slice_mut(cells), 0u32), // the bits of 0.0
+                }
+            }
         });
     }
 
-    /// Writes the cells of one block of channels; the first of them is `plane`.
-    fn block<T: Pod>(&self, plan: &Plan, [x, plane]: [&[f32]; 2], cells: &mut [u8], zeros: T) {
-        let volume = plane.len();
-        let bytes = volume * size_of::<T>();
-        let plain = plan.axes.iter().all(|a| a.split == 1 && a.front == 0 && a.length == a.input);
-        if plain {
-            return self.encode(x, volume, 0..volume, &mut cells[..bytes]);
+    /// Writes the cells of one block of channels.
+    fn block<T: Pod>(&self, plan: &Plan, x: &[f32], cells: &mut [T], zeros: T) {
+        if plan.spans.iter().map(|span| span.len).sum::<usize>() < cells.len() {
+            cells.fill(zeros);
         }
-        let axis = &plan.axes[2];
-        if axis.split == 1 && axis.input >= LONG_LINE {
-            return lines(plan, cells, zeros, |from, to: &mut [T]| {
-                self.encode(x, volume, from..from + to.len(), bytemuck::cast_slice_mut(to));
-            });
+        let split = plan.axes[2].split;
+        if split == 1 && plan.spans.iter().all(|span| span.len >= SHORT) {
+            return self.encode(plan, x, &plan.spans, bytemuck::cast_slice_mut(cells));
         }
         lend(&STAGING, |staging| {
-            let staged = staging.at_least(bytes);
-            self.encode(x, volume, 0..volume, staged);
+            let staged = staging.at_least(plan.volume * size_of::<T>());
+            self.encode(plan, x, &[Span { from: 0, to: 0, len: plan.volume }], staged);
             let staged: &[T] = bytemuck::cast_slice(staged);
-            lines(plan, cells, zeros, |from, to| take(axis.split, &staged[from..], to));
+            for &Span { from, to, len } in &plan.spans {
+                take(split, &staged[from..], &mut cells[to..][..len]);
+            }
         });
     }
 
-    /// The values at `range` of up to four planes, side by side, without zeros around them.
-    fn encode(&self, x: &[f32], volume: usize, range: Range<usize>, cells: &mut [u8]) {
+    /// The values of spans of up to four planes, side by side.
+    fn encode(&self, plan: &Plan, x: &[f32], spans: &[Span], cells: &mut [u8]) {
         match (self.kind, self.quantizer) {
-            (Cells::Floats, _) => cells.copy_from_slice(bytemuck::cast_slice(&x[range])),
+            (Cells::Floats, _) => {
+                let cells: &mut [f32] = bytemuck::cast_slice_mut(cells);
+                spans.iter().for_each(|s| cells[s.to..][..s.len].copy_from_slice(&x[s.from..][..s.len]));
+            }
             (Cells::Integers, Some(quantizer)) => {
-                self.kernel.round(&x[range], quantizer, bytemuck::cast_slice_mut(cells));
+                self.kernel.round(x, spans, quantizer, bytemuck::cast_slice_mut(cells));
             }
             (Cells::Codes, Some(quantizer)) => {
                 let mut planes = [&x[..0]; 4];
-                planes.iter_mut().zip(x.chunks(volume)).for_each(|(plane, x)| *plane = &x[range.clone()]);
-                self.kernel.cells(&planes[..x.len() / volume], quantizer, cells);
+                planes.iter_mut().zip(x.chunks(plan.volume)).for_each(|(plane, x)| *plane = x);
+                self.kernel.cells(&planes[..x.len() / plan.volume], spans, quantizer, cells);
             }
             (_, None) => self.blank(cells),
         }
@@ -78,32 +80,11 @@ impl Source<'_> {
     }
 }
 
-/// Cells that are worth a call of their own.
-const LONG_LINE: usize = 24;
+/// At the end a thread waits for at most so many blocks of another.
+const BLOCKS_PER_THREAD: usize = 6;
 
-/// Fills the lines of a block: zeros around the input, and `write` what lies inside. It is told which value of a channel
-/// comes first.
-fn lines<T: Pod>(plan: &Plan, cells: &mut [u8], zeros: T, write: impl Fn(usize, &mut [T])) {
-    let [_, height, width] = [0, 1, 2].map(|axis| plan.axes[axis].input);
-    let mut lines = bytemuck::cast_slice_mut(cells).chunks_exact_mut(plan.axes[2].length);
-    for plane in &plan.planes {
-        let [z, y, x] = [0, 1, 2].map(|axis| plan.axes[axis].inside(plane[axis]));
-        for at_z in 0..plan.axes[0].length {
-            for at_y in 0..plan.axes[1].length {
-                let Some(line) = lines.next() else { return };
-                if !z.0.contains(&at_z) || !y.0.contains(&at_y) || x.0.is_empty() {
-                    line.fill(zeros);
-                    continue;
-                }
-                let from_z = z.1 + (at_z - z.0.start) * plan.axes[0].split;
-                let from_y = y.1 + (at_y - y.0.start) * plan.axes[1].split;
-                line[..x.0.start].fill(zeros);
-                line[x.0.end..].fill(zeros);
-                write((from_z * height + from_y) * width + x.1, &mut line[x.0.clone()]);
-            }
-        }
-    }
-}
+/// Pixels that are fewer than the smallest vector.
+const SHORT: usize = 8;
 
 /// Every `split`-th cell; the usual strides are spelt out so that they become vector code.
 fn take<T: Pod>(split: usize, from: &[T], to: &mut [T]) {

@@ -27,14 +27,13 @@ pub(super) trait Arithmetic: Sync {
     /// The size of tiles whose rows are pixels.
     fn channel_size(kernel: Active) -> TileSize;
     fn channels(kernel: Active, size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<Self::Sum>);
-    /// Writes `(sum - offset) * scale + bias` of `size` pixels and channels, a row for each channel.
+    /// Writes `(sum - offset) * scale + bias` of a chunk; returns how many.
     fn turn(
         kernel: Active,
         sums: &ChunkSums<Self::Sum>,
-        size: [usize; 2],
         by: &Columns,
-        out: &mut ChunkOutputs<f32>,
-    );
+        to: ChunkOutputs<'_, '_, f32>,
+    ) -> usize;
     /// Computes a block whose groups read a single channel each.
     fn single<F: Finish<Self>>(part: &Part<'_, F>, filters: &Filters<'_>, block: &mut Block<'_, F::Out>)
     where
@@ -80,14 +79,8 @@ impl Arithmetic for InIntegers {
         kernel.channels(size, operands, sums);
     }
 
-    fn turn(
-        kernel: Active,
-        sums: &ChunkSums<i32>,
-        size: [usize; 2],
-        by: &Columns,
-        out: &mut ChunkOutputs<f32>,
-    ) {
-        kernel.turn_integers(sums, size, by, out);
+    fn turn(kernel: Active, sums: &ChunkSums<i32>, by: &Columns, to: ChunkOutputs<'_, '_, f32>) -> usize {
+        kernel.turn_integers(sums, by, to)
     }
 
     fn exact(sum: i32, offset: i32) -> i32 {
@@ -131,14 +124,8 @@ impl Arithmetic for InFloats {
         kernel.channel_floats(size, operands, sums);
     }
 
-    fn turn(
-        kernel: Active,
-        sums: &ChunkSums<f32>,
-        size: [usize; 2],
-        by: &Columns,
-        out: &mut ChunkOutputs<f32>,
-    ) {
-        kernel.turn_floats(sums, size, by, out);
+    fn turn(kernel: Active, sums: &ChunkSums<f32>, by: &Columns, to: ChunkOutputs<'_, '_, f32>) -> usize {
+        kernel.turn_floats(sums, by, to)
     }
 
     fn single<F: Finish<Self>>(part: &Part<'_, F>, filters: &Filters<'_>, block: &mut Block<'_, F::Out>) {
@@ -172,16 +159,15 @@ pub(super) trait Finish<A: Arithmetic>: Sync {
         offset: i32,
         out: Unwritten<'_, Self::Out>,
     ) -> usize;
-    /// What the sums of `pixels` pixels and some channels give, a row for each channel, and what the encoding of
-    /// the cells adds to each.
+    /// Writes what the sums of a chunk give, for these channels and what the encoding of the cells adds to each; returns how
+    /// many.
     fn turn(
         &self,
         kernel: Active,
         channels: (Range<usize>, [i32; PANEL]),
-        pixels: usize,
         sums: &ChunkSums<A::Sum>,
-        out: &mut ChunkOutputs<Self::Out>,
-    );
+        to: ChunkOutputs<'_, '_, Self::Out>,
+    ) -> usize;
     /// What one sum gives.
     fn finish_one(&self, channel: usize, sum: A::Sum, offset: i32) -> Self::Out;
     /// What a sum gives that took more than one tile.
@@ -219,16 +205,14 @@ impl<A: Arithmetic> Finish<A> for Scaled<'_> {
         &self,
         kernel: Active,
         (channels, offsets): (Range<usize>, [i32; PANEL]),
-        pixels: usize,
         sums: &ChunkSums<A::Sum>,
-        out: &mut ChunkOutputs<f32>,
-    ) {
-        let size = [pixels, channels.len()];
+        to: ChunkOutputs<'_, '_, f32>,
+    ) -> usize {
         let mut by = Columns { offsets, scales: [0.0; PANEL], biases: [0.0; PANEL] };
         for (channel, (scale, bias)) in channels.zip(by.scales.iter_mut().zip(&mut by.biases)) {
             [*scale, *bias] = self.scale_bias(channel);
         }
-        A::turn(kernel, sums, size, &by, out);
+        A::turn(kernel, sums, &by, to)
     }
 
     fn finish_one(&self, channel: usize, sum: A::Sum, offset: i32) -> f32 {
@@ -262,16 +246,16 @@ impl<A: Arithmetic> Finish<A> for Bare {
     fn turn(
         &self,
         _kernel: Active,
-        (channels, offsets): (Range<usize>, [i32; PANEL]),
-        pixels: usize,
+        (_, offsets): (Range<usize>, [i32; PANEL]),
         sums: &ChunkSums<A::Sum>,
-        out: &mut ChunkOutputs<i32>,
-    ) {
-        for (pixel, sums) in sums[..pixels].iter().enumerate() {
-            for ((out, &sum), offset) in out[..channels.len()].iter_mut().zip(sums).zip(offsets) {
-                out[pixel] = A::exact(sum, offset);
-            }
+        to: ChunkOutputs<'_, '_, i32>,
+    ) -> usize {
+        let mut written = 0;
+        for ((channel, row), offset) in to.rows.iter_mut().enumerate().zip(offsets) {
+            let out = row[to.columns.clone()].iter_mut().zip(sums);
+            written += out.map(|(out, sums)| _ = out.write(A::exact(sums[channel], offset))).count();
         }
+        written
     }
 
     fn finish_one(&self, _channel: usize, sum: A::Sum, offset: i32) -> i32 {

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::aligned::{CODES, UNPACKED, lend};
 use super::form::{Filter, Window};
-use super::isa::{Active, CHUNK, LINE, TileSize, written};
+use super::isa::{Active, LINE, TileSize, written};
 use super::pack::{COLUMN_BLOCK, PANEL, Packed};
 use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
 use super::quantize::{Levels, Quantizer};
@@ -133,7 +133,7 @@ impl Images<'_> {
             let work = |(x, largest): (&[f32], &AtomicU32)| {
                 largest.fetch_max(kernel.absmax(x).to_bits(), Ordering::Relaxed);
             };
-            for_each(threads_for(self.values.len() * 8), parts, work);
+            for_each(threads_for(self.values.len() * 16), parts, work);
         }
         largest.into_iter().map(|max| Quantizer::new(f32::from_bits(max.into_inner()), levels)).collect()
     }
@@ -167,6 +167,8 @@ struct Cut<'a> {
 const BLOCKS_PER_THREAD: usize = 12;
 /// Pixels of a block below which its last tile, which is seldom full, weighs too much.
 const SMALLEST_STRIP: usize = 256;
+/// The same where vectors hold channels.
+const SMALLEST_STRIP_ACROSS: usize = 24;
 
 impl<'a, A: Arithmetic> Job<'a, A> {
     fn new(kernel: Active, images: &'a Images<'a>, kind: Cells, quantizers: &'a [Option<Quantizer>]) -> Self {
@@ -245,7 +247,7 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         let pixels = out.len() / outputs;
         lend(&CODES, |buffer| {
             let cells = buffer.at_least(self.plan.cells * self.size.cell);
-            source.fill(&self.plan, x, cells, self.size.cell, threads_for(x_len * 16).min(cut.threads));
+            source.fill(&self.plan, x, cells, self.size.cell, threads_for(x_len * 64).min(cut.threads));
             let part = Part {
                 kernel: self.kernel,
                 plan: &self.plan,
@@ -310,8 +312,10 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         }
         let wanted = threads * BLOCKS_PER_THREAD;
         if self.across {
-            let strips = wanted.div_ceil(channels.div_ceil(PANEL)).clamp(1, (pixels / CHUNK).max(1));
-            return [channels.min(PANEL), pixels.div_ceil(strips)];
+            let strips =
+                wanted.div_ceil(channels.div_ceil(PANEL)).clamp(1, (pixels / SMALLEST_STRIP_ACROSS).max(1));
+            let strip = pixels.div_ceil(strips).next_multiple_of(A::channel_size(self.kernel).rows);
+            return [channels.min(PANEL), strip];
         }
         let strips = (pixels / SMALLEST_STRIP).clamp(1, wanted);
         let lines = (pixels / output[2]).div_ceil(strips);

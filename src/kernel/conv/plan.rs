@@ -10,6 +10,7 @@ use std::ops::Range;
 use crate::kernel::form::{Filter, Phase, Window};
 use crate::kernel::isa::Steps;
 use crate::kernel::pack::{GROUP, MAX_EXACT_INPUTS};
+use crate::kernel::quantize::Span;
 
 /// How inputs lie in cells.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -141,6 +142,10 @@ pub(super) struct Plan {
     /// Remainders along the axes.
     pub(super) planes: Vec<[usize; 3]>,
     pub(super) phases: Vec<PhasePlan>,
+    /// Values of one channel.
+    pub(super) volume: usize,
+    /// The values of a channel that enter the cells of a block; the others of these cells are zeros.
+    pub(super) spans: Vec<Span>,
     /// Cells of one channel block: all its planes.
     pub(super) block_cells: usize,
     /// Channel blocks of a group.
@@ -165,6 +170,8 @@ impl Plan {
         let block_cells = planes.len() * plane_cells;
         let blocks = filter.group_channels()[0].div_ceil(kind.channels());
         let mut plan = Self {
+            volume: axes.iter().map(|axis| axis.input).product(),
+            spans: spans(&axes, &planes),
             axes,
             planes,
             phases: Vec::new(),
@@ -251,4 +258,31 @@ impl Plan {
         let plane = self.planes.iter().position(|plane| *plane == remainder).unwrap_or_default();
         plane * self.block_cells / self.planes.len() + self.position(position)
     }
+}
+
+/// Line by line the values of a channel that enter the cells of its planes, every `split`-th along the last axis; lines that
+/// go on where the one before ends are one span.
+fn spans(axes: &[Axis; 3], planes: &[[usize; 3]]) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    let [_, height, width] = [0, 1, 2].map(|axis| axes[axis].input);
+    for (plane, first_z) in planes.iter().zip((0..).step_by(axes[0].length)) {
+        let [z, y, x] = [0, 1, 2].map(|axis| axes[axis].inside(plane[axis]));
+        for at_z in z.0.clone().filter(|_| !x.0.is_empty()) {
+            let from_z = z.1 + (at_z - z.0.start) * axes[0].split;
+            for at_y in y.0.clone() {
+                let from_y = y.1 + (at_y - y.0.start) * axes[1].split;
+                let from = (from_z * height + from_y) * width + x.1;
+                let to = ((first_z + at_z) * axes[1].length + at_y) * axes[2].length + x.0.start;
+                match spans.last_mut() {
+                    Some(last)
+                        if axes[2].split == 1 && [last.from + last.len, last.to + last.len] == [from, to] =>
+                    {
+                        last.len += x.0.len();
+                    }
+                    _ => spans.push(Span { from, to, len: x.0.len() }),
+                }
+            }
+        }
+    }
+    spans
 }

@@ -19,7 +19,7 @@ macro_rules! kernel {
             };
             use $crate::kernel::norm::{self, Norm};
             use $crate::kernel::parallel::{Block, Unwritten};
-            use $crate::kernel::quantize::{self, Levels, Quantizer, encode_cells, encode_row};
+            use $crate::kernel::quantize::{self, Levels, Quantizer, Span, encode_cells, encode_row};
 
             $(#[target_feature(enable = $feature)])*
             fn encode(x: &[f32], levels: Levels, codes: &mut [u8]) -> f32 {
@@ -45,12 +45,12 @@ macro_rules! kernel {
                 quantize::absmax(x)
             }
             $(#[target_feature(enable = $feature)])*
-            fn cells(planes: &[&[f32]], quantizer: &Quantizer, cells: &mut [u8]) {
-                encode_cells::<$cell>(planes, quantizer, cells)
+            fn cells(planes: &[&[f32]], spans: &[Span], by: &Quantizer, cells: &mut [u8]) {
+                encode_cells::<$cell>(planes, spans, by, bytemuck::cast_slice_mut(cells))
             }
             $(#[target_feature(enable = $feature)])*
-            fn round(x: &[f32], quantizer: &Quantizer, out: &mut [f32]) {
-                quantize::round(x, quantizer, out)
+            fn round(x: &[f32], spans: &[Span], by: &Quantizer, out: &mut [f32]) {
+                encode_cells::<f32>(&[x], spans, by, out)
             }
             $(#[target_feature(enable = $feature)])*
             fn pixels(size: [usize; 2], operands: &PixelOperands<'_>, sums: &mut Sums<i32>) {
@@ -77,25 +77,15 @@ macro_rules! kernel {
                 unsafe { <$pixel_floats as Micro>::tile(size, operands, 0, sums) }
             }
             $(#[target_feature(enable = $feature)])*
-            fn turn_integers(
-                sums: &ChunkSums<i32>,
-                size: [usize; 2],
-                by: &Columns,
-                out: &mut ChunkOutputs<f32>,
-            ) {
+            fn turn_integers(sums: &ChunkSums<i32>, by: &Columns, to: ChunkOutputs<'_, '_, f32>) -> usize {
                 let float = |sum: i32, offset| sum.wrapping_sub(offset) as f32;
                 // SAFETY: this function has the features.
-                unsafe { pixels::scale_and_turn::<$turn, _>(sums, size, by, float, out) }
+                unsafe { pixels::scale_and_turn::<$turn, _>(sums, by, float, to) }
             }
             $(#[target_feature(enable = $feature)])*
-            fn turn_floats(
-                sums: &ChunkSums<f32>,
-                size: [usize; 2],
-                by: &Columns,
-                out: &mut ChunkOutputs<f32>,
-            ) {
+            fn turn_floats(sums: &ChunkSums<f32>, by: &Columns, to: ChunkOutputs<'_, '_, f32>) -> usize {
                 // SAFETY: this function has the features.
-                unsafe { pixels::scale_and_turn::<$turn, _>(sums, size, by, |sum, _| sum, out) }
+                unsafe { pixels::scale_and_turn::<$turn, _>(sums, by, |sum, _| sum, to) }
             }
             $(#[target_feature(enable = $feature)])*
             fn scale_integers(sums: &[i32], offset: i32, by: [f32; 2], out: Unwritten<'_, f32>) -> usize {

@@ -22,7 +22,7 @@ use super::attention::{Attention, Part};
 use super::epilogue::{Bare, Scaled};
 use super::norm::Norm;
 use super::parallel::{Block, Unwritten};
-use super::quantize::{Levels, Quantizer};
+use super::quantize::{Levels, Quantizer, Span};
 pub(super) use micro::{Job, Sums, TILE_ROWS};
 pub(super) use pixels::{
     CHUNK, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LINE, LineOperands, PixelOperands, Scattered,
@@ -45,8 +45,8 @@ struct Kernel {
     accumulate: unsafe fn(&Job<'_>, &Bare, &mut Block<'_, i32>),
     float_activations: unsafe fn(&Job<'_>, &Scaled<'_>, &mut Block<'_, f32>),
     absmax: unsafe fn(&[f32]) -> f32,
-    cells: unsafe fn(&[&[f32]], &Quantizer, &mut [u8]),
-    round: unsafe fn(&[f32], &Quantizer, &mut [f32]),
+    cells: unsafe fn(&[&[f32]], &[Span], &Quantizer, &mut [u8]),
+    round: unsafe fn(&[f32], &[Span], &Quantizer, &mut [f32]),
     pixels: unsafe fn([usize; 2], &PixelOperands<'_>, &mut Sums<i32>),
     pixel_size: TileSize,
     pixel_floats: unsafe fn([usize; 2], &PixelOperands<'_>, &mut Sums<f32>),
@@ -58,8 +58,8 @@ struct Kernel {
     channel_size: TileSize,
     channel_floats: unsafe fn([usize; 2], &ChannelOperands<'_>, &mut Sums<f32>),
     channel_float_size: TileSize,
-    turn_integers: unsafe fn(&ChunkSums<i32>, [usize; 2], &Columns, &mut ChunkOutputs<f32>),
-    turn_floats: unsafe fn(&ChunkSums<f32>, [usize; 2], &Columns, &mut ChunkOutputs<f32>),
+    turn_integers: unsafe fn(&ChunkSums<i32>, &Columns, ChunkOutputs<'_, '_, f32>) -> usize,
+    turn_floats: unsafe fn(&ChunkSums<f32>, &Columns, ChunkOutputs<'_, '_, f32>) -> usize,
     layer_norm: unsafe fn(&mut [f32], Option<&[f32]>, &Norm<'_>),
     attend: unsafe fn(&Attention<'_>, &Part, &mut [f32]),
 }
@@ -163,16 +163,16 @@ impl Active {
         unsafe { (self.0.absmax)(x) }
     }
 
-    /// Quantizes up to four planes of pixels into cells.
-    pub(super) fn cells(self, planes: &[&[f32]], quantizer: &Quantizer, cells: &mut [u8]) {
+    /// Quantizes spans of up to four planes of pixels into cells.
+    pub(super) fn cells(self, planes: &[&[f32]], spans: &[Span], by: &Quantizer, cells: &mut [u8]) {
         // SAFETY: as in `encode_row`.
-        unsafe { (self.0.cells)(planes, quantizer, cells) }
+        unsafe { (self.0.cells)(planes, spans, by, cells) }
     }
 
-    /// Quantizes to integers that stay `f32`.
-    pub(super) fn round(self, x: &[f32], quantizer: &Quantizer, out: &mut [f32]) {
+    /// Quantizes spans of a plane to integers that stay `f32`.
+    pub(super) fn round(self, x: &[f32], spans: &[Span], by: &Quantizer, out: &mut [f32]) {
         // SAFETY: as in `encode_row`.
-        unsafe { (self.0.round)(x, quantizer, out) }
+        unsafe { (self.0.round)(x, spans, by, out) }
     }
 
     /// The sums of up to `pixel_size` channels and pixels; they still hold what the encoding of the cells put in.
@@ -224,28 +224,26 @@ impl Active {
         self.0.channel_float_size
     }
 
-    /// Writes the outputs of a chunk of `size` pixels and channels.
+    /// Writes the outputs of a chunk; returns how many.
     pub(super) fn turn_integers(
         self,
         sums: &ChunkSums<i32>,
-        size: [usize; 2],
         by: &Columns,
-        out: &mut ChunkOutputs<f32>,
-    ) {
+        to: ChunkOutputs<'_, '_, f32>,
+    ) -> usize {
         // SAFETY: as in `encode_row`.
-        unsafe { (self.0.turn_integers)(sums, size, by, out) }
+        unsafe { (self.0.turn_integers)(sums, by, to) }
     }
 
-    /// Writes the outputs of a chunk of `size` pixels and channels.
+    /// Writes the outputs of a chunk; returns how many.
     pub(super) fn turn_floats(
         self,
         sums: &ChunkSums<f32>,
-        size: [usize; 2],
         by: &Columns,
-        out: &mut ChunkOutputs<f32>,
-    ) {
+        to: ChunkOutputs<'_, '_, f32>,
+    ) -> usize {
         // SAFETY: as in `encode_row`.
-        unsafe { (self.0.turn_floats)(sums, size, by, out) }
+        unsafe { (self.0.turn_floats)(sums, by, to) }
     }
 
     /// Writes `(sum - offset) as f32 * scale + bias`; returns how many, each written.

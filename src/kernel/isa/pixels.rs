@@ -2,6 +2,7 @@
 //! neighbouring pixels, so that outputs come in the order in which they are stored; and the other way round, tiles of a
 //! matrix product whose rows are pixels, anywhere in memory.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::micro::{Dot, Inputs, Micro, Operands, Sums, TILE_ROWS};
@@ -219,15 +220,21 @@ pub(super) fn lines(operands: &LineOperands<'_>, sums: &mut [f32]) {
     }
 }
 
-/// Pixels whose sums are turned together, from rows of channels to rows of pixels.
+/// Pixels whose sums are made before their outputs are written.
 pub(in crate::kernel) const CHUNK: usize = 48;
-/// Rows that are turned at once.
-const TURN: usize = 8;
+/// Pixels that are turned at once, from rows of channels to rows of pixels.
+pub(super) const TURN: usize = 8;
 
 /// Sums of a chunk, a row for each pixel; a tile that starts at the last one still fits.
 pub(in crate::kernel) type ChunkSums<T> = [[T; PANEL]; CHUNK + TILE_ROWS];
-/// Outputs of a chunk, a row for each channel.
-pub(in crate::kernel) type ChunkOutputs<T> = [[T; CHUNK]; PANEL];
+
+/// Where the outputs of a chunk go.
+pub(in crate::kernel) struct ChunkOutputs<'a, 'b, T> {
+    /// One for each channel.
+    pub(in crate::kernel) rows: &'a mut [Unwritten<'b, T>],
+    /// The pixels of the chunk.
+    pub(in crate::kernel) columns: Range<usize>,
+}
 
 /// How sums become outputs, channel by channel: `(sum - offset) as f32 * scale + bias`.
 pub(in crate::kernel) struct Columns {
@@ -242,11 +249,11 @@ pub(in crate::kernel) struct Columns {
 ///
 /// The CPU has the instruction set's features.
 pub(super) trait Turn {
-    /// `to[column][first + row]` becomes `from[row][column]`, for the columns before `columns`, a multiple of eight.
-    unsafe fn turn(from: &[[f32; PANEL]; TURN], columns: usize, to: &mut ChunkOutputs<f32>, first: usize);
+    /// `to[column][row]` becomes `from[row][column]`, for the columns before `columns`, a multiple of eight.
+    unsafe fn turn(from: &[[f32; PANEL]; TURN], columns: usize, to: &mut [[f32; TURN]; PANEL]);
 }
 
-/// Writes the outputs of a chunk of `pixels` rows and `columns` channels, and perhaps some more of either.
+/// Writes the outputs of a chunk; returns how many.
 ///
 /// # Safety
 ///
@@ -254,14 +261,14 @@ pub(super) trait Turn {
 #[inline(always)]
 pub(super) unsafe fn scale_and_turn<T: Turn, S: Copy>(
     sums: &ChunkSums<S>,
-    [pixels, columns]: [usize; 2],
     by: &Columns,
     float: impl Fn(S, i32) -> f32,
-    to: &mut ChunkOutputs<f32>,
-) {
-    let columns = columns.next_multiple_of(TURN);
-    let mut scaled = [[0.0; PANEL]; TURN];
-    for first in (0..pixels).step_by(TURN) {
+    to: ChunkOutputs<'_, '_, f32>,
+) -> usize {
+    let columns = to.rows.len().next_multiple_of(8).min(PANEL);
+    let (mut scaled, mut turned) = ([[0.0; PANEL]; TURN], [[0.0; TURN]; PANEL]);
+    let mut written = 0;
+    for (pixels, first) in to.columns.clone().step_by(TURN).zip((0..).step_by(TURN)) {
         for (scaled, sums) in scaled.iter_mut().zip(&sums[first..]) {
             let by = by.offsets[..columns].iter().zip(&by.scales).zip(&by.biases);
             for ((scaled, &sum), ((&offset, scale), bias)) in scaled.iter_mut().zip(sums).zip(by) {
@@ -269,8 +276,23 @@ pub(super) unsafe fn scale_and_turn<T: Turn, S: Copy>(
             }
         }
         // SAFETY: the caller vouches for the same features.
-        unsafe { T::turn(&scaled, columns, to, first) };
+        unsafe { T::turn(&scaled, columns, &mut turned) };
+        let pixels = pixels..to.columns.end.min(pixels + TURN);
+        for (row, turned) in to.rows.iter_mut().zip(&turned) {
+            written += write(&mut row[pixels.clone()], turned);
+        }
     }
+    written
+}
+
+/// Writes as many of `values` as there is room for; returns how many.
+#[inline(always)]
+fn write(out: Unwritten<'_, f32>, values: &[f32; TURN]) -> usize {
+    match out.as_chunks_mut() {
+        ([out], []) => *out = values.map(MaybeUninit::new), // whole vectors
+        _ => out.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value)),
+    }
+    out.len()
 }
 
 /// Writes `(sum - offset) as f32 * scale + bias`, modulo 2^32 before it is float; returns how many.

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use super::declare::kernel;
 use super::micro::{Dot, Micro, take_out_offset, tiles};
-use super::pixels::{ChunkOutputs, Pixels, Turn, pixel_tiles};
+use super::pixels::{Pixels, TURN, Turn, pixel_tiles};
 use crate::kernel::pack::PANEL;
 use crate::kernel::quantize::Encode;
 
@@ -240,9 +240,9 @@ pub(super) struct Plain;
 
 impl Turn for Plain {
     #[inline(always)]
-    unsafe fn turn(from: &[[f32; PANEL]; 8], columns: usize, to: &mut ChunkOutputs<f32>, first: usize) {
+    unsafe fn turn(from: &[[f32; PANEL]; TURN], columns: usize, to: &mut [[f32; TURN]; PANEL]) {
         for (column, to) in to.iter_mut().enumerate().take(columns) {
-            to[first..].iter_mut().zip(from).for_each(|(to, from)| *to = from[column]);
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = from[column]);
         }
     }
 }

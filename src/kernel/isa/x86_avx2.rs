@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use super::declare::kernel;
 use super::micro::{Dot, Micro, tiles};
-use super::pixels::{self, ChunkOutputs, Pixels, Turn, pixel_tiles};
+use super::pixels::{Pixels, TURN, Turn, pixel_tiles};
 use crate::kernel::pack::PANEL;
 
 /// Groups of a panel that the first-level cache holds.
@@ -252,17 +252,19 @@ pub(super) struct Turn256;
 
 impl Turn for Turn256 {
     #[inline(always)]
-    unsafe fn turn(from: &[[f32; PANEL]; 8], columns: usize, to: &mut ChunkOutputs<f32>, first: usize) {
-        assert!(columns <= PANEL && columns.is_multiple_of(8) && first + 8 <= pixels::CHUNK);
+    unsafe fn turn(from: &[[f32; PANEL]; TURN], columns: usize, to: &mut [[f32; TURN]; PANEL]) {
+        assert!(columns <= PANEL && columns.is_multiple_of(8));
         for column in (0..columns).step_by(8) {
-            // SAFETY: the caller vouches for AVX2. By the assert `column + 8` is at most the length of a row of `from` and the
-            // number of rows of `to`, and `first + 8` at most the length of those.
-            unsafe {
-                let rows: [__m256; 8] =
-                    std::array::from_fn(|row| _mm256_loadu_ps(from[row].as_ptr().add(column)));
-                let turned = turn_8x8(rows);
-                for (to, turned) in to[column..].iter_mut().zip(turned) {
-                    _mm256_storeu_ps(to.as_mut_ptr().add(first), turned);
+            for (first, from) in from.as_chunks::<8>().0.iter().enumerate() {
+                // SAFETY: the caller vouches for AVX2. By the assert `column + 8` is at most the length of a row of `from` and
+                // the number of rows of `to`; `first` counts the eights of a row of those.
+                unsafe {
+                    let rows: [__m256; 8] =
+                        std::array::from_fn(|row| _mm256_loadu_ps(from[row].as_ptr().add(column)));
+                    let turned = turn_8x8(rows);
+                    for (to, turned) in to[column..].iter_mut().zip(turned) {
+                        _mm256_storeu_ps(to.as_mut_ptr().add(first * 8), turned);
+                    }
                 }
             }
         }
