@@ -14,6 +14,8 @@ pub(super) struct Source<'a> {
     pub(super) kind: Cells,
     /// `None` for floats, and for a sample that is not finite: its cells are zeros.
     pub(super) quantizer: Option<&'a Quantizer>,
+    /// Whether the zeros around the input are still to be written.
+    pub(super) margins: bool,
 }
 
 impl Source<'_> {
@@ -38,7 +40,7 @@ impl Source<'_> {
 
     /// Writes the cells of one block of channels.
     fn block<T: Pod>(&self, plan: &Plan, x: &[f32], cells: &mut [T], zeros: T) {
-        if plan.spans.iter().map(|span| span.len).sum::<usize>() < cells.len() {
+        if self.margins && plan.spans.iter().map(|span| span.len).sum::<usize>() < cells.len() {
             cells.fill(zeros);
         }
         let split = plan.axes[2].split;

@@ -218,56 +218,62 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         let [out] = written([len], |[out]| {
             let count = AtomicUsize::new(0);
             for_each(apart, out.chunks_mut(at_once * outputs * pixels).enumerate(), |(i, out)| {
-                for (part, out) in (i * at_once..).zip(out.chunks_mut(outputs * pixels)) {
-                    let sample = part / filter.groups;
-                    let written = self.part(sample, part % filter.groups, out, &cut, finish(sample));
-                    count.fetch_add(written, Ordering::Relaxed);
-                }
+                lend(&CODES, |buffer| {
+                    let cells = buffer.at_least(self.plan.cells * self.size.cell);
+                    for (part, out) in (i * at_once..).zip(out.chunks_mut(outputs * pixels)) {
+                        let margins = part == i * at_once; // the next ones have them at the same places
+                        let sample = part / filter.groups;
+                        self.fill([sample, part % filter.groups], cells, margins, cut.threads);
+                        let written = self.part(part % filter.groups, cells, out, &cut, finish(sample));
+                        count.fetch_add(written, Ordering::Relaxed);
+                    }
+                });
             });
             [count.into_inner()]
         });
         out
     }
 
-    /// Computes one group of one sample; returns how many outputs it has written.
+    /// Writes the cells of one group of one sample.
+    fn fill(&self, [sample, group]: [usize; 2], cells: &mut [u8], margins: bool, threads: usize) {
+        let Images { values, filter, .. } = *self.images;
+        let x_len = filter.group_channels()[0] * self.plan.volume;
+        let x = &values[(sample * filter.groups + group) * x_len..][..x_len];
+        let quantizer = self.quantizers.get(sample).and_then(Option::as_ref);
+        let source = Source { kernel: self.kernel, kind: self.kind, quantizer, margins };
+        source.fill(&self.plan, x, cells, self.size.cell, threads_for(x_len * 64).min(threads));
+    }
+
+    /// Computes one group of one sample from its cells; returns how many outputs it has written.
     fn part<F: Finish<A>>(
         &self,
-        sample: usize,
         group: usize,
+        cells: &[u8],
         out: &mut [std::mem::MaybeUninit<F::Out>],
         cut: &Cut<'_>,
         finish: F,
     ) -> usize {
-        let Images { values, filter, window, weights, .. } = *self.images;
-        let [inputs, outputs] = filter.group_channels();
-        let x_len = inputs * window.input.iter().product::<usize>();
-        let x = &values[(sample * filter.groups + group) * x_len..][..x_len];
-        let quantizer = self.quantizers.get(sample).and_then(Option::as_ref);
-        let source = Source { kernel: self.kernel, kind: self.kind, quantizer };
+        let [_, outputs] = self.images.filter.group_channels();
+        let part = Part {
+            kernel: self.kernel,
+            plan: &self.plan,
+            cells,
+            packed: self.images.weights,
+            offset: if self.kind == Cells::Codes && self.size.cell == 4 { 128 } else { 0 },
+            first_channel: group * outputs,
+            output: self.images.window.output,
+            whole: cut.whole,
+            finish: &finish,
+        };
         let pixels = out.len() / outputs;
-        lend(&CODES, |buffer| {
-            let cells = buffer.at_least(self.plan.cells * self.size.cell);
-            source.fill(&self.plan, x, cells, self.size.cell, threads_for(x_len * 64).min(cut.threads));
-            let part = Part {
-                kernel: self.kernel,
-                plan: &self.plan,
-                cells,
-                packed: weights,
-                offset: if self.kind == Cells::Codes && self.size.cell == 4 { 128 } else { 0 },
-                first_channel: group * outputs,
-                output: window.output,
-                whole: cut.whole,
-                finish: &finish,
-            };
-            if cut.threads == 1 && cut.size == [outputs, pixels] {
-                return self.block(&part, Block::whole(out, pixels));
-            }
-            let count = AtomicUsize::new(0);
-            for_each(cut.threads, Blocks::new(out, pixels, cut.size), |block| {
-                count.fetch_add(self.block(&part, block), Ordering::Relaxed);
-            });
-            count.into_inner()
-        })
+        if cut.threads == 1 && cut.size == [outputs, pixels] {
+            return self.block(&part, Block::whole(out, pixels));
+        }
+        let count = AtomicUsize::new(0);
+        for_each(cut.threads, Blocks::new(out, pixels, cut.size), |block| {
+            count.fetch_add(self.block(&part, block), Ordering::Relaxed);
+        });
+        count.into_inner()
     }
 
     /// Computes one block; returns how many outputs it has written.

@@ -204,6 +204,14 @@ impl Plan {
         self.phases.iter().all(|phase| phase.slices.len() <= 1)
     }
 
+    /// Whether each sum is of three neighbouring cells of three neighbouring lines, one group of cells to one output.
+    pub(super) fn is_stencil(&self) -> bool {
+        let line = self.axes[2].length;
+        let taps = (0..3).flat_map(|y| (0..3).map(move |x| (y * line + x) * size_of::<f32>()));
+        let [phase] = &self.phases[..] else { return false };
+        self.axes.iter().all(|axis| axis.split == 1) && phase.steps.are(taps)
+    }
+
     /// The cell at these positions of a plane.
     pub(super) fn position(&self, [z, y, x]: [usize; 3]) -> usize {
         (z * self.axes[1].length + y) * self.axes[2].length + x

@@ -2,15 +2,18 @@
 
 use super::finish::{Finish, InFloats};
 use super::walk::Part;
-use crate::kernel::isa::{LINE, LineOperands};
+use crate::kernel::isa::{LINE, LineOperands, STENCIL_LINES, StencilOperands};
 use crate::kernel::parallel::Block;
 
-/// Pixels of a tile: their cells and their sums take 16 KB.
-pub(super) const PIXELS: usize = 2048;
+/// Pixels of a tile: their cells and their sums take 8 KB.
+pub(super) const PIXELS: usize = 1024;
 
 impl<F: Finish<InFloats>> Part<'_, F> {
     /// Computes a block with the filters `values`, a row of `columns` channels for each step. Each sum is one of few steps.
     pub(super) fn single(&self, values: &[f32], columns: usize, block: &mut Block<'_, F::Out>) {
+        if self.output[2] <= PIXELS && self.plan.is_stencil() {
+            return self.stencil(values, columns, block);
+        }
         let cells: &[f32] = bytemuck::cast_slice(self.cells);
         let mut sums = [0.0; PIXELS];
         for (i, phase) in self.plan.phases.iter().enumerate() {
@@ -31,6 +34,33 @@ impl<F: Finish<InFloats>> Part<'_, F> {
                         block,
                     );
                 }
+            }
+        }
+    }
+
+    /// [`Self::single`] where each sum is of three cells of three lines.
+    fn stencil(&self, values: &[f32], columns: usize, block: &mut Block<'_, F::Out>) {
+        let cells: &[f32] = bytemuck::cast_slice(self.cells);
+        let [_, height, width] = self.output;
+        let lines = block.first_column / width..(block.first_column + block.columns()) / width;
+        let mut sums = [0.0; PIXELS];
+        let at_once = PIXELS / width;
+        let at_once = if at_once < STENCIL_LINES { at_once } else { at_once - at_once % STENCIL_LINES };
+        for row in 0..block.rows() {
+            let channel = self.first_channel + block.first_row + row;
+            let taps = std::array::from_fn(|tap| values[tap * columns + channel]);
+            let mut line = lines.start;
+            while line < lines.end {
+                let (z, y) = (line / height, line % height);
+                let end = lines.end.min(line + at_once).min((z + 1) * height);
+                let x = &cells[self.plan.position([z, y, 0])..];
+                let size = [end - line, width];
+                let operands = StencilOperands { x, pitch: self.plan.axes[2].length, taps, size };
+                let sums = &mut sums[..size[0] * width];
+                self.kernel.stencil(&operands, sums);
+                let outputs = (line - lines.start) * width..(end - lines.start) * width;
+                block.fill(row, outputs, |out| self.finish.finish(self.kernel, channel, sums, 0, out));
+                line = end;
             }
         }
     }

@@ -168,6 +168,21 @@ fn large_convolutions_are_cut_without_a_seam() {
     }
 }
 
+/// Lines shorter and longer than a vector, fewer and more of them than are made together, all in one buffer and not.
+#[test]
+fn single_channels_under_three_by_three_taps() {
+    let mut numbers = Numbers(3);
+    for (i, width) in [1, 3, 7, 8, 9, 15, 16, 17, 31, 40, 300, 1024, 1025].into_iter().enumerate() {
+        for (j, height) in [1, 3, 4, 5, 9].into_iter().enumerate() {
+            let depth = 1 + (i + j) % 2;
+            let case = Case::new([3, 6], [1, 3, 3], [depth, height, width]);
+            let filter = Filter { groups: 3, ..case.filter };
+            let padding = [[0; 2], [1 + j % 2, 1], [1, 1 + i % 2]];
+            assert!(Case { filter, padding, batch: 1 + (i + j) % 3, ..case }.check(&mut numbers));
+        }
+    }
+}
+
 /// More inputs than one sum holds, in integers and in floats: exact, and rounded once.
 #[test]
 fn long_sums_are_split() {

@@ -17,6 +17,7 @@ macro_rules! kernel {
                 self, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LineOperands, PixelOperands, Pixels,
                 TileSize,
             };
+            use $crate::kernel::isa::stencil::{self, StencilOperands};
             use $crate::kernel::norm::{self, Norm};
             use $crate::kernel::parallel::{Block, Unwritten};
             use $crate::kernel::quantize::{self, Levels, Quantizer, Span, encode_cells, encode_row};
@@ -65,6 +66,11 @@ macro_rules! kernel {
             $(#[target_feature(enable = $feature)])*
             fn lines(operands: &LineOperands<'_>, sums: &mut [f32]) {
                 pixels::lines(operands, sums)
+            }
+            $(#[target_feature(enable = $feature)])*
+            fn stencil(operands: &StencilOperands<'_>, sums: &mut [f32]) {
+                // SAFETY: this function has the features.
+                unsafe { stencil::stencil::<$pixel_floats>(operands, sums) }
             }
             $(#[target_feature(enable = $feature)])*
             fn channels(size: [usize; 2], operands: &ChannelOperands<'_>, sums: &mut Sums<i32>) {
@@ -119,6 +125,7 @@ macro_rules! kernel {
                 pixel_floats,
                 pixel_float_size: TileSize::of::<$pixel_floats>(),
                 lines,
+                stencil,
                 channels,
                 channel_size: TileSize::of_channels::<$channels>(),
                 channel_floats,

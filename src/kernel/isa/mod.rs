@@ -9,6 +9,7 @@ mod emulated;
 mod micro;
 mod pixels;
 mod portable;
+mod stencil;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2;
 #[cfg(target_arch = "x86_64")]
@@ -28,6 +29,7 @@ pub(super) use pixels::{
     CHUNK, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LINE, LineOperands, PixelOperands, Scattered,
     Steps, TileSize,
 };
+pub(super) use stencil::{STENCIL_LINES, StencilOperands};
 
 /// The environment variable that forces a kernel by name.
 pub const OVERRIDE: &str = "BURN_INT8_KERNEL";
@@ -54,6 +56,7 @@ struct Kernel {
     scale_integers: unsafe fn(&[i32], i32, [f32; 2], Unwritten<'_, f32>) -> usize,
     scale_floats: unsafe fn(&[f32], [f32; 2], Unwritten<'_, f32>) -> usize,
     lines: unsafe fn(&LineOperands<'_>, &mut [f32]),
+    stencil: unsafe fn(&StencilOperands<'_>, &mut [f32]),
     channels: unsafe fn([usize; 2], &ChannelOperands<'_>, &mut Sums<i32>),
     channel_size: TileSize,
     channel_floats: unsafe fn([usize; 2], &ChannelOperands<'_>, &mut Sums<f32>),
@@ -198,6 +201,12 @@ impl Active {
     pub(super) fn lines(self, operands: &LineOperands<'_>, sums: &mut [f32]) {
         // SAFETY: as in `encode_row`.
         unsafe { (self.0.lines)(operands, sums) }
+    }
+
+    /// The sums of some lines of a plane, line after line.
+    pub(super) fn stencil(self, operands: &StencilOperands<'_>, sums: &mut [f32]) {
+        // SAFETY: as in `encode_row`.
+        unsafe { (self.0.stencil)(operands, sums) }
     }
 
     /// The sums of up to `channel_size` pixels and channels.

@@ -41,6 +41,10 @@ impl Steps {
         self.offsets.len()
     }
 
+    pub(in crate::kernel) fn are(&self, offsets: impl Iterator<Item = usize>) -> bool {
+        self.offsets.iter().copied().eq(offsets)
+    }
+
     pub(in crate::kernel) fn reach(&self) -> usize {
         self.reach
     }
@@ -192,7 +196,7 @@ impl TileSize {
 }
 
 /// Neighbouring pixels of one channel whose sums are made together.
-pub(in crate::kernel) const LINE: usize = 32;
+pub(in crate::kernel) const LINE: usize = 64;
 
 /// What the sums of one channel multiply.
 pub(in crate::kernel) struct LineOperands<'a> {

@@ -1,0 +1,92 @@
+//! Convolutions of a single plane by three lines of three taps: each value that is read serves several lines of outputs.
+
+use super::pixels::Pixels;
+
+/// What the outputs of some lines multiply.
+pub(in crate::kernel) struct StencilOperands<'a> {
+    /// From the cell under the first output's first tap on.
+    pub(in crate::kernel) x: &'a [f32],
+    /// Cells from one line to the next.
+    pub(in crate::kernel) pitch: usize,
+    /// Line by line.
+    pub(in crate::kernel) taps: [f32; 9],
+    /// Lines of outputs, and how many there are in a line.
+    pub(in crate::kernel) size: [usize; 2],
+}
+
+/// Lines of outputs that are made together, where registers hold them.
+pub(in crate::kernel) const STENCIL_LINES: usize = 4;
+/// No accumulator has more columns.
+const WIDEST: usize = 16;
+
+/// Writes the sums, line after line.
+///
+/// # Safety
+///
+/// The CPU has the features of `M`.
+#[inline(always)]
+pub(super) unsafe fn stencil<M: Pixels<Sum = f32>>(operands: &StencilOperands<'_>, sums: &mut [f32]) {
+    let &StencilOperands { x, pitch, size: [lines, width], .. } = operands;
+    let at_once = if lines < STENCIL_LINES || M::ROWS < STENCIL_LINES { 1 } else { STENCIL_LINES };
+    for line in (0..lines).step_by(at_once) {
+        let line = line.min(lines - at_once); // the last ones perhaps a second time
+        let (x, sums) = (&x[line * pitch..], &mut sums[line * width..]);
+        // SAFETY: the caller vouches for the same features.
+        unsafe {
+            if at_once == 1 {
+                some_lines::<M, 1>(operands, x, sums);
+            } else {
+                some_lines::<M, STENCIL_LINES>(operands, x, sums);
+            }
+        }
+    }
+}
+
+/// Writes the sums of `N` lines whose cells begin with `x`.
+///
+/// # Safety
+///
+/// The CPU has the features of `M`.
+#[inline(always)]
+unsafe fn some_lines<M: Pixels<Sum = f32>, const N: usize>(
+    operands: &StencilOperands<'_>,
+    x: &[f32],
+    sums: &mut [f32],
+) {
+    let &StencilOperands { pitch, taps, size: [_, width], .. } = operands;
+    let last = width.saturating_sub(M::COLUMNS);
+    // It pays for every pointer below.
+    assert!(M::CELL == size_of::<f32>() && x.len() >= (N + 1) * pitch + last + M::COLUMNS + 2);
+    for first in (0..width).step_by(M::COLUMNS) {
+        let first = first.min(last); // the last ones perhaps a second time
+        // SAFETY: the caller vouches for the features. The last cells read begin at `(N + 1) * pitch + last + 2`, so they end
+        // within `x` by the assert; a tap is four bytes, as `weight` reads.
+        let acc = unsafe {
+            let mut acc = [M::zero(); N];
+            for line in 0..N + 2 {
+                for column in 0..3 {
+                    let cells = M::cells(x.as_ptr().add(line * pitch + first + column).cast());
+                    for (output, acc) in acc.iter_mut().enumerate() {
+                        if (output..output + 3).contains(&line) {
+                            let tap = M::weight(taps.as_ptr().add((line - output) * 3 + column).cast());
+                            *acc = M::multiply_add(*acc, cells, tap);
+                        }
+                    }
+                }
+            }
+            acc
+        };
+        for (acc, sums) in acc.into_iter().zip(sums.chunks_mut(width)) {
+            // SAFETY: the caller vouches for the features.
+            unsafe {
+                if width < M::COLUMNS {
+                    let mut all = [0.0; WIDEST];
+                    M::store(acc, &mut all);
+                    sums.copy_from_slice(&all[..sums.len()]);
+                } else {
+                    M::store(acc, &mut sums[first..]);
+                }
+            }
+        }
+    }
+}
