@@ -9,6 +9,10 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
+/// Sums and outputs on the way: a vector that straddles two cache lines is slow to be read where it has just been written.
+#[repr(align(64))]
+pub(super) struct OnLines<T>(pub(super) T);
+
 /// A growable, zero-initialised byte buffer aligned to 64 bytes.
 #[derive(Clone, Default)]
 pub(super) struct Aligned(Vec<Line>);

@@ -227,7 +227,7 @@ fn with_activations<R>(
             if problem.k == 0 {
                 scales.fill(1.0);
             } else {
-                let threads = threads_for(problem.m * problem.k * 16);
+                let threads = threads_for(problem.m * problem.k * 64);
                 encode_rows(problem.kernel, x, problem.k, levels, (&mut *codes, stride), scales, threads);
             }
             run(codes, scales)

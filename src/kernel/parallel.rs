@@ -4,6 +4,8 @@ use std::mem::MaybeUninit;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::pack::PANEL;
+
 /// Multiply-adds below which a second thread costs more than it brings: waking one takes microseconds.
 const WORTH_A_THREAD: usize = 1_500_000;
 
@@ -88,7 +90,10 @@ impl<'a, T: Copy> Block<'a, T> {
     pub(super) fn write(&mut self, row: usize, columns: std::ops::Range<usize>, values: &[T]) {
         let out = &mut self.rows[row][columns];
         let values = &values[..out.len()];
-        out.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value));
+        match (out.as_chunks_mut::<PANEL>(), values.as_chunks::<PANEL>()) {
+            (([out], []), ([values], _)) => *out = values.map(MaybeUninit::new), // whole vectors, without a call
+            _ => out.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value)),
+        }
         self.written += out.len();
     }
 

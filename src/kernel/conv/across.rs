@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::finish::{Arithmetic, Finish};
 use super::plan::Plan;
 use super::walk::{Filters, Part};
+use crate::kernel::aligned::OnLines;
 use crate::kernel::isa::{CHUNK, ChannelOperands, ChunkOutputs, ChunkSums, Scattered, TILE_ROWS};
 use crate::kernel::pack::{COLUMN_BLOCK, PANEL};
 use crate::kernel::parallel::Block;
@@ -26,7 +27,7 @@ impl<F> Part<'_, F> {
         F: Finish<A>,
     {
         let size = A::channel_size(self.kernel);
-        let mut sums = [[Default::default(); PANEL]; CHUNK + TILE_ROWS];
+        let mut sums = OnLines([[Default::default(); PANEL]; CHUNK + TILE_ROWS]);
         let pixels = block.first_column..block.first_column + block.columns();
         let chunks = pixels.len().div_ceil(CHUNK);
         let even = pixels.len().div_ceil(chunks).next_multiple_of(size.rows).min(CHUNK);
@@ -40,9 +41,9 @@ impl<F> Part<'_, F> {
                 let channel = self.first_channel + block.first_row + row;
                 let beside = filters.beside(channel).min(size.columns).min(block.rows() - row);
                 let channels = channel..channel + beside;
-                self.chunk::<A>(filters, positions, channels.clone(), &mut sums);
+                self.chunk::<A>(filters, positions, channels.clone(), &mut sums.0);
                 block.fill_rows(row..row + beside, |rows| {
-                    self.turn::<A>(channels, &sums, ChunkOutputs { rows, columns: columns.clone() })
+                    self.turn::<A>(channels, &sums.0, ChunkOutputs { rows, columns: columns.clone() })
                 });
                 row += beside;
             }

@@ -2,6 +2,7 @@
 
 use super::finish::{Finish, InFloats};
 use super::walk::Part;
+use crate::kernel::aligned::OnLines;
 use crate::kernel::isa::{LINE, LineOperands, STENCIL_LINES, StencilOperands};
 use crate::kernel::parallel::Block;
 
@@ -15,7 +16,7 @@ impl<F: Finish<InFloats>> Part<'_, F> {
             return self.stencil(values, columns, block);
         }
         let cells: &[f32] = bytemuck::cast_slice(self.cells);
-        let mut sums = [0.0; PIXELS];
+        let mut sums = OnLines([0.0; PIXELS]);
         for (i, phase) in self.plan.phases.iter().enumerate() {
             let tiles = self.tiles(i, phase, PIXELS, block);
             for tile in &tiles.tiles {
@@ -24,7 +25,7 @@ impl<F: Finish<InFloats>> Part<'_, F> {
                     let w = values.get(phase.first_step * columns + channel..).unwrap_or_default();
                     let x = &cells[tile.position..];
                     let operands = LineOperands { x, steps: &phase.steps, w, w_stride: columns };
-                    let sums = &mut sums[..tile.pixels.next_multiple_of(LINE)];
+                    let sums = &mut sums.0[..tile.pixels.next_multiple_of(LINE)];
                     self.kernel.lines(&operands, sums);
                     self.finish_row::<InFloats>(
                         (row, channel),
@@ -43,7 +44,7 @@ impl<F: Finish<InFloats>> Part<'_, F> {
         let cells: &[f32] = bytemuck::cast_slice(self.cells);
         let [_, height, width] = self.output;
         let lines = block.first_column / width..(block.first_column + block.columns()) / width;
-        let mut sums = [0.0; PIXELS];
+        let mut sums = OnLines([0.0; PIXELS]);
         let at_once = PIXELS / width;
         let at_once = if at_once < STENCIL_LINES { at_once } else { at_once - at_once % STENCIL_LINES };
         for row in 0..block.rows() {
@@ -56,7 +57,7 @@ impl<F: Finish<InFloats>> Part<'_, F> {
                 let x = &cells[self.plan.position([z, y, 0])..];
                 let size = [end - line, width];
                 let operands = StencilOperands { x, pitch: self.plan.axes[2].length, taps, size };
-                let sums = &mut sums[..size[0] * width];
+                let sums = &mut sums.0[..size[0] * width];
                 self.kernel.stencil(&operands, sums);
                 let outputs = (line - lines.start) * width..(end - lines.start) * width;
                 block.fill(row, outputs, |out| self.finish.finish(self.kernel, channel, sums, 0, out));

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::finish::{Arithmetic, Finish};
 use super::plan::{PhasePlan, Plan};
 use super::tiles::{Run, Tile, Tiles};
+use crate::kernel::aligned::OnLines;
 use crate::kernel::isa::{Active, PixelOperands, Sums, TILE_ROWS, TileSize};
 use crate::kernel::pack::{GROUP, PANEL, Packed};
 use crate::kernel::parallel::Block;
@@ -81,11 +82,11 @@ impl<F> Part<'_, F> {
     {
         let TileSize { columns, cell, .. } = A::size(self.kernel);
         let at_once = (CELLS_IN_CACHE / (columns * cell * self.plan.blocks.max(1))).max(1);
-        let mut sums = [[Default::default(); PANEL]; TILE_ROWS];
+        let mut sums = OnLines([[Default::default(); PANEL]; TILE_ROWS]);
         for (i, phase) in self.plan.phases.iter().enumerate() {
             let tiles = self.tiles(i, phase, columns, block);
             for at_once in tiles.tiles.chunks(at_once) {
-                self.channels::<A>(phase, filters, (at_once, &tiles.runs), &mut sums, block);
+                self.channels::<A>(phase, filters, (at_once, &tiles.runs), &mut sums.0, block);
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::kernel::aligned::OnLines;
 use crate::kernel::epilogue::Epilogue;
 use crate::kernel::pack::{PANEL, Packed, PanelRef};
 use crate::kernel::parallel::Block;
@@ -221,8 +222,10 @@ pub(super) unsafe fn tile<M: Micro, I: Inputs, const ROWS: usize, const WIDTH: u
             }
         }
         for (acc, sums) in acc.iter().zip(sums) {
-            for (acc, sums) in acc.iter().zip(sums[first..].chunks_exact_mut(M::COLUMNS)) {
-                M::store(*acc, sums);
+            let sums = &mut sums[first..][..WIDTH * M::COLUMNS];
+            // Counted to a constant: else the accumulators go through memory on their way.
+            for i in 0..WIDTH {
+                M::store(acc[i], &mut sums[i * M::COLUMNS..]);
             }
         }
     }
@@ -270,15 +273,20 @@ pub(super) unsafe fn block<M: Micro, E: Epilogue<M::Sum>>(
     // Few rows are bound by the memory that the weights come from: these are read in order.
     let chunk = if block.rows() <= M::ROWS { M::CHUNK } else { usize::MAX };
     let tiles = block.rows().div_ceil(M::height(block.rows()));
-    let mut sums: Sums<M::Sum> = [[Default::default(); PANEL]; TILE_ROWS];
+    let mut sums = OnLines([[Default::default(); PANEL]; TILE_ROWS]);
     for offset in (0..block.columns()).step_by(PANEL) {
         let panel = job.weights.panel(block.first_column + offset);
         let mut row = 0;
         for left in (1..=tiles).rev() {
             let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
             // SAFETY: the caller vouches for the same features.
-            unsafe { strip::<M>(job, &panel, [block.first_row + row, rows], chunk, &mut sums) };
-            Part { row, rows, offset, width: panel.columns }.finish::<M, E>(job, epilogue, block, &mut sums);
+            unsafe { strip::<M>(job, &panel, [block.first_row + row, rows], chunk, &mut sums.0) };
+            Part { row, rows, offset, width: panel.columns }.finish::<M, E>(
+                job,
+                epilogue,
+                block,
+                &mut sums.0,
+            );
             row += rows;
         }
     }
@@ -297,27 +305,43 @@ unsafe fn strip<M: Micro>(
     chunk: usize,
     sums: &mut Sums<M::Sum>,
 ) {
+    let ends = |start: usize| job.groups.end.min(start.saturating_add(chunk));
+    let mut start = ends(job.groups.start);
+    // SAFETY: the caller vouches for the same features.
+    unsafe { steps::<M>(job, panel, [row, rows], job.groups.start..start, sums) };
+    if start == job.groups.end {
+        return;
+    }
+    let mut more = OnLines([[Default::default(); PANEL]; TILE_ROWS]);
+    while start < job.groups.end {
+        // SAFETY: the caller vouches for the same features.
+        unsafe { steps::<M>(job, panel, [row, rows], start..ends(start), &mut more.0) };
+        let rows = sums.iter_mut().zip(&more.0).take(rows);
+        let columns = rows.flat_map(|(sums, more)| sums.iter_mut().zip(more));
+        columns.for_each(|(sum, more)| *sum = sum.join(*more));
+        start = ends(start);
+    }
+}
+
+/// The sums of all columns of a panel over some groups.
+///
+/// # Safety
+///
+/// The CPU has the features of `M`.
+#[inline(always)]
+unsafe fn steps<M: Micro>(
+    job: &Job<'_>,
+    panel: &PanelRef<'_>,
+    [row, rows]: [usize; 2],
+    groups: Range<usize>,
+    sums: &mut Sums<M::Sum>,
+) {
     let width = M::COLUMNS * M::width(rows);
-    let mut more: Sums<M::Sum> = [[Default::default(); PANEL]; TILE_ROWS];
-    let mut start = job.groups.start;
-    loop {
-        let groups = start..job.groups.end.min(start.saturating_add(chunk));
-        let to = if start == job.groups.start { &mut *sums } else { &mut more };
-        for first in (0..panel.columns).step_by(width) {
-            let operands = operands::<M>(job, row, (panel, first), groups.clone());
-            let width = width.min(panel.columns - first) / M::COLUMNS;
-            // SAFETY: the caller vouches for the same features.
-            unsafe { M::tile([rows, width], &operands, first, to) };
-        }
-        if start != job.groups.start {
-            let columns =
-                sums.iter_mut().zip(&more).take(rows).flat_map(|(sums, more)| sums.iter_mut().zip(more));
-            columns.for_each(|(sum, more)| *sum = sum.join(*more));
-        }
-        start = groups.end;
-        if start == job.groups.end {
-            return;
-        }
+    for first in (0..panel.columns).step_by(width) {
+        let operands = operands::<M>(job, row, (panel, first), groups.clone());
+        let width = width.min(panel.columns - first) / M::COLUMNS;
+        // SAFETY: the caller vouches for the same features.
+        unsafe { M::tile([rows, width], &operands, first, sums) };
     }
 }
 
@@ -358,11 +382,11 @@ impl Part {
     ) {
         let Self { row, rows, offset, width } = *self;
         let (column, columns) = (block.first_column + offset, offset..(offset + width).min(block.columns()));
-        let mut out = [E::Out::default(); PANEL];
+        let mut out = OnLines([E::Out::default(); PANEL]);
         for (i, sums) in sums.iter_mut().enumerate().take(rows) {
             M::correct(&mut sums[..width], &job.sums[column..]);
-            epilogue.finish(block.first_row + row + i, column, &sums[..width], &mut out[..width]);
-            block.write(row + i, columns.clone(), &out);
+            epilogue.finish(block.first_row + row + i, column, &sums[..width], &mut out.0[..width]);
+            block.write(row + i, columns.clone(), &out.0);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::micro::{Dot, Inputs, Micro, Operands, Sums, TILE_ROWS};
+use crate::kernel::aligned::OnLines;
 use crate::kernel::pack::PANEL;
 use crate::kernel::parallel::Unwritten;
 
@@ -270,19 +271,19 @@ pub(super) unsafe fn scale_and_turn<T: Turn, S: Copy>(
     to: ChunkOutputs<'_, '_, f32>,
 ) -> usize {
     let columns = to.rows.len().next_multiple_of(8).min(PANEL);
-    let (mut scaled, mut turned) = ([[0.0; PANEL]; TURN], [[0.0; TURN]; PANEL]);
+    let (mut scaled, mut turned) = (OnLines([[0.0; PANEL]; TURN]), OnLines([[0.0; TURN]; PANEL]));
     let mut written = 0;
     for (pixels, first) in to.columns.clone().step_by(TURN).zip((0..).step_by(TURN)) {
-        for (scaled, sums) in scaled.iter_mut().zip(&sums[first..]) {
+        for (scaled, sums) in scaled.0.iter_mut().zip(&sums[first..]) {
             let by = by.offsets[..columns].iter().zip(&by.scales).zip(&by.biases);
             for ((scaled, &sum), ((&offset, scale), bias)) in scaled.iter_mut().zip(sums).zip(by) {
                 *scaled = float(sum, offset) * scale + bias;
             }
         }
         // SAFETY: the caller vouches for the same features.
-        unsafe { T::turn(&scaled, columns, &mut turned) };
+        unsafe { T::turn(&scaled.0, columns, &mut turned.0) };
         let pixels = pixels..to.columns.end.min(pixels + TURN);
-        for (row, turned) in to.rows.iter_mut().zip(&turned) {
+        for (row, turned) in to.rows.iter_mut().zip(&turned.0) {
             written += write(&mut row[pixels.clone()], turned);
         }
     }
