@@ -8,7 +8,7 @@ use super::isa::{Active, Job, written};
 use super::math::Activation;
 use super::pack::{GROUP, PANEL, Packed};
 use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
-use super::quantize::{Levels, encode_rows};
+use super::quantize::{Levels, QUANTIZING, encode_rows};
 
 /// What an input is multiplied with, and what becomes of the products.
 #[derive(Clone, Copy)]
@@ -227,7 +227,7 @@ fn with_activations<R>(
             if problem.k == 0 {
                 scales.fill(1.0);
             } else {
-                let threads = threads_for(problem.m * problem.k * 64);
+                let threads = threads_for(problem.m * problem.k * QUANTIZING);
                 encode_rows(problem.kernel, x, problem.k, levels, (&mut *codes, stride), scales, threads);
             }
             run(codes, scales)

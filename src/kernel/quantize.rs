@@ -156,10 +156,13 @@ pub(super) struct Span {
     pub(super) len: usize,
 }
 
-/// Quantizes spans of up to four planes of pixels, one to a lane; lanes without one are zero.
+/// Up to four planes of pixels, one to a lane of a cell.
+pub(super) type Planes<'a> = [&'a [f32]];
+
+/// Quantizes spans of some planes; lanes without one are zero.
 #[inline(always)]
 pub(super) fn encode_cells<C: Cell>(
-    planes: &[&[f32]],
+    planes: &Planes<'_>,
     spans: &[Span],
     quantizer: &Quantizer,
     cells: &mut [C],
@@ -221,6 +224,11 @@ fn encode_some<C: Cell, const LANES: usize, const N: usize>(
     }
     cells[at..at + N].copy_from_slice(&some);
 }
+
+/// What quantizing a value costs, in multiply-adds of the fastest kernel.
+pub(super) const QUANTIZING: usize = 64;
+/// What looking at it costs, to find the largest magnitude.
+pub(super) const LOOKING: usize = 16;
 
 /// Quantizes every row of `x` (`[scales.len(), k]`) into `codes`, `stride` bytes a row.
 pub(super) fn encode_rows(

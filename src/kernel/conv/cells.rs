@@ -25,7 +25,7 @@ impl Source<'_> {
             return self.blank(cells);
         }
         let (values, bytes) = (self.kind.channels() * plan.volume, (plan.block_cells * cell).max(1));
-        let at_once = plan.blocks.div_ceil(threads * BLOCKS_PER_THREAD).max(1);
+        let at_once = plan.blocks.div_ceil(threads * PIECES).max(1);
         let some = x.chunks(values * at_once).zip(cells.chunks_mut(bytes * at_once));
         for_each(threads, some, |(x, cells)| {
             for (x, cells) in x.chunks(values).zip(cells.chunks_mut(bytes)) {
@@ -82,8 +82,8 @@ impl Source<'_> {
     }
 }
 
-/// At the end a thread waits for at most so many blocks of another.
-const BLOCKS_PER_THREAD: usize = 6;
+/// Pieces of work for each thread: fewer trips to the queue than blocks, and at the end no long wait for another.
+const PIECES: usize = 6;
 
 /// Pixels that are fewer than the smallest vector.
 const SHORT: usize = 8;

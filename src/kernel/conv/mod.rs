@@ -31,7 +31,7 @@ use super::form::{Filter, Window};
 use super::isa::{Active, LINE, TileSize, written};
 use super::pack::{COLUMN_BLOCK, PANEL, Packed};
 use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
-use super::quantize::{Levels, Quantizer};
+use super::quantize::{LOOKING, Levels, QUANTIZING, Quantizer};
 use cells::Source;
 use finish::{Arithmetic, Bare, Finish, InFloats, InIntegers, Scaled};
 use plan::{Cells, Plan};
@@ -133,7 +133,7 @@ impl Images<'_> {
             let work = |(x, largest): (&[f32], &AtomicU32)| {
                 largest.fetch_max(kernel.absmax(x).to_bits(), Ordering::Relaxed);
             };
-            for_each(threads_for(self.values.len() * 16), parts, work);
+            for_each(threads_for(self.values.len() * LOOKING), parts, work);
         }
         largest.into_iter().map(|max| Quantizer::new(f32::from_bits(max.into_inner()), levels)).collect()
     }
@@ -241,7 +241,7 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         let x = &values[(sample * filter.groups + group) * x_len..][..x_len];
         let quantizer = self.quantizers.get(sample).and_then(Option::as_ref);
         let source = Source { kernel: self.kernel, kind: self.kind, quantizer, margins };
-        source.fill(&self.plan, x, cells, self.size.cell, threads_for(x_len * 64).min(threads));
+        source.fill(&self.plan, x, cells, self.size.cell, threads_for(x_len * QUANTIZING).min(threads));
     }
 
     /// Computes one group of one sample from its cells; returns how many outputs it has written.

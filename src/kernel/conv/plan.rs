@@ -204,7 +204,7 @@ impl Plan {
         self.phases.iter().all(|phase| phase.slices.len() <= 1)
     }
 
-    /// Whether each sum is of three neighbouring cells of three neighbouring lines, one group of cells to one output.
+    /// Whether each sum is of three neighbouring cells in each of three neighbouring lines, and outputs are neighbours, too.
     pub(super) fn is_stencil(&self) -> bool {
         let line = self.axes[2].length;
         let taps = (0..3).flat_map(|y| (0..3).map(move |x| (y * line + x) * size_of::<f32>()));

@@ -20,7 +20,7 @@ macro_rules! kernel {
             use $crate::kernel::isa::stencil::{self, StencilOperands};
             use $crate::kernel::norm::{self, Norm};
             use $crate::kernel::parallel::{Block, Unwritten};
-            use $crate::kernel::quantize::{self, Levels, Quantizer, Span, encode_cells, encode_row};
+            use $crate::kernel::quantize::{self, Levels, Planes, Quantizer, Span, encode_cells, encode_row};
 
             $(#[target_feature(enable = $feature)])*
             fn encode(x: &[f32], levels: Levels, codes: &mut [u8]) -> f32 {
@@ -46,7 +46,7 @@ macro_rules! kernel {
                 quantize::absmax(x)
             }
             $(#[target_feature(enable = $feature)])*
-            fn cells(planes: &[&[f32]], spans: &[Span], by: &Quantizer, cells: &mut [u8]) {
+            fn cells(planes: &Planes<'_>, spans: &[Span], by: &Quantizer, cells: &mut [u8]) {
                 encode_cells::<$cell>(planes, spans, by, bytemuck::cast_slice_mut(cells))
             }
             $(#[target_feature(enable = $feature)])*

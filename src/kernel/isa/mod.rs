@@ -23,7 +23,7 @@ use super::attention::{Attention, Part};
 use super::epilogue::{Bare, Scaled};
 use super::norm::Norm;
 use super::parallel::{Block, Unwritten};
-use super::quantize::{Levels, Quantizer, Span};
+use super::quantize::{Levels, Planes, Quantizer, Span};
 pub(super) use micro::{Job, Sums, TILE_ROWS};
 pub(super) use pixels::{
     CHUNK, ChannelOperands, ChunkOutputs, ChunkSums, Columns, LINE, LineOperands, PixelOperands, Scattered,
@@ -47,7 +47,7 @@ struct Kernel {
     accumulate: unsafe fn(&Job<'_>, &Bare, &mut Block<'_, i32>),
     float_activations: unsafe fn(&Job<'_>, &Scaled<'_>, &mut Block<'_, f32>),
     absmax: unsafe fn(&[f32]) -> f32,
-    cells: unsafe fn(&[&[f32]], &[Span], &Quantizer, &mut [u8]),
+    cells: unsafe fn(&Planes<'_>, &[Span], &Quantizer, &mut [u8]),
     round: unsafe fn(&[f32], &[Span], &Quantizer, &mut [f32]),
     pixels: unsafe fn([usize; 2], &PixelOperands<'_>, &mut Sums<i32>),
     pixel_size: TileSize,
@@ -166,8 +166,8 @@ impl Active {
         unsafe { (self.0.absmax)(x) }
     }
 
-    /// Quantizes spans of up to four planes of pixels into cells.
-    pub(super) fn cells(self, planes: &[&[f32]], spans: &[Span], by: &Quantizer, cells: &mut [u8]) {
+    /// Quantizes spans of some planes into cells.
+    pub(super) fn cells(self, planes: &Planes<'_>, spans: &[Span], by: &Quantizer, cells: &mut [u8]) {
         // SAFETY: as in `encode_row`.
         unsafe { (self.0.cells)(planes, spans, by, cells) }
     }
