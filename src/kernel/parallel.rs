@@ -109,7 +109,8 @@ impl<'a, T: Copy> Block<'a, T> {
         self.written += write(&mut self.rows[row][columns]);
     }
 
-    /// As [`Self::fill`], for some rows at once.
+    /// Lets `write` fill some columns of some rows, the columns counted from the block's corner; it returns how many elements
+    /// it has written, each of them once and counted once.
     #[inline(always)]
     pub(super) fn fill_rows(
         &mut self,

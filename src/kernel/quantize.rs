@@ -60,7 +60,7 @@ impl Quantizer {
     pub(super) fn quantize(&self, x: f32) -> i32 {
         let rounded = (x * self.lift) * self.inverse + ROUND;
         let q = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
-        q.max(self.levels.min).min(self.levels.max)
+        q.max(self.levels.min).min(self.levels.max) // `clamp` becomes a comparison and a masked minimum on AVX-512
     }
 }
 
@@ -110,9 +110,9 @@ pub(super) fn encode_row<E: Encode>(x: &[f32], levels: Levels, codes: &mut [u8])
     quantizer.scale
 }
 
-/// What one pixel brings to one step of a convolution: the codes of four channels.
+/// What one pixel brings to one step of a convolution: the codes of four channels, or the integer of a single one.
 pub(super) trait Cell: bytemuck::Pod {
-    /// Four zeros.
+    /// Zeros.
     const ZEROS: Self;
     /// With `q` in one of its lanes, which was zero.
     fn with(self, lane: usize, q: i32) -> Self;
@@ -148,7 +148,8 @@ impl Cell for u64 {
     }
 }
 
-/// Neighbouring pixels of a plane, and the first of the neighbouring cells that they become.
+/// Pixels of a plane and the neighbouring cells that they become: the first of both, and how many. The pixels are neighbours,
+/// too, unless whoever made the span says otherwise.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
     pub(super) from: usize,
@@ -172,7 +173,7 @@ pub(super) fn encode_cells<C: Cell>(
         [a, b, c] => encode_lanes([a, b, c], spans, quantizer, cells),
         [a, b] => encode_lanes([a, b], spans, quantizer, cells),
         [a] => encode_lanes([a], spans, quantizer, cells),
-        _ => cells.fill(C::ZEROS),
+        _ => unreachable!("{} planes for four lanes", planes.len()),
     }
 }
 

@@ -85,7 +85,7 @@ impl Source<'_> {
 /// Pieces of work for each thread: fewer trips to the queue than blocks, and at the end no long wait for another.
 const PIECES: usize = 6;
 
-/// Pixels that are fewer than the smallest vector.
+/// Where spans are shorter, whole planes are encoded and then copied: less than the smallest vector takes pixel by pixel.
 const SHORT: usize = 8;
 
 /// Every `split`-th cell; the usual strides are spelt out so that they become vector code.

@@ -31,7 +31,7 @@ use super::form::{Filter, Window};
 use super::isa::{Active, LINE, TileSize, written};
 use super::pack::{COLUMN_BLOCK, PANEL, Packed};
 use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
-use super::quantize::{LOOKING, Levels, QUANTIZING, Quantizer};
+use super::quantize::{LOOKING, Levels, Quantizer};
 use cells::Source;
 use finish::{Arithmetic, Bare, Finish, InFloats, InIntegers, Scaled};
 use plan::{Cells, Plan};
@@ -167,7 +167,7 @@ struct Cut<'a> {
 const BLOCKS_PER_THREAD: usize = 12;
 /// Pixels of a block below which its last tile, which is seldom full, weighs too much.
 const SMALLEST_STRIP: usize = 256;
-/// The same where vectors hold channels.
+/// The same where vectors hold channels: four tiles of six.
 const SMALLEST_STRIP_ACROSS: usize = 24;
 
 impl<'a, A: Arithmetic> Job<'a, A> {
@@ -201,7 +201,7 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         if len == 0 {
             return Vec::new();
         }
-        let work = batch * filter.groups * inputs * window.input.iter().product::<usize>() * 8;
+        let work = batch * filter.groups * inputs * self.plan.volume * self.kind.filling();
         let threads = threads_for(len * filter.taps() * inputs + work);
         let (apart, within) = if batch * filter.groups >= 8 * threads { (threads, 1) } else { (1, threads) };
         let size = self.block_size(within);
@@ -241,7 +241,13 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         let x = &values[(sample * filter.groups + group) * x_len..][..x_len];
         let quantizer = self.quantizers.get(sample).and_then(Option::as_ref);
         let source = Source { kernel: self.kernel, kind: self.kind, quantizer, margins };
-        source.fill(&self.plan, x, cells, self.size.cell, threads_for(x_len * QUANTIZING).min(threads));
+        source.fill(
+            &self.plan,
+            x,
+            cells,
+            self.size.cell,
+            threads_for(x_len * self.kind.filling()).min(threads),
+        );
     }
 
     /// Computes one group of one sample from its cells; returns how many outputs it has written.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::kernel::form::{Filter, Phase, Window};
 use crate::kernel::isa::Steps;
 use crate::kernel::pack::{GROUP, MAX_EXACT_INPUTS};
-use crate::kernel::quantize::Span;
+use crate::kernel::quantize::{LOOKING, QUANTIZING, Span};
 
 /// How inputs lie in cells.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,11 @@ impl Cells {
     /// Channels of a cell.
     pub(super) fn channels(self) -> usize {
         if self == Self::Codes { GROUP } else { 1 }
+    }
+
+    /// What a value costs on its way into a cell, in multiply-adds.
+    pub(super) fn filling(self) -> usize {
+        if self == Self::Floats { LOOKING } else { QUANTIZING }
     }
 
     /// Steps that one sum holds exactly, or at all.
@@ -268,8 +273,8 @@ impl Plan {
     }
 }
 
-/// Line by line the values of a channel that enter the cells of its planes, every `split`-th along the last axis; lines that
-/// go on where the one before ends are one span.
+/// Line by line the values of a channel that enter the cells of its planes, where the last axis is split only every `split`-th;
+/// lines that go on where the one before ends are one span.
 fn spans(axes: &[Axis; 3], planes: &[[usize; 3]]) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     let [_, height, width] = [0, 1, 2].map(|axis| axes[axis].input);

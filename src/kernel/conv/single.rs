@@ -12,8 +12,13 @@ pub(super) const PIXELS: usize = 1024;
 impl<F: Finish<InFloats>> Part<'_, F> {
     /// Computes a block with the filters `values`, a row of `columns` channels for each step. Each sum is one of few steps.
     pub(super) fn single(&self, values: &[f32], columns: usize, block: &mut Block<'_, F::Out>) {
-        if self.output[2] <= PIXELS && self.plan.is_stencil() {
-            return self.stencil(values, columns, block);
+        const LONG_LINES: usize = PIXELS * STENCIL_LINES;
+        let width = self.output[2];
+        if width <= PIXELS && self.plan.is_stencil() {
+            return match width * STENCIL_LINES {
+                ..=PIXELS => self.stencil::<PIXELS>(values, columns, block),
+                _ => self.stencil::<LONG_LINES>(values, columns, block),
+            };
         }
         let cells: &[f32] = bytemuck::cast_slice(self.cells);
         let mut sums = OnLines([0.0; PIXELS]);
@@ -39,14 +44,14 @@ impl<F: Finish<InFloats>> Part<'_, F> {
         }
     }
 
-    /// [`Self::single`] where each sum is of three cells of three lines.
-    fn stencil(&self, values: &[f32], columns: usize, block: &mut Block<'_, F::Out>) {
+    /// [`Self::single`] where each sum is of three cells of three lines, up to `SUMS` of some lines at once.
+    fn stencil<const SUMS: usize>(&self, values: &[f32], columns: usize, block: &mut Block<'_, F::Out>) {
         let cells: &[f32] = bytemuck::cast_slice(self.cells);
         let [_, height, width] = self.output;
         let lines = block.first_column / width..(block.first_column + block.columns()) / width;
-        let mut sums = OnLines([0.0; PIXELS]);
-        let at_once = PIXELS / width;
-        let at_once = if at_once < STENCIL_LINES { at_once } else { at_once - at_once % STENCIL_LINES };
+        let mut sums = OnLines([0.0; SUMS]);
+        let at_once = SUMS / width;
+        let at_once = at_once - at_once % STENCIL_LINES;
         for row in 0..block.rows() {
             let channel = self.first_channel + block.first_row + row;
             let taps = std::array::from_fn(|tap| values[tap * columns + channel]);

@@ -168,11 +168,12 @@ fn large_convolutions_are_cut_without_a_seam() {
     }
 }
 
-/// Lines shorter and longer than a vector, fewer and more of them than are made together, all in one buffer and not.
+/// Lines shorter and longer than a vector and than the sums that are made at once, fewer and more of them than are made
+/// together.
 #[test]
 fn single_channels_under_three_by_three_taps() {
     let mut numbers = Numbers(3);
-    for (i, width) in [1, 3, 7, 8, 9, 15, 16, 17, 31, 40, 300, 1024, 1025].into_iter().enumerate() {
+    for (i, width) in [1, 3, 7, 8, 9, 15, 16, 17, 31, 40, 256, 257, 1024, 1025].into_iter().enumerate() {
         for (j, height) in [1, 3, 4, 5, 9].into_iter().enumerate() {
             let depth = 1 + (i + j) % 2;
             let case = Case::new([3, 6], [1, 3, 3], [depth, height, width]);

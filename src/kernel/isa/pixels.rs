@@ -196,7 +196,7 @@ impl TileSize {
     }
 }
 
-/// Neighbouring pixels of one channel whose sums are made together.
+/// Neighbouring pixels of one channel whose sums are made together: as many vectors as an addition takes cycles, and more.
 pub(in crate::kernel) const LINE: usize = 64;
 
 /// What the sums of one channel multiply.
@@ -237,7 +237,7 @@ pub(in crate::kernel) type ChunkSums<T> = [[T; PANEL]; CHUNK + TILE_ROWS];
 pub(in crate::kernel) struct ChunkOutputs<'a, 'b, T> {
     /// One for each channel.
     pub(in crate::kernel) rows: &'a mut [Unwritten<'b, T>],
-    /// The pixels of the chunk.
+    /// The pixels of the chunk, from the block's corner.
     pub(in crate::kernel) columns: Range<usize>,
 }
 
@@ -270,7 +270,7 @@ pub(super) unsafe fn scale_and_turn<T: Turn, S: Copy>(
     float: impl Fn(S, i32) -> f32,
     to: ChunkOutputs<'_, '_, f32>,
 ) -> usize {
-    let columns = to.rows.len().next_multiple_of(8).min(PANEL);
+    let columns = to.rows.len().next_multiple_of(8).min(PANEL); // as `turn` wants them
     let (mut scaled, mut turned) = (OnLines([[0.0; PANEL]; TURN]), OnLines([[0.0; TURN]; PANEL]));
     let mut written = 0;
     for (pixels, first) in to.columns.clone().step_by(TURN).zip((0..).step_by(TURN)) {
@@ -297,7 +297,7 @@ fn write(out: Unwritten<'_, f32>, values: &[f32; TURN]) -> usize {
         ([out], []) => *out = values.map(MaybeUninit::new), // whole vectors
         _ => out.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value)),
     }
-    out.len()
+    out.len().min(TURN)
 }
 
 /// Writes `(sum - offset) as f32 * scale + bias`, modulo 2^32 before it is float; returns how many.

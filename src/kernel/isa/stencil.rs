@@ -16,7 +16,7 @@ pub(in crate::kernel) struct StencilOperands<'a> {
 
 /// Lines of outputs that are made together, where registers hold them.
 pub(in crate::kernel) const STENCIL_LINES: usize = 4;
-/// No accumulator has more columns.
+/// No accumulator has more columns; the compiler checks it.
 const WIDEST: usize = 16;
 
 /// Writes the sums, line after line.
@@ -54,9 +54,11 @@ unsafe fn some_lines<M: Pixels<Sum = f32>, const N: usize>(
     sums: &mut [f32],
 ) {
     let &StencilOperands { pitch, taps, size: [_, width], .. } = operands;
+    const { assert!(M::CELL == size_of::<f32>() && M::COLUMNS <= WIDEST) };
     let last = width.saturating_sub(M::COLUMNS);
-    // It pays for every pointer below.
-    assert!(M::CELL == size_of::<f32>() && x.len() >= (N + 1) * pitch + last + M::COLUMNS + 2);
+    // These pay for every pointer below; by the first the second does not wrap.
+    assert!(pitch <= x.len() && width <= x.len());
+    assert!(x.len() >= (N + 1) * pitch + last + M::COLUMNS + 2);
     for first in (0..width).step_by(M::COLUMNS) {
         let first = first.min(last); // the last ones perhaps a second time
         // SAFETY: the caller vouches for the features. The last cells read begin at `(N + 1) * pitch + last + 2`, so they end
@@ -77,7 +79,8 @@ unsafe fn some_lines<M: Pixels<Sum = f32>, const N: usize>(
             acc
         };
         for (acc, sums) in acc.into_iter().zip(sums.chunks_mut(width)) {
-            // SAFETY: the caller vouches for the features.
+            // SAFETY: the caller vouches for the features; `all` has `WIDEST` elements, at least `COLUMNS`, and what is left of a
+            // line after `first` has `COLUMNS`, or `store` panics.
             unsafe {
                 if width < M::COLUMNS {
                     let mut all = [0.0; WIDEST];

@@ -255,16 +255,13 @@ impl Turn for Turn256 {
     unsafe fn turn(from: &[[f32; PANEL]; TURN], columns: usize, to: &mut [[f32; TURN]; PANEL]) {
         assert!(columns <= PANEL && columns.is_multiple_of(8));
         for column in (0..columns).step_by(8) {
-            for (first, from) in from.as_chunks::<8>().0.iter().enumerate() {
-                // SAFETY: the caller vouches for AVX2. By the assert `column + 8` is at most the length of a row of `from` and
-                // the number of rows of `to`; `first` counts the eights of a row of those.
-                unsafe {
-                    let rows: [__m256; 8] =
-                        std::array::from_fn(|row| _mm256_loadu_ps(from[row].as_ptr().add(column)));
-                    let turned = turn_8x8(rows);
-                    for (to, turned) in to[column..].iter_mut().zip(turned) {
-                        _mm256_storeu_ps(to.as_mut_ptr().add(first * 8), turned);
-                    }
+            // SAFETY: the caller vouches for AVX2. By the assert `column + 8` is at most the length of a row of `from` and the
+            // number of rows of `to`, and these are of eight.
+            unsafe {
+                let rows: [__m256; TURN] =
+                    std::array::from_fn(|row| _mm256_loadu_ps(from[row].as_ptr().add(column)));
+                for (to, turned) in to[column..].iter_mut().zip(turn_8x8(rows)) {
+                    _mm256_storeu_ps(to.as_mut_ptr(), turned);
                 }
             }
         }
