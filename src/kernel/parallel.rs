@@ -58,6 +58,16 @@ pub(super) const BLOCK_ROWS: usize = 64;
 /// Part of a row that has not been written yet.
 pub(super) type Unwritten<'a, T> = &'a mut [MaybeUninit<T>];
 
+/// Writes as many of `values` as there is room for; returns how many. `USUALLY` so many: then whole vectors, without a call.
+#[inline(always)]
+pub(super) fn write<T: Copy, const USUALLY: usize>(out: Unwritten<'_, T>, values: &[T]) -> usize {
+    match (out.as_chunks_mut::<USUALLY>(), values.as_chunks::<USUALLY>()) {
+        (([out], []), ([values, ..], _)) => *out = values.map(MaybeUninit::new),
+        _ => out.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value)),
+    }
+    out.len().min(values.len())
+}
+
 /// A rectangle of a row-major output matrix, to be written.
 pub(super) struct Block<'a, T> {
     pub(super) first_row: usize,
@@ -90,11 +100,7 @@ impl<'a, T: Copy> Block<'a, T> {
     pub(super) fn write(&mut self, row: usize, columns: std::ops::Range<usize>, values: &[T]) {
         let out = &mut self.rows[row][columns];
         let values = &values[..out.len()];
-        match (out.as_chunks_mut::<PANEL>(), values.as_chunks::<PANEL>()) {
-            (([out], []), ([values], _)) => *out = values.map(MaybeUninit::new), // whole vectors, without a call
-            _ => out.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value)),
-        }
-        self.written += out.len();
+        self.written += write::<_, PANEL>(out, values);
     }
 
     /// Lets `write` fill part of one row, both counted from the block's corner; it returns how many elements it has written,

@@ -40,11 +40,10 @@ impl Source<'_> {
 
     /// Writes the cells of one block of channels.
     fn block<T: Pod>(&self, plan: &Plan, x: &[f32], cells: &mut [T], zeros: T) {
-        if self.margins && plan.spans.iter().map(|span| span.len).sum::<usize>() < cells.len() {
+        if self.margins && plan.margins {
             cells.fill(zeros);
         }
-        let split = plan.axes[2].split;
-        if split == 1 && plan.spans.iter().all(|span| span.len >= SHORT) {
+        if !plan.staged {
             return self.encode(plan, x, &plan.spans, bytemuck::cast_slice_mut(cells));
         }
         lend(&STAGING, |staging| {
@@ -52,7 +51,7 @@ impl Source<'_> {
             self.encode(plan, x, &[Span { from: 0, to: 0, len: plan.volume }], staged);
             let staged: &[T] = bytemuck::cast_slice(staged);
             for &Span { from, to, len } in &plan.spans {
-                take(split, &staged[from..], &mut cells[to..][..len]);
+                take(plan.axes[2].split, &staged[from..], &mut cells[to..][..len]);
             }
         });
     }
@@ -84,9 +83,6 @@ impl Source<'_> {
 
 /// Pieces of work for each thread: fewer trips to the queue than blocks, and at the end no long wait for another.
 const PIECES: usize = 6;
-
-/// Where spans are shorter, whole planes are encoded and then copied: less than the smallest vector takes pixel by pixel.
-const SHORT: usize = 8;
 
 /// Every `split`-th cell; the usual strides are spelt out so that they become vector code.
 fn take<T: Pod>(split: usize, from: &[T], to: &mut [T]) {

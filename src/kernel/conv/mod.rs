@@ -201,7 +201,7 @@ impl<'a, A: Arithmetic> Job<'a, A> {
         if len == 0 {
             return Vec::new();
         }
-        let work = batch * filter.groups * inputs * self.plan.volume * self.kind.filling();
+        let work = self.images.values.len() * self.kind.filling();
         let threads = threads_for(len * filter.taps() * inputs + work);
         let (apart, within) = if batch * filter.groups >= 8 * threads { (threads, 1) } else { (1, threads) };
         let size = self.block_size(within);

@@ -151,6 +151,12 @@ pub(super) struct Plan {
     pub(super) volume: usize,
     /// The values of a channel that enter the cells of a block; the others of these cells are zeros.
     pub(super) spans: Vec<Span>,
+    /// Whether there are such others.
+    pub(super) margins: bool,
+    /// Whether whole planes are encoded first, and their spans then taken from there.
+    pub(super) staged: bool,
+    /// Whether each sum is of three neighbouring cells in each of three neighbouring lines, and outputs are neighbours, too.
+    pub(super) stencil: bool,
     /// Cells of one channel block: all its planes.
     pub(super) block_cells: usize,
     /// Channel blocks of a group.
@@ -174,9 +180,13 @@ impl Plan {
         let plane_cells: usize = axes.iter().map(|axis| axis.length).product();
         let block_cells = planes.len() * plane_cells;
         let blocks = filter.group_channels()[0].div_ceil(kind.channels());
+        let spans = spans(&axes, &planes);
         let mut plan = Self {
             volume: axes.iter().map(|axis| axis.input).product(),
-            spans: spans(&axes, &planes),
+            margins: spans.iter().map(|span| span.len).sum::<usize>() < block_cells,
+            staged: axes[2].split > 1 || spans.iter().any(|span| span.len < SHORT),
+            stencil: false,
+            spans,
             axes,
             planes,
             phases: Vec::new(),
@@ -201,6 +211,7 @@ impl Plan {
             plan.phases.push(PhasePlan { steps, first_step, slices, first_slice, outputs });
             (first_step, first_slice) = next;
         }
+        plan.stencil = plan.is_stencil();
         plan
     }
 
@@ -209,8 +220,7 @@ impl Plan {
         self.phases.iter().all(|phase| phase.slices.len() <= 1)
     }
 
-    /// Whether each sum is of three neighbouring cells in each of three neighbouring lines, and outputs are neighbours, too.
-    pub(super) fn is_stencil(&self) -> bool {
+    fn is_stencil(&self) -> bool {
         let line = self.axes[2].length;
         let taps = (0..3).flat_map(|y| (0..3).map(move |x| (y * line + x) * size_of::<f32>()));
         let [phase] = &self.phases[..] else { return false };
@@ -272,6 +282,9 @@ impl Plan {
         plane * self.block_cells / self.planes.len() + self.position(position)
     }
 }
+
+/// Where spans are shorter, whole planes are encoded and then copied: less than the smallest vector takes pixel by pixel.
+const SHORT: usize = 8;
 
 /// Line by line the values of a channel that enter the cells of its planes, where the last axis is split only every `split`-th;
 /// lines that go on where the one before ends are one span.

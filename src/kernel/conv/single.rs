@@ -14,7 +14,7 @@ impl<F: Finish<InFloats>> Part<'_, F> {
     pub(super) fn single(&self, values: &[f32], columns: usize, block: &mut Block<'_, F::Out>) {
         const LONG_LINES: usize = PIXELS * STENCIL_LINES;
         let width = self.output[2];
-        if width <= PIXELS && self.plan.is_stencil() {
+        if width <= PIXELS && self.plan.stencil {
             return match width * STENCIL_LINES {
                 ..=PIXELS => self.stencil::<PIXELS>(values, columns, block),
                 _ => self.stencil::<LONG_LINES>(values, columns, block),

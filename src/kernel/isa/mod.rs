@@ -301,10 +301,9 @@ pub(super) fn written<T: Copy, const N: usize>(
     let counts = fill(slices);
     assert_eq!(counts, lens, "every output is written");
     for (out, len) in outs.iter_mut().zip(lens) {
-        // SAFETY: the capacity is at least `len`. `fill` cuts each slice into disjoint `Block`s, and counts what `Block`s say
-        // has been written: they count what they write, and what `finish` and `turn` say, which write the whole of the slices
-        // that they get, or of their columns of some rows, and return how many that are. The walk over a block writes each of
-        // its elements once. The count is `len`: all of them.
+        // SAFETY: the capacity is at least `len`. `fill` cuts each slice into disjoint `Block`s, whose elements a walk writes once
+        // each, and counts what these count: what they write, and what `finish` and `turn` return, which write all of the
+        // slices, or columns of rows, that they get, and return how many. The count is `len`: all of them.
         unsafe { out.set_len(len) };
     }
     outs

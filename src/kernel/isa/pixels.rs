@@ -2,13 +2,12 @@
 //! neighbouring pixels, so that outputs come in the order in which they are stored; and the other way round, tiles of a
 //! matrix product whose rows are pixels, anywhere in memory.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::micro::{Dot, Inputs, Micro, Operands, Sums, TILE_ROWS};
 use crate::kernel::aligned::OnLines;
 use crate::kernel::pack::PANEL;
-use crate::kernel::parallel::Unwritten;
+use crate::kernel::parallel::{Unwritten, write};
 
 /// Tiles of a convolution. Inputs come in cells: what one pixel brings to one step of the sum.
 ///
@@ -116,10 +115,9 @@ pub(super) unsafe fn pixel_tile<M: Pixels, const ROWS: usize, const WIDTH: usize
     // These two pay for every pointer below.
     assert!(offsets.is_empty() || x.len() >= steps.reach + WIDTH * M::COLUMNS * M::CELL);
     assert!(offsets.is_empty() || w.len() >= (offsets.len() - 1) * w_stride + ROWS * 4);
-    // SAFETY: the caller vouches for the features. Each offset is at most `reach` (`Steps` has no other maker than `new`), so
-    // the cells read end at most at `reach + WIDTH * COLUMNS * CELL`, and for each of the steps and `row < ROWS` the weights
-    // end at most at `(steps - 1) * w_stride + ROWS * 4`, both within their slices by the asserts; a prefetch address is
-    // never read (hence `wrapping_add`).
+    // SAFETY: the caller vouches for the features. No offset is above `reach` (only `Steps::new` makes `Steps`), so cells are read up
+    // to `reach + WIDTH * COLUMNS * CELL`, and each step's weights up to `(steps - 1) * w_stride + ROWS * 4`: by the asserts within
+    // their slices. A prefetch address is never read (hence `wrapping_add`).
     unsafe {
         let mut acc = [[M::zero(); WIDTH]; ROWS];
         for (step, &offset) in offsets.iter().enumerate() {
@@ -284,20 +282,10 @@ pub(super) unsafe fn scale_and_turn<T: Turn, S: Copy>(
         unsafe { T::turn(&scaled.0, columns, &mut turned.0) };
         let pixels = pixels..to.columns.end.min(pixels + TURN);
         for (row, turned) in to.rows.iter_mut().zip(&turned.0) {
-            written += write(&mut row[pixels.clone()], turned);
+            written += write::<_, TURN>(&mut row[pixels.clone()], turned);
         }
     }
     written
-}
-
-/// Writes as many of `values` as there is room for; returns how many.
-#[inline(always)]
-fn write(out: Unwritten<'_, f32>, values: &[f32; TURN]) -> usize {
-    match out.as_chunks_mut() {
-        ([out], []) => *out = values.map(MaybeUninit::new), // whole vectors
-        _ => out.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value)),
-    }
-    out.len().min(TURN)
 }
 
 /// Writes `(sum - offset) as f32 * scale + bias`, modulo 2^32 before it is float; returns how many.
