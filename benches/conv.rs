@@ -12,9 +12,9 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 use burn::prelude::*;
 use burn::tensor::Distribution;
-use burn_int8::kernel::{self, Filter, Form, Levels, Packed, conv};
 use burn_int8::nn::Conv2d;
 use burn_int8::prelude::*;
+use burn_int8_kernels::{ConvSpec, PackedWeights, QuantRange, WeightLayout, conv};
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
@@ -59,8 +59,8 @@ impl Shape {
         format!("conv {inputs}-{outputs} {size}x{size} kernel {kernel} stride {stride}{groups}")
     }
 
-    fn filter(&self) -> Filter {
-        Filter {
+    fn filter(&self) -> ConvSpec {
+        ConvSpec {
             axes: 2,
             channels: self.channels,
             groups: self.groups,
@@ -90,9 +90,8 @@ fn backend<B: Backend>(group: &mut Group<'_>, name: &str, shape: Shape) {
         group.bench_function(format!("{what} ({name})"), |b| b.iter(|| black_box(forward(x.clone()))));
     };
     run("burn f32", &|x| float.forward(x));
-    for (what, activations) in [("int8", Activations::Dynamic), ("int8 weight-only", Activations::WeightOnly)]
-    {
-        let config = Int8Config::new().with_activations(activations);
+    for (what, activations) in [("int8", QuantMode::Dynamic), ("int8 weight-only", QuantMode::WeightOnly)] {
+        let config = Int8Config::new().with_mode(activations);
         let layer = Conv2d::from(float.clone()).quantize(&config).expect("a float layer").0;
         run(what, &|x| layer.forward(x));
     }
@@ -111,13 +110,15 @@ fn kernels(group: &mut Group<'_>, shape: Shape) {
     let (filter, padding) = (shape.filter(), [shape.padding; 2]);
     let input = [1, shape.size, shape.size];
     let window = filter.window(input, [[0; 2], padding, padding]).expect("an output");
-    let form = Form::Conv(filter);
-    let (weights, _) = Packed::quantize(&values(form.len()), &form, Levels::SYMMETRIC).expect("finite");
+    let form = WeightLayout::Conv(filter);
+    let (weights, _) =
+        PackedWeights::quantize(&values(form.len()), &form, QuantRange::Symmetric).expect("finite");
     let x = values(shape.channels[0] * shape.size * shape.size);
-    let images = conv::Images { values: &x, batch: 1, filter: &filter, window: &window, weights: &weights };
-    for active in kernel::supported() {
+    let images =
+        conv::ConvInput { values: &x, batch: 1, filter: &filter, window: &window, weights: &weights };
+    for active in burn_int8_kernels::supported() {
         group.bench_function(format!("kernel {}", active.name()), |b| {
-            b.iter(|| black_box(conv::dynamic(active, &images, Levels::SYMMETRIC, None)));
+            b.iter(|| black_box(conv::dynamic(active, &images, QuantRange::Symmetric, None)));
         });
     }
 }

@@ -57,10 +57,10 @@ fn linear([m, k, n]: [usize; 3], device: &WgpuDevice) {
     let float = nn::LinearConfig::new(k, n).init::<Wgpu>(device);
     let half = to_half(float.clone());
     let int8 = |activations| {
-        let config = Int8Config::new().with_activations(activations);
+        let config = Int8Config::new().with_mode(activations);
         Linear::from(float.clone()).quantize(&config).expect("a float layer").0
     };
-    let (dynamic, weight_only) = (int8(Activations::Dynamic), int8(Activations::WeightOnly));
+    let (dynamic, weight_only) = (int8(QuantMode::Dynamic), int8(QuantMode::WeightOnly));
     let burns = float.clone().quantize_weights(&mut Quantizer {
         calibration: Calibration::MinMax,
         scheme: <QuantizedTensor<Wgpu> as QTensorPrimitive>::default_scheme()
@@ -88,10 +88,10 @@ fn conv([inputs, outputs, size, kernel, groups]: [usize; 5], device: &WgpuDevice
         .with_padding(nn::PaddingConfig2d::Same)
         .init::<Wgpu>(device);
     let int8 = |activations| {
-        let config = Int8Config::new().with_activations(activations);
+        let config = Int8Config::new().with_mode(activations);
         Conv2d::from(float.clone()).quantize(&config).expect("a float layer").0
     };
-    let (dynamic, weight_only) = (int8(Activations::Dynamic), int8(Activations::WeightOnly));
+    let (dynamic, weight_only) = (int8(QuantMode::Dynamic), int8(QuantMode::WeightOnly));
     let peers: Vec<Peer<'_>> = vec![
         ("Burn f32", Box::new(|| Box::new(float.forward(x.clone())))),
         ("INT8", Box::new(|| Box::new(dynamic.forward(x.clone())))),

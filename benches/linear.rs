@@ -14,9 +14,9 @@ use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn::tensor::ops::QuantizedTensor;
 use burn::tensor::quantization::{Calibration, QTensorPrimitive, QuantLevel, QuantValue};
-use burn_int8::kernel::{self, Form, Layer, Levels, Packed};
 use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
+use burn_int8_kernels::{Layer, PackedWeights, QuantRange, WeightLayout};
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
@@ -47,9 +47,8 @@ fn backend<B: Backend>(group: &mut Group<'_>, name: &str, [m, k, n]: [usize; 3])
         group.bench_function(format!("{what} ({name})"), |b| b.iter(|| black_box(forward(x.clone()))));
     };
     run("burn f32", &|x| float.forward(x));
-    for (what, activations) in [("int8", Activations::Dynamic), ("int8 weight-only", Activations::WeightOnly)]
-    {
-        let config = Int8Config::new().with_activations(activations);
+    for (what, activations) in [("int8", QuantMode::Dynamic), ("int8 weight-only", QuantMode::WeightOnly)] {
+        let config = Int8Config::new().with_mode(activations);
         let layer = Linear::from(float.clone()).quantize(&config).expect("a float layer").0;
         run(what, &|x| layer.forward(x));
     }
@@ -78,11 +77,17 @@ fn kernels(group: &mut Group<'_>, [m, k, n]: [usize; 3]) {
     let values = |len: usize| (0..len).map(|i| ((i * 7919 % 2003) as f32 / 1001.5) - 1.0).collect::<Vec<_>>();
     let x = values(m * k);
     let (packed, _) =
-        Packed::quantize(&values(k * n), &Form::Linear([k, n]), Levels::SYMMETRIC).expect("finite");
-    for active in kernel::supported() {
+        PackedWeights::quantize(&values(k * n), &WeightLayout::Linear([k, n]), QuantRange::Symmetric)
+            .expect("finite");
+    for active in burn_int8_kernels::supported() {
         group.bench_function(format!("kernel {}", active.name()), |b| {
             b.iter(|| {
-                black_box(kernel::dynamic(active, (&x, m), Levels::SYMMETRIC, [Layer::new(&packed, None)]))
+                black_box(burn_int8_kernels::dynamic(
+                    active,
+                    (&x, m),
+                    QuantRange::Symmetric,
+                    [Layer::new(&packed, None)],
+                ))
             });
         });
     }

@@ -4,8 +4,6 @@ mod backend;
 mod cast;
 mod census;
 mod error;
-#[doc(hidden)]
-pub mod kernel;
 mod mapper;
 pub mod nn;
 mod part;
@@ -15,17 +13,17 @@ mod rules;
 mod scheme;
 
 pub use error::{Int8Error, QuantizeError};
-pub use mapper::{Int8Swapper, Quantize};
+pub use mapper::{Quantize, QuantizeMapper};
 pub use record::{LayerRecord, RECORD_VERSION};
 pub use report::{Action, LayerReport, Report};
 pub use rules::LayerInfo;
-pub use scheme::{Activations, Int8Config, LayerScheme, Range};
+pub use scheme::{Int8Config, LayerScheme, QuantMode, QuantRange};
 
 /// What a model file or a program that quantizes one needs.
 pub mod prelude {
     pub use crate::{
-        Action, Activations, Int8Config, Int8Error, LayerInfo, LayerScheme, Quantize, QuantizeError, Range,
-        Report,
+        Action, Int8Config, Int8Error, LayerInfo, LayerScheme, QuantMode, QuantRange, Quantize,
+        QuantizeError, Report,
     };
 }
 
@@ -43,5 +41,5 @@ pub mod prelude {
 /// println!("INT8 runs on {}", burn_int8::cpu_kernel());
 /// ```
 pub fn cpu_kernel() -> &'static str {
-    kernel::active().name()
+    burn_int8_kernels::active().name()
 }

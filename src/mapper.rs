@@ -10,7 +10,7 @@ use crate::census::{Census, Form};
 use crate::error::{Int8Error, QuantizeError};
 use crate::nn::layer::FloatLayer;
 use crate::nn::weight::WeightParam;
-use crate::nn::{Int8, Quantizable};
+use crate::nn::{DropIn, QLayer};
 use crate::part::Part;
 use crate::report::Report;
 use crate::rules::{LayerInfo, Rules};
@@ -129,7 +129,7 @@ fn quantize<B: Backend, M: Module<B>>(
         Ok(plan) => plan,
         Err(error) => return Err(QuantizeError::new(error, model)),
     };
-    let mut swapper = Int8Swapper::with_rules(rules);
+    let mut swapper = QuantizeMapper::with_rules(rules);
     let model = model.map(&mut swapper);
     let after = Census::of(&model);
     Ok((model, Report::of_swap(&before, &after, &swapper.rules)))
@@ -144,7 +144,7 @@ fn quantize_on_load<B: Backend, M: Module<B>, L: ModuleMapper<B>>(
         Ok(plan) => plan,
         Err(error) => return Err(QuantizeError::new(error, model)),
     };
-    let mut swapper = Int8Swapper::with_rules(rules);
+    let mut swapper = QuantizeMapper::with_rules(rules);
     for path in &chosen {
         model = model.map(&mut Part::new(loader, |layer| layer == path));
         swapper.only = Some(path.clone());
@@ -205,14 +205,14 @@ fn check(rules: Rules, before: Census) -> Result<Plan, Int8Error> {
 ///
 /// ```
 /// use burn::{backend::NdArray, module::Module};
-/// use burn_int8::{Int8Swapper, nn::LinearConfig, prelude::*};
+/// use burn_int8::{QuantizeMapper, nn::LinearConfig, prelude::*};
 ///
 /// let layer = LinearConfig::new(4, 4).init::<NdArray>(&Default::default());
-/// let layer = layer.map(&mut Int8Swapper::new(&Int8Config::new())?);
+/// let layer = layer.map(&mut QuantizeMapper::new(&Int8Config::new())?);
 /// assert!(layer.is_int8());
 /// # Ok::<(), Int8Error>(())
 /// ```
-pub struct Int8Swapper {
+pub struct QuantizeMapper {
     rules: Rules,
     path: Vec<String>,
     /// The path of the one layer to swap, if it is not all of them.
@@ -223,7 +223,7 @@ pub struct Int8Swapper {
     seen: HashMap<(ParamId, TypeId), Box<dyn Any>>,
 }
 
-impl Int8Swapper {
+impl QuantizeMapper {
     /// A swapper that follows `config`.
     ///
     /// # Errors
@@ -238,26 +238,26 @@ impl Int8Swapper {
     }
 
     /// What becomes of the layer at the current path.
-    pub(crate) fn swap<L: FloatLayer>(&mut self, layer: Quantizable<L>) -> Quantizable<L> {
+    pub(crate) fn swap<L: FloatLayer>(&mut self, layer: DropIn<L>) -> DropIn<L> {
         let path = self.path.join(".");
         let float = match layer {
-            Quantizable::Float(float) if self.only.as_ref().is_none_or(|only| *only == path) => float,
+            DropIn::Float(float) if self.only.as_ref().is_none_or(|only| *only == path) => float,
             layer => return layer,
         };
         match self.int8(&float, path) {
-            Some(int8) => Quantizable::Int8(self.tie(float.weight().id(), int8)),
-            None => Quantizable::Float(float),
+            Some(int8) => DropIn::Int8(self.tie(float.weight().id(), int8)),
+            None => DropIn::Float(float),
         }
     }
 
-    fn int8<L: FloatLayer>(&mut self, float: &L, path: String) -> Option<Int8<L>> {
+    fn int8<L: FloatLayer>(&mut self, float: &L, path: String) -> Option<QLayer<L>> {
         let shape = L::form(&float.options()).shape();
         let info = LayerInfo { path, kind: L::KIND, shape };
         let scheme = self.rules.decide(&info).ok()?;
         if self.only.is_some() && !float.weight().is_initialized() {
             return None; // the loader has no weights for it: those that it would draw are nobody's
         }
-        match Int8::from_float(float, &scheme) {
+        match QLayer::from_float(float, &scheme) {
             Ok(int8) => Some(int8),
             Err(error) => {
                 self.error = Some(error.at(info.path));
@@ -267,9 +267,9 @@ impl Int8Swapper {
     }
 
     /// Lets layers with the same weight share its memory. An identity alone is no proof: clones may have parted since.
-    fn tie<L: FloatLayer>(&mut self, id: ParamId, mut layer: Int8<L>) -> Int8<L> {
+    fn tie<L: FloatLayer>(&mut self, id: ParamId, mut layer: QLayer<L>) -> QLayer<L> {
         let id = (id, TypeId::of::<L>());
-        match self.seen.get(&id).and_then(|other| other.downcast_ref::<Int8<L>>()) {
+        match self.seen.get(&id).and_then(|other| other.downcast_ref::<QLayer<L>>()) {
             Some(other) => layer.share_weights(other),
             None => drop(self.seen.insert(id, Box::new(layer.clone()))),
         }
@@ -277,7 +277,7 @@ impl Int8Swapper {
     }
 }
 
-impl<B: Backend> ModuleMapper<B> for Int8Swapper {
+impl<B: Backend> ModuleMapper<B> for QuantizeMapper {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.into());
     }

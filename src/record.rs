@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::nn::layer::{Bias, FloatLayer};
 use crate::nn::weight::WeightParam;
-use crate::scheme::{Activations, LayerScheme, Range};
+use crate::scheme::{LayerScheme, QuantMode, QuantRange};
 
 pub use item::{ConvItem, ConvTransposeItem, EmbeddingItem, LayerItem, LinearItem};
 
@@ -137,8 +137,8 @@ struct Int8Part {
     /// First, so that nothing of another version is read.
     #[serde(deserialize_with = "version")]
     version: u8,
-    range: Range,
-    activations: Activations,
+    range: QuantRange,
+    activations: QuantMode,
     sqnr_db: Option<f32>,
     scales: TensorData,
 }
@@ -156,7 +156,7 @@ impl<const D: usize> Serialize for WeightItem<D> {
         let part = Int8Part {
             version: RECORD_VERSION,
             range: state.scheme.range,
-            activations: state.scheme.activations,
+            activations: state.scheme.mode,
             sqnr_db: state.sqnr_db,
             scales: TensorData::new(state.scales.clone(), [state.scales.len()]),
         };
@@ -228,7 +228,7 @@ fn weight_item<E: de::Error, const D: usize>(
         return Err(E::custom(format!("the INT8 scale of output channel {channel} is {}", scales[channel])));
     }
     let integers = param.into_vec().map_err(|_| E::custom("INT8 weights are not i8"))?;
-    let scheme = LayerScheme { range: part.range, activations: part.activations };
+    let scheme = LayerScheme { range: part.range, mode: part.activations };
     let id = ParamId::deserialize(&id);
     Ok(WeightItem::Int8(WeightState { id, integers, shape, scales, scheme, sqnr_db: part.sqnr_db }))
 }

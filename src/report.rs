@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::census::{Census, Form, Found};
 use crate::rules::Rules;
-use crate::scheme::{Activations, LayerScheme, Range};
+use crate::scheme::{LayerScheme, QuantMode, QuantRange};
 
 /// What was done to a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,14 +178,11 @@ fn row(layer: &Found, action: Action, reason: String) -> LayerReport {
 }
 
 fn describe(scheme: LayerScheme) -> String {
-    let activations = match scheme.activations {
-        Activations::Dynamic => "dynamic activations",
-        Activations::WeightOnly => "float activations",
+    let activations = match scheme.mode {
+        QuantMode::Dynamic => "dynamic activations",
+        QuantMode::WeightOnly => "float activations",
     };
-    match scheme.range {
-        Range::Symmetric => activations.into(),
-        Range::Full => format!("{activations}, full range"),
-    }
+    if scheme.range == QuantRange::Full { format!("{activations}, full range") } else { activations.into() }
 }
 
 /// What to do about a layer inside a module of Burn's own.

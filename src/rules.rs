@@ -19,7 +19,7 @@ use crate::scheme::{Int8Config, LayerScheme};
 /// let (_, report) = layer.quantize_with(&Int8Config::new(), |layer: &LayerInfo| {
 ///     let small = layer.shape.iter().product::<usize>() < 1000;
 ///     let scheme = LayerScheme::default();
-///     Some(if small { scheme.with_activations(Activations::WeightOnly) } else { scheme })
+///     Some(if small { scheme.with_mode(QuantMode::WeightOnly) } else { scheme })
 /// })?;
 /// # Ok::<(), Int8Error>(())
 /// ```

@@ -2,21 +2,11 @@
 
 use burn::config::Config;
 
-use crate::kernel::Levels;
-
-/// Which integers stand for the largest magnitude of a channel or row.
-#[derive(Config, Debug, Copy, PartialEq, Eq)]
-pub enum Range {
-    /// `scale = absmax / 127`, integers `-127..=127`: what Keras computes.
-    Symmetric,
-    /// `scale = absmax / 128`, integers `-128..=127`: what Keras' guide describes. The largest positive value clips by a
-    /// whole step, which shows in layers with few inputs.
-    Full,
-}
+pub use burn_int8_kernels::QuantRange;
 
 /// What happens to the inputs of an INT8 layer.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
-pub enum Activations {
+pub enum QuantMode {
     /// Each row, of a convolution each sample, is quantized on the fly with its own scale and multiplied in integers: the
     /// fast way.
     Dynamic,
@@ -29,19 +19,19 @@ pub enum Activations {
 /// # Example
 ///
 /// ```
-/// use burn_int8::{Activations, LayerScheme, Range};
+/// use burn_int8::{QuantMode, LayerScheme, QuantRange};
 ///
 /// let scheme = LayerScheme::default();
-/// assert_eq!(scheme.range, Range::Symmetric);
-/// assert_eq!(scheme.activations, Activations::Dynamic);
+/// assert_eq!(scheme.range, QuantRange::Symmetric);
+/// assert_eq!(scheme.mode, QuantMode::Dynamic);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LayerScheme {
     /// Which integers are used.
-    pub range: Range,
+    pub range: QuantRange,
     /// What happens to the inputs.
-    pub activations: Activations,
+    pub mode: QuantMode,
 }
 
 impl Default for LayerScheme {
@@ -52,13 +42,13 @@ impl Default for LayerScheme {
 
 impl LayerScheme {
     /// The same scheme with other integers.
-    pub fn with_range(self, range: Range) -> Self {
+    pub fn with_range(self, range: QuantRange) -> Self {
         Self { range, ..self }
     }
 
     /// The same scheme with other treatment of the inputs.
-    pub fn with_activations(self, activations: Activations) -> Self {
-        Self { activations, ..self }
+    pub fn with_mode(self, mode: QuantMode) -> Self {
+        Self { mode, ..self }
     }
 }
 
@@ -71,21 +61,21 @@ impl LayerScheme {
 /// # Example
 ///
 /// ```
-/// use burn_int8::{Activations, Int8Config};
+/// use burn_int8::{QuantMode, Int8Config};
 ///
 /// let config = Int8Config::new()
-///     .with_activations(Activations::WeightOnly)
+///     .with_mode(QuantMode::WeightOnly)
 ///     .with_exclude(vec!["head".into(), "encoder.*.query".into()]);
 /// assert!(config.include.is_empty());
 /// ```
 #[derive(Config, Debug, PartialEq, Eq)]
 pub struct Int8Config {
     /// Which integers are used, for weights and activations.
-    #[config(default = "Range::Symmetric")]
-    pub range: Range,
+    #[config(default = "QuantRange::Symmetric")]
+    pub range: QuantRange,
     /// What happens to the inputs of INT8 layers.
-    #[config(default = "Activations::Dynamic")]
-    pub activations: Activations,
+    #[config(default = "QuantMode::Dynamic")]
+    pub mode: QuantMode,
     /// If not empty, only layers that match one of these patterns are quantized.
     #[config(default = "Vec::new()")]
     pub include: Vec<String>,
@@ -97,15 +87,6 @@ pub struct Int8Config {
 impl Int8Config {
     /// What it says about every layer that it quantizes.
     pub fn scheme(&self) -> LayerScheme {
-        LayerScheme { range: self.range, activations: self.activations }
-    }
-}
-
-impl From<Range> for Levels {
-    fn from(range: Range) -> Self {
-        match range {
-            Range::Symmetric => Self::SYMMETRIC,
-            Range::Full => Self::FULL,
-        }
+        LayerScheme { range: self.range, mode: self.mode }
     }
 }

@@ -58,7 +58,7 @@ fn memory() {
     };
     let bytes = per_forward(&model);
     assert!(bytes <= 4 * 2 * 2 * SIZE + 4096, "{bytes} bytes in a forward");
-    let weight_only = Int8Config::new().with_activations(Activations::WeightOnly);
+    let weight_only = Int8Config::new().with_mode(QuantMode::WeightOnly);
     let model: Vec<_> = (0..8).map(init).collect::<Vec<_>>().quantize(&weight_only).expect("float").0;
     let bytes = per_forward(&model);
     assert!(bytes <= 4 * 2 * 2 * SIZE + 4096, "{bytes} bytes in a weight-only forward");

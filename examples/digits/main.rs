@@ -91,7 +91,7 @@ fn compare<B: Backend>(test: &[Digit], folder: &Path) -> Result<(), Box<dyn Erro
     let float = Net::<B>::new(&device).fold()?.load_file(folder.join(TRAINED), &recorder(), &device)?;
     let (int8, report) = float.clone().quantize(&Int8Config::new())?;
     writeln!(stdout(), "\n{report}\n")?;
-    let weight_only = Int8Config::new().with_activations(Activations::WeightOnly);
+    let weight_only = Int8Config::new().with_mode(QuantMode::WeightOnly);
     let (weight_only, _) = float.clone().quantize(&weight_only)?;
 
     let models = [("float", float), ("INT8 dynamic", int8), ("INT8 weight-only", weight_only)];

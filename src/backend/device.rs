@@ -3,11 +3,11 @@
 use burn::prelude::*;
 
 use super::words::Words;
-use crate::kernel::{Filter, Form, Window};
 use crate::scheme::LayerScheme;
+use burn_int8_kernels::{ConvGeometry, ConvSpec, WeightLayout};
 
 /// The name of what computes with weights of this form.
-pub(super) fn kernel<B: Backend>(form: &Form, device: &B::Device) -> &'static str {
+pub(super) fn kernel<B: Backend>(form: &WeightLayout, device: &B::Device) -> &'static str {
     #[cfg(feature = "wgpu")]
     if let Some(name) = super::cube::kernel::<B>(form, device) {
         return name;
@@ -47,7 +47,7 @@ pub(super) fn packed_dot<B: Backend>(device: &B::Device) -> bool {
 
 pub(super) fn linear<B: Backend, const D: usize>(
     words: &Words<B>,
-    form: &Form,
+    form: &WeightLayout,
     x: Tensor<B, D>,
     scheme: LayerScheme,
     bias: Option<Tensor<B, 1>>,
@@ -62,14 +62,14 @@ pub(super) fn linear<B: Backend, const D: usize>(
 
 pub(super) fn conv<B: Backend, const D: usize>(
     words: &Words<B>,
-    filter: &Filter,
+    filter: &ConvSpec,
     x: Tensor<B, D>,
-    window: &Window,
+    window: &ConvGeometry,
     scheme: LayerScheme,
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, D> {
     #[cfg(feature = "wgpu")]
-    if super::cube::runs::<B>(&Form::Conv(*filter)) {
+    if super::cube::runs::<B>(&WeightLayout::Conv(*filter)) {
         return super::cube::conv(words, filter, x, window, scheme, bias);
     }
     words.conv(filter, x, window, scheme, bias)
@@ -81,7 +81,11 @@ pub(super) fn conv<B: Backend, const D: usize>(
 /// # Panics
 ///
 /// Where there are no kernels, if an index is not in the table.
-pub(super) fn embed<B: Backend>(words: &Words<B>, form: &Form, indices: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+pub(super) fn embed<B: Backend>(
+    words: &Words<B>,
+    form: &WeightLayout,
+    indices: Tensor<B, 2, Int>,
+) -> Tensor<B, 3> {
     #[cfg(feature = "wgpu")]
     if super::cube::runs::<B>(form) {
         return super::cube::embed(words, indices);

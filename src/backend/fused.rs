@@ -4,8 +4,8 @@
 use burn::prelude::*;
 
 use super::{Place, Weights, host};
-use crate::kernel::Activation;
 use crate::scheme::LayerScheme;
+use burn_int8_kernels::Activation;
 
 /// Whether there are such passes: for inference in host memory.
 pub(crate) fn fuses<B: Backend>(device: &B::Device) -> bool {

@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use burn::prelude::*;
 use burn::tensor::{DType, TensorPrimitive};
 
-use crate::kernel::conv::Images;
-use crate::kernel::{self, Activation, Filter, Hidden, Norm, Packed, Vectors, Window};
-use crate::scheme::{Activations, LayerScheme};
+use crate::scheme::{LayerScheme, QuantMode};
+use burn_int8_kernels::conv::ConvInput;
+use burn_int8_kernels::{Activation, ConvGeometry, ConvSpec, Mask, Norm, PackedWeights, StridedHeads};
 
 /// Whether tensors of `B`, or of the backend that it adds autodiff to, are in host memory: their devices are the same.
 pub(super) fn is_host<B: Backend>() -> bool {
@@ -54,7 +54,7 @@ fn borrow<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Option<Cow<'_, [f3
 
 /// A layer's weights, and what becomes of its products.
 pub(super) struct Layer<'a, B: Backend> {
-    pub(super) weights: &'a Packed,
+    pub(super) weights: &'a PackedWeights,
     pub(super) bias: Option<Tensor<B, 1>>,
     pub(super) activation: Activation,
 }
@@ -69,14 +69,14 @@ pub(super) fn linear<B: Backend, const D: usize, const N: usize>(
     let rows = shape[..D - 1].iter().product();
     let biases = layers.each_ref().map(|layer| layer.bias.clone().map(|bias| bias.into_primitive().tensor()));
     let biases = biases.each_ref().map(|bias| bias.as_ref().map(floats::<B>));
-    let layers: [kernel::Layer<'_>; N] = std::array::from_fn(|i| {
+    let layers: [burn_int8_kernels::Layer<'_>; N] = std::array::from_fn(|i| {
         let Layer { weights, activation, .. } = layers[i];
-        kernel::Layer { weights, bias: biases[i].as_deref(), activation }
+        burn_int8_kernels::Layer { weights, bias: biases[i].as_deref(), activation }
     });
-    let kernel = kernel::active();
-    let mut outs = with_floats(x, |x| match scheme.activations {
-        Activations::Dynamic => kernel::dynamic(kernel, (x, rows), scheme.range.into(), layers),
-        Activations::WeightOnly => layers.map(|layer| kernel::float_activations(kernel, (x, rows), layer)),
+    let kernel = burn_int8_kernels::active();
+    let mut outs = with_floats(x, |x| match scheme.mode {
+        QuantMode::Dynamic => burn_int8_kernels::dynamic(kernel, (x, rows), scheme.range, layers),
+        QuantMode::WeightOnly => layers.map(|layer| burn_int8_kernels::weight_only(kernel, (x, rows), layer)),
     });
     std::array::from_fn(|i| {
         let mut shape = shape.clone();
@@ -119,20 +119,20 @@ pub(crate) fn attention<B: Backend>(tensors: [Tensor<B, 4>; 3], scores: Scores<B
     let hidden = hidden.as_ref().map(|(hidden, steps, score)| (bools::<B>(hidden), *steps, *score));
     let primitives = tensors.map(|x| x.into_primitive().tensor());
     let [q, k, v] = primitives.each_ref().map(floats::<B>);
-    let task = kernel::Attention {
+    let task = burn_int8_kernels::Attention {
         batch,
         heads,
         group: heads / kv_heads,
         rows: [queries, keys],
         width,
-        queries: Vectors::by_row(&q, [queries, heads, width]),
-        keys: Vectors::by_row(&k, [keys, kv_heads, width]),
-        values: Vectors::by_row(&v, [keys, kv_heads, width]),
+        queries: StridedHeads::by_row(&q, [queries, heads, width]),
+        keys: StridedHeads::by_row(&k, [keys, kv_heads, width]),
+        values: StridedHeads::by_row(&v, [keys, kv_heads, width]),
         scale: scores.scale,
-        hidden: hidden.as_ref().map(|(keys, steps, score)| Hidden { keys, steps: *steps, score: *score }),
+        hidden: hidden.as_ref().map(|(keys, steps, score)| Mask { keys, steps: *steps, score: *score }),
         quiet: scores.quiet,
     };
-    let out = kernel::attention(kernel::active(), &task);
+    let out = burn_int8_kernels::attention(burn_int8_kernels::active(), &task);
     tensor(out, [batch, queries, heads, width].into(), dtype, &device)
 }
 
@@ -152,7 +152,12 @@ pub(crate) fn layer_norm<B: Backend, const D: usize>(
     let residual = residual.as_ref().map(floats::<B>);
     let gamma = floats::<B>(&gamma);
     let norm = Norm { gamma: &gamma, beta: beta.as_deref(), epsilon };
-    let out = kernel::layer_norm(kernel::active(), &floats::<B>(&x), residual.as_deref(), &norm);
+    let out = burn_int8_kernels::layer_norm(
+        burn_int8_kernels::active(),
+        &floats::<B>(&x),
+        residual.as_deref(),
+        &norm,
+    );
     tensor(out, shape, dtype, &device)
 }
 
@@ -167,10 +172,10 @@ fn bools<B: Backend>(primitive: &B::BoolTensorPrimitive) -> Cow<'_, [bool]> {
 }
 
 pub(super) fn conv<B: Backend, const D: usize>(
-    weights: &Packed,
-    filter: &Filter,
+    weights: &PackedWeights,
+    filter: &ConvSpec,
     x: Tensor<B, D>,
-    window: &Window,
+    window: &ConvGeometry,
     scheme: LayerScheme,
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, D> {
@@ -179,12 +184,14 @@ pub(super) fn conv<B: Backend, const D: usize>(
     shape[1] = filter.channels[1];
     shape[2..].copy_from_slice(&window.output[5 - D..]);
     let run = |values: &[f32], bias: Option<&[f32]>| {
-        let images = Images { values, batch, filter, window, weights };
-        match scheme.activations {
-            Activations::Dynamic => {
-                kernel::conv::dynamic(kernel::active(), &images, scheme.range.into(), bias)
+        let images = ConvInput { values, batch, filter, window, weights };
+        match scheme.mode {
+            QuantMode::Dynamic => {
+                burn_int8_kernels::conv::dynamic(burn_int8_kernels::active(), &images, scheme.range, bias)
             }
-            Activations::WeightOnly => kernel::conv::float_activations(kernel::active(), &images, bias),
+            QuantMode::WeightOnly => {
+                burn_int8_kernels::conv::weight_only(burn_int8_kernels::active(), &images, bias)
+            }
         }
     };
     let out = with_floats(x, |x| match bias {
@@ -196,7 +203,7 @@ pub(super) fn conv<B: Backend, const D: usize>(
 
 /// The rows of a table at `indices` `[batch, length]`.
 pub(super) fn embed<B: Backend>(
-    weights: &Packed,
+    weights: &PackedWeights,
     entries: &[usize],
     shape: [usize; 3],
     device: &B::Device,

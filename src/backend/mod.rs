@@ -21,8 +21,8 @@ use std::sync::Arc;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::kernel::{self, Activation, Fidelity, Form, NotFinite, Packed, Window};
 use crate::scheme::LayerScheme;
+use burn_int8_kernels::{Activation, ConvGeometry, NotFinite, PackedWeights, QuantError, WeightLayout};
 use words::Words;
 
 pub(crate) use fused::{Product, Scores, attention, fuses, layer_norm, products};
@@ -31,27 +31,27 @@ pub(crate) use host::with_floats;
 /// The INT8 weights of one layer, in the one copy and the layout that its backend computes with.
 #[derive(Clone)]
 pub(crate) struct Weights<B: Backend> {
-    form: Form,
+    form: WeightLayout,
     place: Place<B>,
 }
 
 /// Where the numbers are.
 #[derive(Clone)]
 enum Place<B: Backend> {
-    /// Packed in host memory, for the CPU kernels; clones share it.
-    Host(Arc<Packed>),
+    /// PackedWeights in host memory, for the CPU kernels; clones share it.
+    Host(Arc<PackedWeights>),
     /// On the device, for its kernels or for plain tensor operations.
     Device(Arc<Words<B>>),
 }
 
 impl<B: Backend> Place<B> {
-    fn on_device(integers: &[i8], scales: &[f32], form: &Form, device: &B::Device) -> Self {
+    fn on_device(integers: &[i8], scales: &[f32], form: &WeightLayout, device: &B::Device) -> Self {
         let limit = device::largest_part::<B>(device);
         Self::Device(Arc::new(Words::new(integers, scales, form, limit, device)))
     }
 
     /// Another handle on `other`, if it holds the same numbers.
-    fn same_numbers(&self, other: &Self, form: &Form) -> Option<Self> {
+    fn same_numbers(&self, other: &Self, form: &WeightLayout) -> Option<Self> {
         let same = match (self, other) {
             (Self::Host(this), Self::Host(other)) => this == other,
             (Self::Device(this), Self::Device(other)) => {
@@ -70,7 +70,7 @@ impl<B: Backend> Place<B> {
 /// # Panics
 ///
 /// If one is not in it.
-fn checked<B: Backend>(form: &Form, indices: &Tensor<B, 2, Int>) -> Vec<usize> {
+fn checked<B: Backend>(form: &WeightLayout, indices: &Tensor<B, 2, Int>) -> Vec<usize> {
     let entries = form.channels();
     let checked = |index: i64| match usize::try_from(index) {
         Ok(index) if index < entries => index,
@@ -83,11 +83,11 @@ impl<B: Backend> Weights<B> {
     /// Quantizes a weight tensor of the shape that `form` has, one scale for each output channel.
     pub(crate) fn quantize<const D: usize>(
         weight: Tensor<B, D>,
-        form: Form,
+        form: WeightLayout,
         scheme: LayerScheme,
-    ) -> Result<(Self, Fidelity), NotFinite> {
+    ) -> Result<(Self, QuantError), NotFinite> {
         let device = weight.device();
-        let (packed, fidelity) = with_floats(weight, |w| Packed::quantize(w, &form, scheme.range.into()))?;
+        let (packed, fidelity) = with_floats(weight, |w| PackedWeights::quantize(w, &form, scheme.range))?;
         let place = if host::is_host::<B>() {
             Place::Host(Arc::new(packed))
         } else {
@@ -97,9 +97,14 @@ impl<B: Backend> Weights<B> {
     }
 
     /// Takes integers in the layout of the weight tensor, and one scale per output channel.
-    pub(crate) fn from_integers(integers: &[i8], scales: &[f32], form: Form, device: &B::Device) -> Self {
+    pub(crate) fn from_integers(
+        integers: &[i8],
+        scales: &[f32],
+        form: WeightLayout,
+        device: &B::Device,
+    ) -> Self {
         let place = if host::is_host::<B>() {
-            Place::Host(Arc::new(Packed::from_integers(integers, scales, &form)))
+            Place::Host(Arc::new(PackedWeights::from_integers(integers, scales, &form)))
         } else {
             Place::on_device(integers, scales, &form, device)
         };
@@ -132,14 +137,14 @@ impl<B: Backend> Weights<B> {
     }
 
     /// What they are to their layer.
-    pub(crate) fn form(&self) -> Form {
+    pub(crate) fn form(&self) -> WeightLayout {
         self.form
     }
 
     /// The name of what computes with them.
     pub(crate) fn kernel(&self) -> &'static str {
         match &self.place {
-            Place::Host(_) => kernel::active().name(),
+            Place::Host(_) => burn_int8_kernels::active().name(),
             Place::Device(words) => device::kernel::<B>(&self.form, &words.scales.device()),
         }
     }
@@ -206,11 +211,11 @@ impl<B: Backend> Weights<B> {
     pub(crate) fn conv<const D: usize>(
         &self,
         x: Tensor<B, D>,
-        window: Window,
+        window: ConvGeometry,
         scheme: LayerScheme,
         bias: Option<Tensor<B, 1>>,
     ) -> Tensor<B, D> {
-        let Form::Conv(filter) = self.form else { unreachable!("only convolutions have a window") };
+        let WeightLayout::Conv(filter) = self.form else { unreachable!("only convolutions have a window") };
         match &self.place {
             Place::Host(packed) => host::conv(packed, &filter, x, &window, scheme, bias),
             Place::Device(words) => device::conv(words, &filter, x, &window, scheme, bias),

@@ -5,9 +5,9 @@ use burn::prelude::*;
 use burn::tensor::DType;
 
 use super::words::Words;
-use crate::kernel::conv::Images;
-use crate::kernel::{self, Filter, Form, Layer, Packed};
-use crate::scheme::{Activations, LayerScheme, Range};
+use crate::scheme::{LayerScheme, QuantMode, QuantRange};
+use burn_int8_kernels::conv::ConvInput;
+use burn_int8_kernels::{ConvSpec, Layer, PackedWeights, WeightLayout};
 
 /// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
 fn values(len: usize, seed: usize) -> Vec<f32> {
@@ -15,29 +15,33 @@ fn values(len: usize, seed: usize) -> Vec<f32> {
 }
 
 /// The same matrix on a device.
-fn words<B: Backend>(packed: &Packed, device: &B::Device) -> Words<B> {
-    let form = Form::Linear(packed.shape());
+fn words<B: Backend>(packed: &PackedWeights, device: &B::Device) -> Words<B> {
+    let form = WeightLayout::Linear(packed.shape());
     Words::new(&packed.to_integers(&form), packed.scales(), &form, usize::MAX, device)
 }
 
 /// Both ways to compute `x · w + bias`: the kernels', and plain tensor operations on `B`.
 fn both<B: Backend>(
     x: &[f32],
-    packed: &Packed,
+    packed: &PackedWeights,
     bias: Option<&[f32]>,
     scheme: LayerScheme,
 ) -> (Vec<f32>, Vec<f32>) {
     let device = Default::default();
     let [k, n] = packed.shape();
     let m = x.len() / k;
-    let expected = match scheme.activations {
-        Activations::Dynamic => {
-            let [out] =
-                kernel::dynamic(kernel::active(), (x, m), scheme.range.into(), [Layer::new(packed, bias)]);
+    let expected = match scheme.mode {
+        QuantMode::Dynamic => {
+            let [out] = burn_int8_kernels::dynamic(
+                burn_int8_kernels::active(),
+                (x, m),
+                scheme.range,
+                [Layer::new(packed, bias)],
+            );
             out
         }
-        Activations::WeightOnly => {
-            kernel::float_activations(kernel::active(), (x, m), Layer::new(packed, bias))
+        QuantMode::WeightOnly => {
+            burn_int8_kernels::weight_only(burn_int8_kernels::active(), (x, m), Layer::new(packed, bias))
         }
     };
     let tensor = Tensor::<B, 2>::from_data(TensorData::new(x.to_vec(), [m, k]), &device);
@@ -49,10 +53,11 @@ fn both<B: Backend>(
 
 fn dynamic_is_identical_on<B: Backend>() {
     for [m, k, n] in [[1, 1, 1], [3, 4, 5], [5, 33, 17], [2, 1023, 9], [2, 1024, 9], [3, 2100, 7]] {
-        for range in [Range::Symmetric, Range::Full] {
+        for range in [QuantRange::Symmetric, QuantRange::Full] {
             let scheme = LayerScheme::default().with_range(range);
             let weights = values(k * n, 1);
-            let (packed, _) = Packed::quantize(&weights, &Form::Linear([k, n]), range.into()).unwrap();
+            let (packed, _) =
+                PackedWeights::quantize(&weights, &WeightLayout::Linear([k, n]), range).unwrap();
             for bias in [None, Some(values(n, 2))] {
                 let (expected, got) = both::<B>(&values(m * k, 3), &packed, bias.as_deref(), scheme);
                 assert_eq!(got, expected, "{range:?} m={m} k={k} n={n}");
@@ -70,9 +75,10 @@ fn dynamic_activations_are_identical() {
 /// Ties, extremes, and integers whose sums fill `f32` exactly.
 #[test]
 fn extreme_integers_are_identical() {
-    let scheme = LayerScheme::default().with_range(Range::Full);
+    let scheme = LayerScheme::default().with_range(QuantRange::Full);
     for k in [1024, 1025, 131_080] {
-        let packed = Packed::from_integers(&vec![-128; k * 2], &[1.0, 0.5], &Form::Linear([k, 2]));
+        let packed =
+            PackedWeights::from_integers(&vec![-128; k * 2], &[1.0, 0.5], &WeightLayout::Linear([k, 2]));
         let mut x: Vec<f32> = (0..k).map(|i| [0.5, 1.5, -2.5, -128.0][i % 4]).collect();
         x[0] = -128.0;
         let (expected, got) = both::<NdArray>(&x, &packed, None, scheme);
@@ -87,7 +93,8 @@ fn extreme_integers_are_identical() {
 fn unusual_rows_are_identical() {
     let (k, n) = (6, 3);
     let (packed, _) =
-        Packed::quantize(&values(k * n, 1), &Form::Linear([k, n]), Range::Symmetric.into()).unwrap();
+        PackedWeights::quantize(&values(k * n, 1), &WeightLayout::Linear([k, n]), QuantRange::Symmetric)
+            .unwrap();
     let mut x = values(6 * k, 2);
     x[..k].fill(0.0);
     x[k + 1] = f32::NAN;
@@ -103,11 +110,11 @@ fn unusual_rows_are_identical() {
 
 /// Float sums have no one order: `k` additions, each off by half an ulp (6e-8) of a partial sum below `k * 127`.
 #[test]
-fn float_activations_agree() {
-    let scheme = LayerScheme::default().with_activations(Activations::WeightOnly);
+fn weight_only_agree() {
+    let scheme = LayerScheme::default().with_mode(QuantMode::WeightOnly);
     for [m, k, n] in [[1, 1, 1], [3, 7, 5], [2, 1030, 9]] {
         let (packed, _) =
-            Packed::quantize(&values(k * n, 1), &Form::Linear([k, n]), scheme.range.into()).unwrap();
+            PackedWeights::quantize(&values(k * n, 1), &WeightLayout::Linear([k, n]), scheme.range).unwrap();
         let (expected, got) = both::<NdArray>(&values(m * k, 3), &packed, Some(&values(n, 2)), scheme);
         let tolerance = 6e-8 * k as f32 * k as f32;
         for (got, expected) in got.iter().zip(&expected) {
@@ -121,10 +128,10 @@ fn words_give_back_their_integers() {
     for [k, n] in [[0, 3], [1, 1], [5, 3], [8, 0], [9, 70]] {
         let integers: Vec<i8> = (0..k * n).map(|i| (i * 37 % 256) as u8 as i8).collect();
         let scales: Vec<f32> = (1..=n).map(|j| j as f32).collect();
-        let packed = Packed::from_integers(&integers, &scales, &Form::Linear([k, n]));
+        let packed = PackedWeights::from_integers(&integers, &scales, &WeightLayout::Linear([k, n]));
         let words = words::<NdArray>(&packed, &Default::default());
         assert_eq!(words.shape(), [k, n]);
-        assert_eq!((words.to_integers(&Form::Linear([k, n])), words.scales()), (integers, scales));
+        assert_eq!((words.to_integers(&WeightLayout::Linear([k, n])), words.scales()), (integers, scales));
     }
 }
 
@@ -133,7 +140,8 @@ fn words_give_back_their_integers() {
 fn types_and_empty_shapes_are_kept() {
     let device = Default::default();
     let (packed, _) =
-        Packed::quantize(&values(12, 1), &Form::Linear([4, 3]), Range::Symmetric.into()).unwrap();
+        PackedWeights::quantize(&values(12, 1), &WeightLayout::Linear([4, 3]), QuantRange::Symmetric)
+            .unwrap();
     let words = words::<NdArray>(&packed, &device);
     let x = Tensor::<NdArray, 3>::ones([2, 5, 4], &device).cast(DType::F64);
     let y = words.linear(x, LayerScheme::default(), None);
@@ -144,24 +152,26 @@ fn types_and_empty_shapes_are_kept() {
 
 /// Both ways to convolve two samples: the kernels', and plain tensor operations.
 fn both_conv(
-    filter: Filter,
+    filter: ConvSpec,
     input: [usize; 3],
     padding: [[usize; 2]; 3],
     scheme: LayerScheme,
 ) -> [Vec<f32>; 2] {
     let device = Default::default();
-    let form = Form::Conv(filter);
+    let form = WeightLayout::Conv(filter);
     let window = filter.window(input, padding).expect("an output");
-    let (weights, _) = Packed::quantize(&values(form.len(), 1), &form, scheme.range.into()).unwrap();
+    let (weights, _) = PackedWeights::quantize(&values(form.len(), 1), &form, scheme.range).unwrap();
     let [depth, height, width] = input;
     let shape = [2, filter.channels[0], depth, height, width];
     let (x, bias) = (values(shape.iter().product(), 2), values(filter.channels[1], 3));
-    let images = Images { values: &x, batch: 2, filter: &filter, window: &window, weights: &weights };
-    let expected = match scheme.activations {
-        Activations::Dynamic => {
-            kernel::conv::dynamic(kernel::active(), &images, scheme.range.into(), Some(&bias))
+    let images = ConvInput { values: &x, batch: 2, filter: &filter, window: &window, weights: &weights };
+    let expected = match scheme.mode {
+        QuantMode::Dynamic => {
+            burn_int8_kernels::conv::dynamic(burn_int8_kernels::active(), &images, scheme.range, Some(&bias))
         }
-        Activations::WeightOnly => kernel::conv::float_activations(kernel::active(), &images, Some(&bias)),
+        QuantMode::WeightOnly => {
+            burn_int8_kernels::conv::weight_only(burn_int8_kernels::active(), &images, Some(&bias))
+        }
     };
     let words =
         Words::<NdArray>::new(&weights.to_integers(&form), weights.scales(), &form, usize::MAX, &device);
@@ -176,7 +186,7 @@ fn both_conv(
 /// Strides, dilations, groups and paddings of both kinds of convolution; one with more inputs than `f32` sums exactly.
 #[test]
 fn convolutions_are_identical() {
-    let plain = Filter {
+    let plain = ConvSpec {
         axes: 3,
         channels: [6, 4],
         groups: 1,
@@ -187,25 +197,25 @@ fn convolutions_are_identical() {
     };
     let filters = [
         plain,
-        Filter { groups: 2, stride: [1, 2, 3], ..plain },
-        Filter { channels: [6, 12], groups: 6, dilation: [1, 2, 1], ..plain },
-        Filter { kernel: [2, 3, 3], stride: [2, 1, 2], dilation: [1, 2, 2], ..plain },
-        Filter { channels: [130, 2], kernel: [1, 3, 3], ..plain },
-        Filter { channels: [1100, 2], kernel: [1, 1, 1], ..plain },
+        ConvSpec { groups: 2, stride: [1, 2, 3], ..plain },
+        ConvSpec { channels: [6, 12], groups: 6, dilation: [1, 2, 1], ..plain },
+        ConvSpec { kernel: [2, 3, 3], stride: [2, 1, 2], dilation: [1, 2, 2], ..plain },
+        ConvSpec { channels: [130, 2], kernel: [1, 3, 3], ..plain },
+        ConvSpec { channels: [1100, 2], kernel: [1, 1, 1], ..plain },
     ];
     for filter in filters {
         for transposed in [false, true] {
-            let filter = Filter { transposed, ..filter };
+            let filter = ConvSpec { transposed, ..filter };
             for (input, padding) in [([3, 6, 7], [[0; 2]; 3]), ([2, 5, 5], [[0, 0], [1, 2], [2, 0]])] {
-                for range in [Range::Symmetric, Range::Full] {
+                for range in [QuantRange::Symmetric, QuantRange::Full] {
                     let scheme = LayerScheme::default().with_range(range);
                     let [expected, got] = both_conv(filter, input, padding, scheme);
                     assert_eq!(got, expected, "{filter:?} on {input:?}, {padding:?}");
                 }
-                let scheme = LayerScheme::default().with_activations(Activations::WeightOnly);
+                let scheme = LayerScheme::default().with_mode(QuantMode::WeightOnly);
                 let [expected, got] = both_conv(filter, input, padding, scheme);
-                let k = Form::Conv(filter).inputs() as f32;
-                let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 6e-8 * k * k + 1e-6; // as `float_activations_agree`
+                let k = WeightLayout::Conv(filter).inputs() as f32;
+                let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 6e-8 * k * k + 1e-6; // as `weight_only_agree`
                 assert!(got.iter().zip(&expected).all(close), "{filter:?} on {input:?}");
             }
         }
@@ -217,9 +227,9 @@ fn convolutions_are_identical() {
 fn tables_are_identical() {
     let device = Default::default();
     for [entries, width] in [[1, 1], [70, 5], [9, 64]] {
-        let form = Form::Table([entries, width]);
+        let form = WeightLayout::Table([entries, width]);
         let (packed, _) =
-            Packed::quantize(&values(entries * width, 1), &form, Range::Symmetric.into()).unwrap();
+            PackedWeights::quantize(&values(entries * width, 1), &form, QuantRange::Symmetric).unwrap();
         let integers = packed.to_integers(&form);
         let words = Words::<NdArray>::new(&integers, packed.scales(), &form, usize::MAX, &device);
         assert_eq!(words.to_integers(&form), integers);
@@ -235,8 +245,12 @@ fn tables_are_identical() {
             Tensor::<NdArray, 2, Int>::from_data(TensorData::new(indices.to_vec(), [2, 2]), &device);
         assert_eq!(words.embed(indices).into_data().to_vec::<f32>().unwrap(), rows);
         let x = values(3 * width, 2);
-        let [expected] =
-            kernel::dynamic(kernel::active(), (&x, 3), Range::Symmetric.into(), [Layer::new(&packed, None)]);
+        let [expected] = burn_int8_kernels::dynamic(
+            burn_int8_kernels::active(),
+            (&x, 3),
+            QuantRange::Symmetric,
+            [Layer::new(&packed, None)],
+        );
         let x = Tensor::<NdArray, 2>::from_data(TensorData::new(x, [3, width]), &device);
         let logits = words.linear(x, LayerScheme::default(), None);
         assert_eq!(logits.into_data().to_vec::<f32>().unwrap(), expected);

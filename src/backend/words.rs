@@ -8,7 +8,7 @@ use burn::tensor::{DType, ElementConversion};
 
 use super::device::packed_dot;
 use super::host::with_floats;
-use crate::kernel::{Form, Order};
+use burn_int8_kernels::{PackOrder, WeightLayout};
 
 /// Weights in a word, and columns that are read together.
 pub(super) const WORD: usize = 4;
@@ -43,11 +43,11 @@ impl<B: Backend> Words<B> {
     pub(super) fn new(
         integers: &[i8],
         scales: &[f32],
-        form: &Form,
+        form: &WeightLayout,
         limit: usize,
         device: &B::Device,
     ) -> Self {
-        let Order { rows, columns, .. } = form.plain_order();
+        let PackOrder { rows, columns, .. } = form.plain_order();
         let at_once = limit / (rows.len().div_ceil(WORD) * WORD).max(1) / WORD * WORD;
         let parts = columns.chunks(at_once.max(WORD)).scan(0, |first, columns| {
             let words = pack(integers, &rows, columns);
@@ -69,14 +69,14 @@ impl<B: Backend> Words<B> {
     }
 
     /// The integers in the layout of the weight tensor.
-    pub(super) fn to_integers(&self, form: &Form) -> Vec<i8> {
-        let Order { rows, columns, .. } = form.plain_order();
+    pub(super) fn to_integers(&self, form: &WeightLayout) -> Vec<i8> {
+        let PackOrder { rows, columns, .. } = form.plain_order();
         let mut integers = vec![0; form.len()];
         for part in &self.parts {
             let [_, width] = part.words.dims();
             let words: Vec<i32> = part.words.to_data().iter().collect();
             let columns = &columns[part.first..][..part.columns];
-            for (row, from) in rows.iter().enumerate().filter(|(_, from)| **from != Order::PADDING) {
+            for (row, from) in rows.iter().enumerate().filter(|(_, from)| **from != PackOrder::PADDING) {
                 let words = &words[row / WORD * width..];
                 for (word, column) in words.iter().zip(columns) {
                     integers[from + column] = (word >> (8 * (row % WORD))) as i8;
@@ -156,7 +156,7 @@ fn join<T>(mut parts: Vec<T>, cat: impl Fn(Vec<T>, usize) -> T) -> T {
 fn pack(integers: &[i8], rows: &[usize], columns: &[usize]) -> Vec<i32> {
     let width = columns.len().next_multiple_of(WORD);
     let mut words = vec![0u32; rows.len().div_ceil(WORD) * width];
-    for (row, from) in rows.iter().enumerate().filter(|(_, from)| **from != Order::PADDING) {
+    for (row, from) in rows.iter().enumerate().filter(|(_, from)| **from != PackOrder::PADDING) {
         let words = &mut words[row / WORD * width..][..columns.len()];
         for (word, column) in words.iter_mut().zip(columns) {
             *word |= u32::from(integers[from + column] as u8) << (8 * (row % WORD));

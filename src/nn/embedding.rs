@@ -5,20 +5,20 @@ use burn::module::{Content, Initializer, Param};
 use burn::nn;
 use burn::prelude::*;
 
-use super::int8::Int8;
+use super::int8::QLayer;
 use super::layer::{Bias, FloatLayer};
-use super::quantizable::Quantizable;
+use super::quantizable::DropIn;
 use crate::backend::straight_through;
-use crate::kernel::Form;
 use crate::record::EmbeddingItem;
+use burn_int8_kernels::WeightLayout;
 
 /// A table of vectors, looked up by index.
 ///
 /// Burn's [`burn::nn::Embedding`], until it is quantized: then a [`QEmbedding`].
-pub type Embedding<B> = Quantizable<nn::Embedding<B>>;
+pub type Embedding<B> = DropIn<nn::Embedding<B>>;
 
 /// A table of vectors in INT8, one scale per vector.
-pub type QEmbedding<B> = Int8<nn::Embedding<B>>;
+pub type QEmbedding<B> = QLayer<nn::Embedding<B>>;
 
 /// Configuration to create an [`Embedding`] layer using [`init`](EmbeddingConfig::init); the same as
 /// [`burn::nn::EmbeddingConfig`].
@@ -58,7 +58,7 @@ impl EmbeddingConfig {
 
     /// An INT8 layer with all vectors zero, to load a record into.
     pub fn init_int8<B: Backend>(&self, device: &B::Device) -> QEmbedding<B> {
-        Int8::zeros(&self.burns().init(device))
+        QLayer::zeros(&self.burns().init(device))
     }
 
     fn burns(&self) -> nn::EmbeddingConfig {
@@ -66,7 +66,7 @@ impl EmbeddingConfig {
     }
 }
 
-impl<B: Backend> Quantizable<nn::Embedding<B>> {
+impl<B: Backend> DropIn<nn::Embedding<B>> {
     /// Looks up vectors.
     ///
     /// # Shapes
@@ -103,7 +103,7 @@ impl<B: Backend> Quantizable<nn::Embedding<B>> {
     }
 }
 
-impl<B: Backend> Int8<nn::Embedding<B>> {
+impl<B: Backend> QLayer<nn::Embedding<B>> {
     /// Looks up vectors: `scale[i] * integers[i, :]`, only of the rows that are asked for.
     ///
     /// # Shapes
@@ -194,8 +194,8 @@ impl<B: Backend> FloatLayer for nn::Embedding<B> {
         EmbeddingOptions { n_embedding, d_model }
     }
 
-    fn form(options: &EmbeddingOptions) -> Form {
-        Form::Table([options.n_embedding, options.d_model])
+    fn form(options: &EmbeddingOptions) -> WeightLayout {
+        WeightLayout::Table([options.n_embedding, options.d_model])
     }
 
     fn weight(&self) -> &Self::Weight {

@@ -5,7 +5,7 @@ use burn::nn::{self, BatchNorm, conv};
 use burn::prelude::*;
 
 use super::layer::FloatLayer;
-use super::quantizable::Quantizable;
+use super::quantizable::DropIn;
 use crate::error::Int8Error;
 
 /// The layer that computes `norm(layer(x))` as inference does it, so that the norm can be left out.
@@ -74,7 +74,7 @@ pub trait FoldBatchNorm<B: Backend>: Sized {
     fn folded(&self, norm: &BatchNorm<B>) -> Result<Self, Int8Error>;
 }
 
-impl<B: Backend, L: FloatLayer<Backend = B> + FoldBatchNorm<B>> FoldBatchNorm<B> for Quantizable<L> {
+impl<B: Backend, L: FloatLayer<Backend = B> + FoldBatchNorm<B>> FoldBatchNorm<B> for DropIn<L> {
     fn folded(&self, norm: &BatchNorm<B>) -> Result<Self, Int8Error> {
         match self {
             Self::Float(layer) => Ok(Self::Float(layer.folded(norm)?)),

@@ -13,7 +13,7 @@ use crate::scheme::LayerScheme;
 
 /// A layer in INT8: what a layer of Burn's becomes, and a module of its own.
 ///
-/// `burn_int8::nn::QLinear<B>` is `Int8<burn::nn::Linear<B>>`, and so on; each has the `forward` of its layer. Weights are
+/// `burn_int8::nn::QLinear<B>` is `QLayer<burn::nn::Linear<B>>`, and so on; each has the `forward` of its layer. Weights are
 /// `i8` with one `f32` scale per output channel, the bias is float. On an autodiff backend it is frozen and lets the
 /// gradient through to its input.
 ///
@@ -33,14 +33,14 @@ use crate::scheme::LayerScheme;
 /// # Ok::<(), burn_int8::Int8Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Int8<L: FloatLayer> {
+pub struct QLayer<L: FloatLayer> {
     pub(super) weight: Int8Weight<L::Backend>,
     pub(super) bias: Option<Bias<L::Backend>>,
     /// Of the float layer that it was.
     pub(super) options: L::Options,
 }
 
-impl<L: FloatLayer> Int8<L> {
+impl<L: FloatLayer> QLayer<L> {
     /// Quantizes a float layer, one scale per output channel.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use burn::prelude::*;
 use burn::tensor::ops::Device;
 
 use super::weight::WeightParam;
-use crate::kernel::Form;
 use crate::record::LayerItem;
+use burn_int8_kernels::WeightLayout;
 
 /// The bias of a layer.
 pub type Bias<B> = Param<Tensor<B, 1>>;
@@ -32,7 +32,7 @@ pub trait FloatLayer: Module<Self::Backend> + ModuleDisplay + 'static {
     fn options(&self) -> Self::Options;
 
     /// What its weight is to it.
-    fn form(options: &Self::Options) -> Form;
+    fn form(options: &Self::Options) -> WeightLayout;
 
     /// Its weight.
     fn weight(&self) -> &Self::Weight;

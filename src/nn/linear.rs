@@ -5,21 +5,21 @@ use burn::module::{Content, Initializer, Param};
 use burn::nn;
 use burn::prelude::*;
 
-use super::int8::Int8;
+use super::int8::QLayer;
 use super::layer::{Bias, FloatLayer};
-use super::quantizable::Quantizable;
+use super::quantizable::DropIn;
 use super::weight::Int8Weight;
 use crate::backend::{Product, fuses, products, straight_through};
-use crate::kernel::{Activation, Form};
 use crate::record::LinearItem;
+use burn_int8_kernels::{Activation, WeightLayout};
 
 /// Applies a linear transformation to the input tensor: `O = IW + b`.
 ///
 /// Burn's [`burn::nn::Linear`], until it is quantized: then a [`QLinear`].
-pub type Linear<B> = Quantizable<nn::Linear<B>>;
+pub type Linear<B> = DropIn<nn::Linear<B>>;
 
 /// A linear layer in INT8: `O = IW + b`, one scale per output.
-pub type QLinear<B> = Int8<nn::Linear<B>>;
+pub type QLinear<B> = QLayer<nn::Linear<B>>;
 
 /// Configuration to create a [`Linear`] layer using [`init`](LinearConfig::init); the same as [`burn::nn::LinearConfig`].
 ///
@@ -58,7 +58,7 @@ impl LinearConfig {
 
     /// An INT8 layer with all weights zero, to load a record into.
     pub fn init_int8<B: Backend>(&self, device: &B::Device) -> QLinear<B> {
-        Int8::zeros(&self.burns().init(device))
+        QLayer::zeros(&self.burns().init(device))
     }
 
     fn burns(&self) -> nn::LinearConfig {
@@ -69,7 +69,7 @@ impl LinearConfig {
     }
 }
 
-impl<B: Backend> Quantizable<nn::Linear<B>> {
+impl<B: Backend> DropIn<nn::Linear<B>> {
     /// Applies the layer to the last axis of the input.
     ///
     /// # Shapes
@@ -157,7 +157,7 @@ impl<B: Backend> Quantizable<nn::Linear<B>> {
     }
 }
 
-impl<B: Backend> Quantizable<nn::Linear<B>> {
+impl<B: Backend> DropIn<nn::Linear<B>> {
     /// `d_input` and `d_output`.
     pub(super) fn sizes(&self) -> [usize; 2] {
         let LinearOptions { d_input, d_output, .. } = match self {
@@ -168,7 +168,7 @@ impl<B: Backend> Quantizable<nn::Linear<B>> {
     }
 }
 
-impl<B: Backend> Int8<nn::Linear<B>> {
+impl<B: Backend> QLayer<nn::Linear<B>> {
     /// Applies the layer to the last axis of the input.
     ///
     /// # Shapes
@@ -180,7 +180,7 @@ impl<B: Backend> Int8<nn::Linear<B>> {
     ///
     /// `O[i, j] = sum(q_I[i, :] * q_W[:, j]) as f32 * (scale_I[i] * scale_W[j]) + b[j]`, the sum exact in integers, the
     /// input quantized row by row as it comes. Rows with a NaN or an infinity give NaN, other rows are not touched. With
-    /// [`Activations::WeightOnly`](crate::Activations::WeightOnly) the input stays float.
+    /// [`QuantMode::WeightOnly`](crate::QuantMode::WeightOnly) the input stays float.
     ///
     /// # Panics
     ///
@@ -238,8 +238,8 @@ impl<B: Backend> FloatLayer for nn::Linear<B> {
         LinearOptions { d_input, d_output, layout }
     }
 
-    fn form(options: &LinearOptions) -> Form {
-        Form::Linear([options.d_input, options.d_output])
+    fn form(options: &LinearOptions) -> WeightLayout {
+        WeightLayout::Linear([options.d_input, options.d_output])
     }
 
     fn weight(&self) -> &Self::Weight {

@@ -38,7 +38,7 @@ pub use conv::{
 };
 pub use embedding::{Embedding, EmbeddingConfig, QEmbedding};
 pub use fold::{FoldBatchNorm, fold_batch_norm};
-pub use int8::Int8;
+pub use int8::QLayer;
 pub use layer::FloatLayer;
 pub use linear::{Linear, LinearConfig, QLinear};
-pub use quantizable::Quantizable;
+pub use quantizable::DropIn;

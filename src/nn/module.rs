@@ -7,14 +7,14 @@ use burn::module::{
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::int8::{Int8, freeze};
+use super::int8::{QLayer, freeze};
 use super::layer::FloatLayer;
 use super::weight::{Int8Weight, WeightParam};
 use crate::cast::as_type;
 use crate::census::{Census, Int8Facts, float_bytes};
 use crate::record::{Int8State, LayerRecord};
 
-impl<L: FloatLayer> Int8<L> {
+impl<L: FloatLayer> QLayer<L> {
     /// What the report says about it.
     fn facts(&self) -> Int8Facts {
         let sizes = self.sizes();
@@ -38,7 +38,7 @@ impl<L: FloatLayer> Int8<L> {
     }
 }
 
-impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for Int8<L> {
+impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for QLayer<L> {
     type Record = LayerRecord<L>;
 
     fn collect_devices(&self, mut devices: Devices<B>) -> Devices<B> {
@@ -103,16 +103,16 @@ fn container<L: FloatLayer>() -> String {
     format!("Struct:Q{}", L::KIND)
 }
 
-impl<B, L> AutodiffModule<B> for Int8<L>
+impl<B, L> AutodiffModule<B> for QLayer<L>
 where
     B: AutodiffBackend,
     L: FloatLayer<Backend = B> + AutodiffModule<B>,
     L::InnerModule: FloatLayer<Backend = B::InnerBackend, Options = L::Options>,
 {
-    type InnerModule = Int8<L::InnerModule>;
+    type InnerModule = QLayer<L::InnerModule>;
 
     fn valid(&self) -> Self::InnerModule {
-        Int8 { weight: self.weight.inner(), bias: self.bias.valid(), options: self.options.clone() }
+        QLayer { weight: self.weight.inner(), bias: self.bias.valid(), options: self.options.clone() }
     }
 
     fn from_inner(inner: Self::InnerModule) -> Self {
@@ -121,21 +121,21 @@ where
     }
 }
 
-impl<B, L> HasAutodiffModule<B> for Int8<L>
+impl<B, L> HasAutodiffModule<B> for QLayer<L>
 where
     B: AutodiffBackend,
     L: FloatLayer<Backend = B::InnerBackend> + HasAutodiffModule<B>,
     L::TrainModule: FloatLayer<Backend = B>,
-    Int8<L::TrainModule>: AutodiffModule<B, InnerModule = Self>,
+    QLayer<L::TrainModule>: AutodiffModule<B, InnerModule = Self>,
 {
-    type TrainModule = Int8<L::TrainModule>;
+    type TrainModule = QLayer<L::TrainModule>;
 }
 
-impl<L: FloatLayer> ModuleDisplayDefault for Int8<L> {
+impl<L: FloatLayer> ModuleDisplayDefault for QLayer<L> {
     fn content(&self, content: Content) -> Option<Content> {
         let content = content.set_top_level_type(&format!("Q{}", L::KIND));
         L::describe(&self.options, self.bias.is_some(), content)
-            .add_debug_attribute("activations", &self.weight.scheme.activations)
+            .add_debug_attribute("activations", &self.weight.scheme.mode)
             .optional()
     }
 
@@ -144,13 +144,13 @@ impl<L: FloatLayer> ModuleDisplayDefault for Int8<L> {
     }
 }
 
-impl<L: FloatLayer> ModuleDisplay for Int8<L> {
+impl<L: FloatLayer> ModuleDisplay for QLayer<L> {
     fn custom_settings(&self) -> Option<DisplaySettings> {
         DisplaySettings::new().with_new_line_after_attribute(false).optional()
     }
 }
 
-impl<L: FloatLayer> std::fmt::Display for Int8<L> {
+impl<L: FloatLayer> std::fmt::Display for QLayer<L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.format(DisplaySettings::default()))
     }

@@ -7,18 +7,18 @@ use burn::module::{
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::int8::Int8;
+use super::int8::QLayer;
 use super::layer::FloatLayer;
 use super::sizes::{Sizes, load_float};
 use super::weight::WeightParam;
 use crate::cast::as_type;
 use crate::census::Census;
-use crate::mapper::Int8Swapper;
+use crate::mapper::QuantizeMapper;
 use crate::record::LayerRecord;
 
 /// A layer of Burn's that can become INT8 in place.
 ///
-/// `burn_int8::nn::Linear<B>` is `Quantizable<burn::nn::Linear<B>>`, and so on. It has the constructors and the `forward`
+/// `burn_int8::nn::Linear<B>` is `DropIn<burn::nn::Linear<B>>`, and so on. It has the constructors and the `forward`
 /// of Burn's layer and is that layer until a swapper passes through the model. A layer that one already has becomes one
 /// with `into()`.
 ///
@@ -38,14 +38,14 @@ use crate::record::LayerRecord;
 /// ```
 #[allow(clippy::large_enum_variant, reason = "Burn's layers are as large, which the lint does not see")]
 #[derive(Clone, Debug)]
-pub enum Quantizable<L: FloatLayer> {
+pub enum DropIn<L: FloatLayer> {
     /// As it was trained.
     Float(L),
     /// As it was quantized.
-    Int8(Int8<L>),
+    Int8(QLayer<L>),
 }
 
-impl<L: FloatLayer> Quantizable<L> {
+impl<L: FloatLayer> DropIn<L> {
     /// Whether it has been quantized.
     pub fn is_int8(&self) -> bool {
         self.as_int8().is_some()
@@ -90,7 +90,7 @@ impl<L: FloatLayer> Quantizable<L> {
     }
 
     /// The INT8 layer, once it is quantized.
-    pub fn as_int8(&self) -> Option<&Int8<L>> {
+    pub fn as_int8(&self) -> Option<&QLayer<L>> {
         match self {
             Self::Float(_) => None,
             Self::Int8(layer) => Some(layer),
@@ -98,7 +98,7 @@ impl<L: FloatLayer> Quantizable<L> {
     }
 }
 
-impl<L: FloatLayer> From<L> for Quantizable<L> {
+impl<L: FloatLayer> From<L> for DropIn<L> {
     fn from(layer: L) -> Self {
         Self::Float(layer)
     }
@@ -120,7 +120,7 @@ macro_rules! either {
     };
 }
 
-impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for Quantizable<L> {
+impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for DropIn<L> {
     type Record = LayerRecord<L>;
 
     fn collect_devices(&self, devices: Devices<B>) -> Devices<B> {
@@ -147,7 +147,7 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for Quantizable<L> {
     }
 
     fn map<M: ModuleMapper<B>>(self, mapper: &mut M) -> Self {
-        if let Some(swapper) = as_type::<M, Int8Swapper>(mapper) {
+        if let Some(swapper) = as_type::<M, QuantizeMapper>(mapper) {
             return swapper.swap(self);
         }
         either!(self, layer => in Self layer.map(mapper))
@@ -162,7 +162,7 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for Quantizable<L> {
             }
             (Self::Float(layer), LayerRecord::Int8(state)) => {
                 let (sizes, device) = (Sizes::of(&layer), layer.weight().lazy_device());
-                Self::Int8(Int8::load(state, layer.options(), &sizes, &device))
+                Self::Int8(QLayer::load(state, layer.options(), &sizes, &device))
             }
             (Self::Int8(layer), record) => Self::Int8(layer.load_record(record)),
         }
@@ -176,37 +176,37 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for Quantizable<L> {
     }
 }
 
-impl<B, L> AutodiffModule<B> for Quantizable<L>
+impl<B, L> AutodiffModule<B> for DropIn<L>
 where
     B: AutodiffBackend,
     L: FloatLayer<Backend = B> + AutodiffModule<B>,
     L::InnerModule: FloatLayer<Backend = B::InnerBackend, Options = L::Options>,
 {
-    type InnerModule = Quantizable<L::InnerModule>;
+    type InnerModule = DropIn<L::InnerModule>;
 
     fn valid(&self) -> Self::InnerModule {
-        either!(self, layer => in Quantizable layer.valid())
+        either!(self, layer => in DropIn layer.valid())
     }
 
     fn from_inner(inner: Self::InnerModule) -> Self {
         match inner {
-            Quantizable::Float(layer) => Self::Float(L::from_inner(layer)),
-            Quantizable::Int8(layer) => Self::Int8(Int8::from_inner(layer)),
+            DropIn::Float(layer) => Self::Float(L::from_inner(layer)),
+            DropIn::Int8(layer) => Self::Int8(QLayer::from_inner(layer)),
         }
     }
 }
 
-impl<B, L> HasAutodiffModule<B> for Quantizable<L>
+impl<B, L> HasAutodiffModule<B> for DropIn<L>
 where
     B: AutodiffBackend,
     L: FloatLayer<Backend = B::InnerBackend> + HasAutodiffModule<B>,
     L::TrainModule: FloatLayer<Backend = B>,
-    Quantizable<L::TrainModule>: AutodiffModule<B, InnerModule = Self>,
+    DropIn<L::TrainModule>: AutodiffModule<B, InnerModule = Self>,
 {
-    type TrainModule = Quantizable<L::TrainModule>;
+    type TrainModule = DropIn<L::TrainModule>;
 }
 
-impl<L: FloatLayer> ModuleDisplayDefault for Quantizable<L> {
+impl<L: FloatLayer> ModuleDisplayDefault for DropIn<L> {
     fn content(&self, content: Content) -> Option<Content> {
         either!(self, layer => layer.content(content))
     }
@@ -216,13 +216,13 @@ impl<L: FloatLayer> ModuleDisplayDefault for Quantizable<L> {
     }
 }
 
-impl<L: FloatLayer> ModuleDisplay for Quantizable<L> {
+impl<L: FloatLayer> ModuleDisplay for DropIn<L> {
     fn format(&self, settings: DisplaySettings) -> String {
         either!(self, layer => layer.format(settings))
     }
 }
 
-impl<L: FloatLayer> std::fmt::Display for Quantizable<L> {
+impl<L: FloatLayer> std::fmt::Display for DropIn<L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.format(DisplaySettings::default()))
     }

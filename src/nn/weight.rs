@@ -7,9 +7,9 @@ use burn::tensor::backend::AutodiffBackend;
 
 use crate::backend::{Weights, with_floats};
 use crate::error::Int8Error;
-use crate::kernel::Form;
 use crate::record::{FloatItem, WeightItem, WeightState};
 use crate::scheme::LayerScheme;
+use burn_int8_kernels::WeightLayout;
 
 /// Integers, one scale for each output channel, and how they came to be.
 #[derive(Clone, Debug)]
@@ -23,14 +23,14 @@ pub struct Int8Weight<B: Backend> {
 
 impl<B: Backend> Int8Weight<B> {
     /// All zeros, to load a record into.
-    pub(crate) fn zeros(form: Form, scheme: LayerScheme, device: &B::Device) -> Self {
+    pub(crate) fn zeros(form: WeightLayout, scheme: LayerScheme, device: &B::Device) -> Self {
         let (integers, scales) = (vec![0; form.len()], vec![1.0; form.channels()]);
         let weights = Weights::from_integers(&integers, &scales, form, device);
         Self { id: ParamId::new(), weights, scheme, sqnr_db: None, device: device.clone() }
     }
 
     /// From a record that fits `form`.
-    pub(crate) fn from_state(state: WeightState, form: Form, device: &B::Device) -> Self {
+    pub(crate) fn from_state(state: WeightState, form: WeightLayout, device: &B::Device) -> Self {
         let WeightState { id, integers, scales, scheme, sqnr_db, .. } = state;
         let weights = Weights::from_integers(&integers, &scales, form, device);
         Self { id, weights, scheme, sqnr_db, device: device.clone() }
@@ -85,13 +85,13 @@ pub trait WeightParam<B: Backend>: Module<B> {
     fn shape(&self) -> Vec<usize>;
 
     /// Its INT8 form.
-    fn quantize(&self, form: Form, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error>;
+    fn quantize(&self, form: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error>;
 
     /// The first output channel with a value that is NaN or infinite.
-    fn non_finite_channel(&self, form: &Form) -> Option<usize>;
+    fn non_finite_channel(&self, form: &WeightLayout) -> Option<usize>;
 
     /// Zeros, made when they are read.
-    fn zeros(form: &Form, device: &B::Device) -> Self;
+    fn zeros(form: &WeightLayout, device: &B::Device) -> Self;
 
     /// What the integers stand for, computed when it is read.
     fn dequantized(int8: &Int8Weight<B>) -> Self;
@@ -125,21 +125,21 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
         self.lazy_shape().to_vec()
     }
 
-    fn quantize(&self, form: Form, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error> {
+    fn quantize(&self, form: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error> {
         let (weights, fidelity) = Weights::quantize(self.val(), form, scheme)
             .map_err(|error| Int8Error::NonFiniteWeight { path: String::new(), channel: error.channel })?;
         let (sqnr_db, device) = (fidelity.sqnr_db(), self.val().device());
         Ok(Int8Weight { id: self.id, weights, scheme, sqnr_db, device })
     }
 
-    fn non_finite_channel(&self, form: &Form) -> Option<usize> {
+    fn non_finite_channel(&self, form: &WeightLayout) -> Option<usize> {
         with_floats(self.val(), |w| {
             let broken = w.iter().enumerate().filter(|(_, w)| !w.is_finite());
             broken.map(|(index, _)| form.channel_of(index)).min()
         })
     }
 
-    fn zeros(form: &Form, device: &B::Device) -> Self {
+    fn zeros(form: &WeightLayout, device: &B::Device) -> Self {
         Initializer::Zeros.init(form.shape(), device)
     }
 

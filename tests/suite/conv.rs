@@ -8,7 +8,7 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use burn_int8::nn::{
     Conv1dConfig, Conv2d, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
-    ConvTranspose3dConfig, Int8, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d, QConv2d, Quantizable,
+    ConvTranspose3dConfig, DropIn, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d, QConv2d, QLayer,
 };
 use burn_int8::prelude::*;
 use proptest::prelude::*;
@@ -17,14 +17,14 @@ use crate::convs::{Case, Pad, conv, conv2d, one_of_each, run, transposed};
 use crate::model::{assert_outputs, floats, is_wgpu, on_every_backend, tensor};
 use crate::with_conv;
 
-const SCHEMES: [(Range, Activations); 3] = [
-    (Range::Symmetric, Activations::Dynamic),
-    (Range::Full, Activations::Dynamic),
-    (Range::Symmetric, Activations::WeightOnly),
+const SCHEMES: [(QuantRange, QuantMode); 3] = [
+    (QuantRange::Symmetric, QuantMode::Dynamic),
+    (QuantRange::Full, QuantMode::Dynamic),
+    (QuantRange::Symmetric, QuantMode::WeightOnly),
 ];
 
-fn scheme((range, activations): (Range, Activations)) -> LayerScheme {
-    LayerScheme::default().with_range(range).with_activations(activations)
+fn scheme((range, activations): (QuantRange, QuantMode)) -> LayerScheme {
+    LayerScheme::default().with_range(range).with_mode(activations)
 }
 
 /// Rounding a sum of `k` float products below 127, in any order: half an ulp each.
@@ -34,8 +34,8 @@ fn float_sum(k: usize) -> f32 {
 
 /// What rounding both operands to 8 bits may add to a sum of `k` products of values below 1: half a step (1/254, or 1/256)
 /// for each, and a whole one where the full range clips.
-fn rounding(k: usize, range: Range) -> f32 {
-    k as f32 * 2.01 / if range == Range::Full { 128.0 } else { 254.0 }
+fn rounding(k: usize, range: QuantRange) -> f32 {
+    k as f32 * 2.01 / if range == QuantRange::Full { 128.0 } else { 254.0 }
 }
 
 /// Burn 0.21 on `Wgpu` takes other inputs than on its other backends where a transposed kernel is shorter than its stride.
@@ -54,7 +54,7 @@ fn check<B: Backend>(case: &Case) {
         let dims = [&[batch, case.channels[1]], &output[3 - case.axes..]].concat();
         assert_eq!(run.dims, dims, "{case:?}");
         let expected = run.expected(case, scheme(pair), &x, batch);
-        if pair.1 == Activations::Dynamic {
+        if pair.1 == QuantMode::Dynamic {
             assert_outputs::<B>(&run.int8, &expected, &format!("{case:?} {pair:?}"));
         }
         for ((got, expected), float) in run.int8.iter().zip(&expected).zip(&run.float) {
@@ -167,7 +167,7 @@ fn views<B: Backend>() {
     let device = Default::default();
     let float = conv2d::<B>(&Case { pad: Pad::Same, ..conv(2, [3, 4], [1, 3, 3], [1, 6, 7]) });
     for pair in SCHEMES {
-        let int8 = Int8::from_float(&float, &scheme(pair)).expect("finite weights");
+        let int8 = QLayer::from_float(&float, &scheme(pair)).expect("finite weights");
         for view in [
             tensor::<B, 4>([2, 6, 7, 3], 1).permute([0, 3, 1, 2]),
             tensor::<B, 4>([3, 2, 7, 6], 1).permute([1, 0, 3, 2]),
@@ -209,7 +209,7 @@ fn float_types_and_empty_batches() {
     for case in one_of_each() {
         with_conv!(NdArray, case, layer, RANK => {
             for pair in SCHEMES {
-                let int8 = Int8::from_float(&layer, &scheme(pair)).expect("finite weights");
+                let int8 = QLayer::from_float(&layer, &scheme(pair)).expect("finite weights");
                 let x = tensor::<NdArray, RANK>(case.shape(2), 5);
                 let expected = int8.forward(x.clone());
                 let y = int8.forward(x.cast(DType::F64));
@@ -229,7 +229,7 @@ fn gradients_go_straight_through() {
     for case in one_of_each() {
         with_conv!(Train, case, layer, RANK => {
             for pair in [SCHEMES[0], SCHEMES[2]] {
-                let int8 = Int8::from_float(&layer, &scheme(pair)).expect("finite weights");
+                let int8 = QLayer::from_float(&layer, &scheme(pair)).expect("finite weights");
                 let dequantized = int8.dequantize();
                 let gradient = |forward: &dyn Fn(Tensor<Train, RANK>) -> Tensor<Train, RANK>| {
                     let x = tensor::<Train, RANK>(case.shape(2), 5).require_grad();
@@ -286,7 +286,7 @@ fn a_drop_in_layer_trains() {
 }
 
 fn quantized_2d(case: &Case) -> QConv2d<NdArray> {
-    Int8::from_float(&conv2d(case), &LayerScheme::default()).expect("finite weights")
+    QLayer::from_float(&conv2d(case), &LayerScheme::default()).expect("finite weights")
 }
 
 #[test]
@@ -336,8 +336,8 @@ fn configurations_are_burns() {
                 // The INT8 layer says the same, and how it treats its inputs.
                 let int8 = read.init_int8::<NdArray>(&device);
                 assert_eq!(int8.num_params(), ours.num_params());
-                let with_activations = format!("Q{ours}").replace(", params", ", activations: Dynamic, params");
-                assert_eq!(format!("{int8}"), with_activations);
+                let with_mode = format!("Q{ours}").replace(", params", ", activations: Dynamic, params");
+                assert_eq!(format!("{int8}"), with_mode);
                 assert!(int8.integers().iter().all(|&q| q == 0));
                 assert_eq!(format!("{}", int8.dequantize()), format!("{burns}"));
             }
@@ -370,7 +370,7 @@ fn weights_that_are_not_finite() {
             layer.weight = layer.weight.map(|w| Tensor::from_data(data.clone(), &w.device()));
             let channel = case.channels[1] - 1;
             let expected = Int8Error::NonFiniteWeight { path: String::new(), channel };
-            let error = Quantizable::from(layer).quantize(&Int8Config::new()).expect_err("an infinity");
+            let error = DropIn::from(layer).quantize(&Int8Config::new()).expect_err("an infinity");
             assert_eq!(error.error(), &expected);
         });
     }

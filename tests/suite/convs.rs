@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::nn::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d, conv};
 use burn::prelude::*;
-use burn_int8::nn::{Int8, Quantizable};
+use burn_int8::nn::{DropIn, QLayer};
 use burn_int8::prelude::*;
 
 use crate::model::{floats, tensor, values};
@@ -206,8 +206,8 @@ impl Run {
         let area = case.output().iter().product::<isize>() as usize;
         let samples = x.chunks_exact((x.len() / batch.max(1)).max(1));
         let scale_and_bias = |i: usize| (self.scales[i / area], self.bias[i / area]);
-        match scheme.activations {
-            Activations::Dynamic => samples
+        match scheme.mode {
+            QuantMode::Dynamic => samples
                 .flat_map(|x| {
                     let (q, step) = quantize(x, scheme.range);
                     let sums =
@@ -219,7 +219,7 @@ impl Run {
                     sums.into_iter().enumerate().map(finish).collect::<Vec<_>>()
                 })
                 .collect(),
-            Activations::WeightOnly => samples
+            QuantMode::WeightOnly => samples
                 .flat_map(|x| {
                     let x: Vec<_> = x.iter().map(|&x| f64::from(x)).collect();
                     let sums =
@@ -236,8 +236,8 @@ impl Run {
 }
 
 /// The integers of a sample, and their step.
-pub fn quantize(x: &[f32], range: Range) -> (Vec<i64>, f32) {
-    let (min, top) = if range == Range::Full { (-128.0, 128.0) } else { (-127.0, 127.0) };
+pub fn quantize(x: &[f32], range: QuantRange) -> (Vec<i64>, f32) {
+    let (min, top) = if range == QuantRange::Full { (-128.0, 128.0) } else { (-127.0, 127.0) };
     let absmax = x.iter().fold(0f32, |max, x| max.max(x.abs()));
     let inverse = if absmax == 0.0 { 0.0 } else { top / absmax };
     let q = x.iter().map(|x| (x * inverse).round_ties_even().clamp(min, 127.0) as i64);
@@ -248,12 +248,12 @@ pub fn run<B: Backend>(case: &Case, scheme: LayerScheme, x: &[f32], batch: usize
     crate::with_conv!(B, case, layer, RANK => {
         let data = TensorData::new(x.to_vec(), case.shape::<RANK>(batch));
         let x = Tensor::<B, RANK>::from_data(data, &Default::default());
-        let int8 = Int8::from_float(&layer, &scheme).expect("finite weights");
+        let int8 = QLayer::from_float(&layer, &scheme).expect("finite weights");
         let y = int8.forward(x.clone());
         let float = floats(layer.forward(x.clone()));
         let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
         let bias = layer.bias.as_ref().map(|bias| floats(bias.val()));
-        let drop_in = floats(Quantizable::from(layer).forward(x.clone()));
+        let drop_in = floats(DropIn::from(layer).forward(x.clone()));
         assert_eq!(bits(&drop_in), bits(&float), "the drop-in layer is Burn's");
         Run {
             dims: y.dims().to_vec(),

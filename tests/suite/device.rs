@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
 use burn::tensor::{DType, Distribution};
-use burn_int8::nn::{Conv2d, Embedding, FloatLayer, Linear, Quantizable};
+use burn_int8::nn::{Conv2d, DropIn, Embedding, FloatLayer, Linear};
 use burn_int8::prelude::*;
 
 use crate::convs::{conv, conv2d};
@@ -47,7 +47,7 @@ fn files_travel() {
         let (host, _) = Families::<NdArray>::new(1).quantize(&Int8Config::new()).expect("float layers");
         let file = bytes(host.clone());
         let device = load(Families::<B>::new(2), file.clone());
-        fn same<A: FloatLayer, B: FloatLayer>(a: &Quantizable<A>, b: &Quantizable<B>) {
+        fn same<A: FloatLayer, B: FloatLayer>(a: &DropIn<A>, b: &DropIn<B>) {
             let (a, b) = (a.as_int8().expect("INT8"), b.as_int8().expect("INT8"));
             assert_eq!((a.integers(), a.scales()), (b.integers(), b.scales()));
         }
@@ -90,8 +90,8 @@ fn a_model_answers_as_on_the_host() {
         assert!(squares(&difference) <= 1e-4 * squares(&expected));
     }
     if available() {
-        for activations in [Activations::Dynamic, Activations::WeightOnly] {
-            let config = Int8Config::new().with_activations(activations);
+        for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
+            let config = Int8Config::new().with_mode(activations);
             check::<Fused>(&config);
             check::<Plain>(&config);
         }
@@ -104,8 +104,8 @@ fn half_floats() {
     const F16: f32 = 1.0 / 1024.0;
     fn check<B: Backend>() {
         let model = Families::<B>::new(1);
-        for activations in [Activations::Dynamic, Activations::WeightOnly] {
-            let config = Int8Config::new().with_activations(activations);
+        for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
+            let config = Int8Config::new().with_mode(activations);
             let (model, _) = model.clone().quantize(&config).expect("float layers");
             let x = tensor::<B, 2>([3, 6], 1).cast(DType::F16);
             let y = model.linear.forward(x.clone());

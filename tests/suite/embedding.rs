@@ -17,8 +17,8 @@ fn burns<B: Backend>(entries: usize, width: usize) -> nn::Embedding<B> {
     burns_embedding(entries, width, 3)
 }
 
-fn int8<B: Backend>(entries: usize, width: usize, activations: Activations) -> QEmbedding<B> {
-    let scheme = LayerScheme::default().with_activations(activations);
+fn int8<B: Backend>(entries: usize, width: usize, activations: QuantMode) -> QEmbedding<B> {
+    let scheme = LayerScheme::default().with_mode(activations);
     QEmbedding::from_float(&burns(entries, width), &scheme).expect("finite weights")
 }
 
@@ -26,14 +26,14 @@ fn tokens<B: Backend, const M: usize, const N: usize>(tokens: [[i64; N]; M]) -> 
     Tensor::from_data(tokens, &Default::default())
 }
 
-const BOTH: [Activations; 2] = [Activations::Dynamic, Activations::WeightOnly];
+const BOTH: [QuantMode; 2] = [QuantMode::Dynamic, QuantMode::WeightOnly];
 
 /// `scale * integer` of the rows asked for, in either scheme and range.
 fn lookup<B: Backend>() {
     let table = burns::<B>(11, 5);
-    for range in [Range::Symmetric, Range::Full] {
+    for range in [QuantRange::Symmetric, QuantRange::Full] {
         for activations in BOTH {
-            let scheme = LayerScheme::default().with_range(range).with_activations(activations);
+            let scheme = LayerScheme::default().with_range(range).with_mode(activations);
             let int8 = QEmbedding::from_float(&table, &scheme).expect("finite weights");
             let (q, scales) = (int8.integers(), int8.scales());
             assert_eq!(scales.len(), 11);
@@ -64,19 +64,19 @@ fn lookup<B: Backend>() {
 #[test]
 #[should_panic(expected = "index 11 is outside the vocabulary of 11 entries")]
 fn an_index_beyond_the_table() {
-    int8::<NdArray>(11, 5, Activations::Dynamic).forward(tokens([[0, 11]]));
+    int8::<NdArray>(11, 5, QuantMode::Dynamic).forward(tokens([[0, 11]]));
 }
 
 #[test]
 #[should_panic(expected = "index -1 is outside the vocabulary of 11 entries")]
 fn an_index_below_zero() {
-    int8::<NdArray>(11, 5, Activations::Dynamic).forward(tokens([[-1, 0]]));
+    int8::<NdArray>(11, 5, QuantMode::Dynamic).forward(tokens([[-1, 0]]));
 }
 
 /// Slices and transposes of indices, and none at all.
 #[test]
 fn views_and_empty_batches() {
-    let int8 = int8::<NdArray>(11, 5, Activations::Dynamic);
+    let int8 = int8::<NdArray>(11, 5, QuantMode::Dynamic);
     let all = tokens::<NdArray, 3, 4>([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 0, 1]]);
     let transposed = floats(int8.forward(all.clone().transpose()));
     assert_eq!(transposed, floats(int8.forward(tokens([[1, 5, 9], [2, 6, 10], [3, 7, 0], [4, 8, 1]]))));
@@ -97,8 +97,8 @@ fn check_logits<B: Backend>(rows: usize, entries: usize, width: usize) {
         for (i, got) in got.iter().enumerate() {
             let (x, q) = (&x[i / entries * width..][..width], &q[i % entries * width..][..width]);
             let scale = scales[i % entries];
-            if activations == Activations::Dynamic {
-                let (x, step) = quantize(x, Range::Symmetric);
+            if activations == QuantMode::Dynamic {
+                let (x, step) = quantize(x, QuantRange::Symmetric);
                 let sum: i64 = x.iter().zip(q).map(|(x, &q)| x * i64::from(q)).sum();
                 assert_eq!(*got, sum as f32 * (step * scale), "{rows} x {entries} x {width}");
             } else {
@@ -152,12 +152,12 @@ fn a_wrong_width_is_named_with_both_shapes_while_float() {
     expected = "QEmbedding: the last axis of an input of shape [2, 7] must be 6, as the table is [11, 6]"
 )]
 fn a_wrong_width_is_named_with_both_shapes() {
-    int8::<NdArray>(11, 6, Activations::Dynamic).logits(tensor::<NdArray, 2>([2, 7], 1));
+    int8::<NdArray>(11, 6, QuantMode::Dynamic).logits(tensor::<NdArray, 2>([2, 7], 1));
 }
 
 #[test]
 fn a_row_that_is_not_finite_harms_no_other() {
-    let int8 = int8::<NdArray>(7, 6, Activations::Dynamic);
+    let int8 = int8::<NdArray>(7, 6, QuantMode::Dynamic);
     let x = tensor::<NdArray, 2>([3, 6], 1);
     let expected = floats(int8.logits(x.clone()));
     let x = x.slice_assign([1..2, 2..3], Tensor::full([1, 1], f32::NAN, &Default::default()));

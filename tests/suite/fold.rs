@@ -9,7 +9,7 @@ use burn::nn::conv::{
 use burn::nn::{BatchNorm, LinearConfig, LinearLayout, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 use burn::prelude::*;
 use burn::tensor::DType;
-use burn_int8::nn::{Linear, Quantizable, fold_batch_norm};
+use burn_int8::nn::{DropIn, Linear, fold_batch_norm};
 use burn_int8::prelude::*;
 
 use crate::model::{burns_linear, floats, tensor, values};
@@ -68,7 +68,7 @@ macro_rules! folds {
             assert!(layer.bias.as_ref().is_none_or(|bias| id == Some(bias.id)));
             assert_eq!(difference(layer.forward(x.clone()), y), 0.0, "the original must stay as it was");
 
-            let drop_in = fold_batch_norm(&Quantizable::from(layer), &norm).expect("a float layer");
+            let drop_in = fold_batch_norm(&DropIn::from(layer), &norm).expect("a float layer");
             assert_eq!(difference(drop_in.forward(x.clone()), folded.forward(x)), 0.0);
             let (int8, _) = drop_in.quantize(&Int8Config::new()).expect("a float layer");
             let error = fold_batch_norm(&int8, &norm).expect_err("it is INT8");

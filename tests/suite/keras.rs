@@ -11,9 +11,9 @@ use burn::nn;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::activation::{gelu, relu};
-use burn_int8::kernel::{self, Form, Levels, Packed};
 use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
+use burn_int8_kernels::{PackedWeights, QuantRange, WeightLayout};
 use safetensors::SafeTensors;
 
 use crate::model::on_every_backend;
@@ -68,7 +68,7 @@ const NEAR_TIE: Epsilon = Epsilon::InWeight([84, 83], -52, -51);
 /// The 1e-9 that is alone in its column: to us the largest, to Keras a hundredth of its epsilon.
 const LONE_1E9: Epsilon = Epsilon::InWeight([5, 7], 127, 1);
 /// All but one of 96 weights, 53 of 64 inputs.
-const TINY: Epsilon = Epsilon::InMost(95, 53);
+const MIN_ABSMAX: Epsilon = Epsilon::InMost(95, 53);
 
 /// The layers that come with inputs and outputs.
 static CASES: [Case; 13] = [
@@ -79,7 +79,7 @@ static CASES: [Case; 13] = [
     Case { gelu: true, ..case("dense_rank3_12x20") },
     Case { epsilon: LONE_1E9, ..case("dense_24x12_zeros") },
     case("dense_96x40_outliers"),
-    Case { epsilon: TINY, ..case("dense_16x6_tiny") },
+    Case { epsilon: MIN_ABSMAX, ..case("dense_16x6_tiny") },
     Case { heads: 3, ..case("einsum_q_btd_ndh") },
     case("einsum_kv_bsd_kdh"), // of one head
     case("einsum_ffn_btd_df"),
@@ -149,8 +149,8 @@ impl Golden {
         nn::Linear { weight: Param::from_tensor(weight), bias }.into()
     }
 
-    fn int8_layer<B: Backend>(&self, activations: Activations) -> Linear<B> {
-        let config = Int8Config::new().with_activations(activations);
+    fn int8_layer<B: Backend>(&self, activations: QuantMode) -> Linear<B> {
+        let config = Int8Config::new().with_mode(activations);
         self.float_layer::<B>().quantize(&config).expect("the weights are finite").0
     }
 
@@ -182,11 +182,11 @@ impl Golden {
     }
 
     /// The output without any rounding but that to integers.
-    fn exact_output(&self, activations: Activations) -> Vec<f64> {
+    fn exact_output(&self, activations: QuantMode) -> Vec<f64> {
         let input = self.get("input");
         let input = match activations {
-            Activations::Dynamic => fake_quantize(&input, self.k),
-            Activations::WeightOnly => wide(&input),
+            QuantMode::Dynamic => fake_quantize(&input, self.k),
+            QuantMode::WeightOnly => wide(&input),
         };
         let bias = self.find::<f32>("bias").map_or(vec![0.0; self.n], |(bias, _)| bias);
         let product = product(&input, &fake_quantize(&self.columns, self.k), self.k);
@@ -298,7 +298,7 @@ fn reference_is_keras() {
 fn inputs_are_keras() {
     for golden in CASES.iter().map(Golden::open) {
         let (name, k, input) = (golden.case.file, golden.k, golden.get("input"));
-        let (integers, steps) = kernel::quantize_rows(&input, k, Levels::SYMMETRIC);
+        let (integers, steps) = burn_int8_kernels::quantize_rows(&input, k, QuantRange::Symmetric);
         let keras = golden.get::<i8>("input_int8");
         let differing = zip(&integers, &keras).filter(|(ours, keras)| ours != keras);
         let expected = if let Epsilon::InMost(_, inputs) = golden.case.epsilon { inputs } else { 0 };
@@ -325,10 +325,11 @@ fn accumulators_are_keras() {
         let rows = input.chunks_exact(k).map(|row| [row, &[127]].concat());
         let input: Vec<_> = rows.flatten().map(f32::from).collect();
         let weights = [transpose(&columns, k), vec![0; n]].concat();
-        let weights = Packed::from_integers(&weights, &vec![1.0; n], &Form::Linear([k + 1, n]));
-        for kernel in kernel::supported() {
+        let weights =
+            PackedWeights::from_integers(&weights, &vec![1.0; n], &WeightLayout::Linear([k + 1, n]));
+        for kernel in burn_int8_kernels::supported() {
             let rows = sums.len() / weights.shape()[1];
-            let got = kernel::accumulate(kernel, (&input, rows), Levels::SYMMETRIC, &weights);
+            let got = burn_int8_kernels::accumulate(kernel, (&input, rows), QuantRange::Symmetric, &weights);
             assert_eq!(got, sums, "{name} on {}", kernel.name());
         }
     }
@@ -339,7 +340,7 @@ fn accumulators_are_keras() {
 fn weights_are_keras<B: Backend>() {
     for golden in CASES.iter().chain(&GUIDE).map(Golden::open) {
         let (name, k, n) = (golden.case.file, golden.k, golden.n);
-        let layer = golden.int8_layer::<B>(Activations::Dynamic);
+        let layer = golden.int8_layer::<B>(QuantMode::Dynamic);
         let layer = layer.as_int8().expect("it was quantized");
         let ours = layer.integers();
         let pairs = zip(ours.clone(), transpose(&golden.columns::<i8>("kernel_int8"), k)).enumerate();
@@ -359,7 +360,7 @@ fn weights_are_keras<B: Backend>() {
 fn outputs_are_keras<B: Backend>() {
     let names = ["output_int8", "output_int8_weight_only"];
     for golden in CASES.iter().map(Golden::open) {
-        for (activations, name) in zip([Activations::Dynamic, Activations::WeightOnly], names) {
+        for (activations, name) in zip([QuantMode::Dynamic, QuantMode::WeightOnly], names) {
             let layer = golden.int8_layer::<B>(activations);
             let output = golden.apply(&layer, tensor(&golden.get("input")));
             let output = if golden.case.gelu { gelu(output) } else { output };
@@ -374,7 +375,7 @@ fn gradients_are_keras<B: Backend>() {
     for golden in CASES.iter().map(Golden::open) {
         let Some((upstream, _)) = golden.find::<f32>("grad_upstream") else { continue };
         let name = golden.case.file;
-        let (gradient, params) = golden.backward::<B>(&golden.int8_layer(Activations::Dynamic));
+        let (gradient, params) = golden.backward::<B>(&golden.int8_layer(QuantMode::Dynamic));
         let rows = transpose(&fake_quantize(&golden.columns, golden.k), golden.k);
         let exact = product(&wide(&upstream), &rows, golden.n);
         golden.assert_keras(&gradient, "grad_input_int8", &exact, 0);
@@ -400,7 +401,7 @@ fn guide_model_is_keras<B: Backend>() {
     let (_, output) = run(hidden.float_layer(), target.float_layer());
     assert_close(&output, &wide(&hidden.get::<f32>("output_float")), CLOSE, "the float model");
 
-    let dynamic = Activations::Dynamic;
+    let dynamic = QuantMode::Dynamic;
     let (x, output) = run(hidden.int8_layer(dynamic), target.int8_layer(dynamic));
     let keras = hidden.get::<f32>("output_int8");
     assert_eq!(output.len(), keras.len());

@@ -4,9 +4,7 @@ use burn::backend::{Autodiff, NdArray};
 use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::nn;
 use burn::prelude::*;
-use burn_int8::nn::{
-    Conv1d, Conv2d, Conv2dConfig, ConvTranspose1d, Embedding, FloatLayer, Linear, Quantizable,
-};
+use burn_int8::nn::{Conv1d, Conv2d, Conv2dConfig, ConvTranspose1d, DropIn, Embedding, FloatLayer, Linear};
 use burn_int8::prelude::*;
 
 use crate::convs::{
@@ -95,7 +93,7 @@ fn tied_layers_stay_tied() {
     let model: (Vec<Embedding<B>>, Vec<Conv2d<B>>) =
         (vec![table.clone().into(), table.into()], vec![filter.clone().into(), filter.into()]);
     let ((tables, filters), _) = model.quantize(&Int8Config::new()).expect("float layers");
-    fn shared<L: FloatLayer>(layers: &[Quantizable<L>]) -> bool {
+    fn shared<L: FloatLayer>(layers: &[DropIn<L>]) -> bool {
         let [a, b] = [0, 1].map(|i| layers[i].as_int8().expect("INT8"));
         a.shares_weights(b)
     }

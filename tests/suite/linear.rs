@@ -16,9 +16,9 @@ fn rounding(k: usize) -> f32 {
     k as f32 * 2.0 * 0.5 / 127.0
 }
 
-fn int8<B: Backend>(k: usize, n: usize, activations: Activations) -> (burn::nn::Linear<B>, QLinear<B>) {
+fn int8<B: Backend>(k: usize, n: usize, activations: QuantMode) -> (burn::nn::Linear<B>, QLinear<B>) {
     let float = burns_linear::<B>(k, n, true, 7);
-    let scheme = LayerScheme::default().with_activations(activations);
+    let scheme = LayerScheme::default().with_mode(activations);
     let int8 = QLinear::from_float(&float, &scheme).expect("finite weights");
     (float, int8)
 }
@@ -32,7 +32,7 @@ fn max_difference<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) 
 /// As Burn's layer; the integers do not depend on how the rows are arranged.
 macro_rules! ranks_on {
     ($backend:ty: $($shape:expr),*) => {
-        for activations in [Activations::Dynamic, Activations::WeightOnly] {
+        for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
             let (float, int8) = int8::<$backend>(6, 5, activations);
             let rows = floats(int8.forward(tensor::<$backend, 2>([24, 6], 1)));
             $({
@@ -59,7 +59,7 @@ fn eight_ranks() {
 /// Transposed, sliced, expanded, permuted: what a tensor looks like in memory changes nothing.
 fn views<B: Backend>() {
     let device = Default::default();
-    for activations in [Activations::Dynamic, Activations::WeightOnly] {
+    for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
         let (_, int8) = int8::<B>(6, 5, activations);
         let check = |view: Tensor<B, 3>| {
             let copy = Tensor::<B, 3>::from_data(view.to_data(), &device);
@@ -78,7 +78,7 @@ on_every_backend! { six_ranks views }
 
 #[test]
 fn empty_batches_give_empty_outputs() {
-    for activations in [Activations::Dynamic, Activations::WeightOnly] {
+    for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
         let (_, int8) = int8::<NdArray>(6, 5, activations);
         let device = Default::default();
         assert_eq!(int8.forward(Tensor::<NdArray, 2>::zeros([0, 6], &device)).dims(), [0, 5]);
@@ -89,7 +89,7 @@ fn empty_batches_give_empty_outputs() {
 #[test]
 #[should_panic(expected = "an input of shape [2, 7] must be 6, as the weight is [6, 5]")]
 fn a_wrong_input_is_named_with_both_shapes() {
-    let (_, int8) = int8::<NdArray>(6, 5, Activations::Dynamic);
+    let (_, int8) = int8::<NdArray>(6, 5, QuantMode::Dynamic);
     int8.forward(tensor::<NdArray, 2>([2, 7], 1));
 }
 
@@ -99,7 +99,7 @@ fn float_types() {
     const BF16: f32 = 1.0 / 128.0;
     const F16: f32 = 1.0 / 1024.0;
     fn check<B: Backend>(dtype: DType, precision: f32) {
-        for activations in [Activations::Dynamic, Activations::WeightOnly] {
+        for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
             let (float, int8) = int8::<B>(6, 5, activations);
             let x = tensor::<B, 2>([3, 6], 1).cast(dtype);
             let y = int8.forward(x.clone());
@@ -173,7 +173,7 @@ fn display_and_parameter_count() {
 /// Many threads on one model, large enough to use several themselves.
 #[test]
 fn threads_share_a_model() {
-    let (_, int8) = int8::<NdArray>(512, 600, Activations::Dynamic);
+    let (_, int8) = int8::<NdArray>(512, 600, QuantMode::Dynamic);
     let x = tensor::<NdArray, 2>([32, 512], 1);
     let expected = floats(int8.forward(x.clone()));
     std::thread::scope(|scope| {
@@ -192,7 +192,7 @@ fn threads_share_a_model() {
 /// The output of a row does not depend on the rows around it.
 #[test]
 fn a_row_is_the_same_alone_and_in_a_batch() {
-    let (_, int8) = int8::<NdArray>(70, 90, Activations::Dynamic);
+    let (_, int8) = int8::<NdArray>(70, 90, QuantMode::Dynamic);
     let batch = floats(int8.forward(tensor::<NdArray, 2>([60, 70], 1)));
     for row in [0, 1, 47, 48, 59] {
         let x = TensorData::new(values(60 * 70, 1)[row * 70..][..70].to_vec(), [70]);
@@ -229,7 +229,7 @@ proptest! {
     fn weights_are_the_nearest_integers(
         k in 1usize..40, n in 1usize..20, seed in 0usize..1000, full in any::<bool>(),
     ) {
-        let range = if full { Range::Full } else { Range::Symmetric };
+        let range = if full { QuantRange::Full } else { QuantRange::Symmetric };
         let float = burns_linear::<NdArray>(k, n, false, seed);
         let int8 = QLinear::from_float(&float, &LayerScheme::default().with_range(range)).expect("finite");
         let (w, q, scales) = (floats(float.weight.val()), int8.integers(), int8.scales());

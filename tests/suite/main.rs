@@ -16,7 +16,6 @@ mod model;
 mod on_load;
 mod record_kinds;
 mod records;
-mod source_tree;
 mod swap;
 mod training;
 mod transformer;

@@ -169,7 +169,7 @@ fn a_model_that_is_a_layer() {
     assert_eq!(floats(layer.forward(x.clone())), floats(expected.forward(x)));
 }
 
-/// Packed for kernels on the host in whole blocks of columns, on a device in whole words.
+/// PackedWeights for kernels on the host in whole blocks of columns, on a device in whole words.
 fn the_report_counts_memory<B: Backend>() {
     let layer = burns_linear::<B>(30, 17, true, 1);
     let model: Vec<Linear<B>> = vec![layer.clone().into(), layer.into(), burns_linear(6, 5, false, 2).into()];

@@ -10,7 +10,7 @@ use burn::record::{
     NamedMpkGzFileRecorder, PrettyJsonFileRecorder, Recorder,
 };
 use burn_int8::LayerRecord;
-use burn_int8::nn::{FloatLayer, Int8, Quantizable};
+use burn_int8::nn::{DropIn, FloatLayer, QLayer};
 use burn_int8::prelude::*;
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -22,8 +22,8 @@ use crate::with_conv;
 type B = NdArray;
 type Full = FullPrecisionSettings;
 
-fn quantized<L: FloatLayer<Backend = B>>(layer: L, scheme: LayerScheme) -> Int8<L> {
-    Int8::from_float(&layer, &scheme).expect("finite weights")
+fn quantized<L: FloatLayer<Backend = B>>(layer: L, scheme: LayerScheme) -> QLayer<L> {
+    QLayer::from_float(&layer, &scheme).expect("finite weights")
 }
 
 /// Everything that must hold for one kind in one format; `fresh` is the layer as a program makes it.
@@ -33,11 +33,11 @@ fn check_files<R: FileRecorder<B>, L: FloatLayer<Backend = B>>(burns: &L, fresh:
     let bytes = |name: &str| {
         std::fs::read(path(name).with_extension(R::file_extension())).expect("it was just saved")
     };
-    let save = |layer: Quantizable<L>, name: &str| {
+    let save = |layer: DropIn<L>, name: &str| {
         layer.save_file(path(name), &recorder).expect("a folder to write to");
         bytes(name)
     };
-    let load = |into: Quantizable<L>, name: &str| {
+    let load = |into: DropIn<L>, name: &str| {
         into.load_file(path(name), &recorder, &device).expect("a file of the same kind")
     };
     let kind = (L::KIND, std::any::type_name::<R>());
@@ -51,13 +51,12 @@ fn check_files<R: FileRecorder<B>, L: FloatLayer<Backend = B>>(burns: &L, fresh:
     assert!(save(stock.into(), "again") == bytes("stock"), "{kind:?}: Burn's from ours");
 
     // INT8: loads into either form, and either form loads into it.
-    for range in [Range::Symmetric, Range::Full] {
-        for activations in [Activations::Dynamic, Activations::WeightOnly] {
-            let scheme = LayerScheme::default().with_range(range).with_activations(activations);
+    for range in [QuantRange::Symmetric, QuantRange::Full] {
+        for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
+            let scheme = LayerScheme::default().with_range(range).with_mode(activations);
             let int8 = quantized(burns.clone(), scheme);
-            let saved = save(Quantizable::Int8(int8.clone()), "int8");
-            let targets =
-                [Quantizable::from(fresh.clone()), Quantizable::Int8(quantized(fresh.clone(), scheme))];
+            let saved = save(DropIn::Int8(int8.clone()), "int8");
+            let targets = [DropIn::from(fresh.clone()), DropIn::Int8(quantized(fresh.clone(), scheme))];
             for target in targets {
                 let loaded = load(target, "int8");
                 let layer = loaded.as_int8().expect("INT8");
@@ -69,8 +68,8 @@ fn check_files<R: FileRecorder<B>, L: FloatLayer<Backend = B>>(burns: &L, fresh:
             // An INT8-only module reads the same file.
             let loaded = quantized(fresh.clone(), scheme).load_file(path("int8"), &recorder, &device);
             assert_eq!(loaded.expect("its own file").integers(), int8.integers());
-            let float = load(Quantizable::Int8(int8), "stock");
-            assert_eq!(format!("{float}"), format!("{}", Quantizable::from(burns.clone())));
+            let float = load(DropIn::Int8(int8), "stock");
+            assert_eq!(format!("{float}"), format!("{}", DropIn::from(burns.clone())));
             assert!(save(float, "again") == bytes("stock"), "{kind:?}: float into INT8");
         }
     }
@@ -120,7 +119,7 @@ fn a_reload_computes_the_same() {
         with_conv!(B, case, layer, RANK => {
             let int8 = quantized(layer.clone(), LayerScheme::default());
             let bytes = Recorder::<B>::record(&recorder, int8.clone().into_record(), ()).expect("in memory");
-            let loaded = Quantizable::from(layer).load_record(recorder.load(bytes, &device).expect("its own bytes"));
+            let loaded = DropIn::from(layer).load_record(recorder.load(bytes, &device).expect("its own bytes"));
             let x = tensor::<B, RANK>(case.shape(2), 5);
             assert_eq!(floats(loaded.forward(x.clone())), floats(int8.forward(x)));
         });
@@ -128,7 +127,7 @@ fn a_reload_computes_the_same() {
 }
 
 /// Loads the record of one layer into another.
-fn load<L: FloatLayer<Backend = B>>(into: Quantizable<L>, from: Quantizable<L>) -> Quantizable<L> {
+fn load<L: FloatLayer<Backend = B>>(into: DropIn<L>, from: DropIn<L>) -> DropIn<L> {
     let recorder = NamedMpkBytesRecorder::<Full>::default();
     let bytes = Recorder::<B>::record(&recorder, from.into_record(), ()).expect("in memory");
     into.load_record(recorder.load(bytes, &Default::default()).expect("its own bytes"))
@@ -148,8 +147,8 @@ mod misfits {
         conv_transpose2d(&Case { groups, bias: false, ..transposed(2, channels, [1, 2, 2], [1, 4, 4]) })
     }
 
-    fn int8<L: FloatLayer<Backend = B>>(layer: L) -> Quantizable<L> {
-        Quantizable::Int8(quantized(layer, LayerScheme::default()))
+    fn int8<L: FloatLayer<Backend = B>>(layer: L) -> DropIn<L> {
+        DropIn::Int8(quantized(layer, LayerScheme::default()))
     }
 
     #[test]
@@ -188,7 +187,7 @@ mod misfits {
     #[test]
     #[should_panic(expected = "load it into `burn_int8::nn::Conv2d`")]
     fn float_into_an_int8_only_layer() {
-        let record = Quantizable::from(layer([3, 4], 3)).into_record();
+        let record = DropIn::from(layer([3, 4], 3)).into_record();
         let _ = quantized(layer([3, 4], 3), LayerScheme::default()).load_record(record);
     }
 }
@@ -209,7 +208,7 @@ mod lies {
         let mut json: Value = serde_json::from_str(&text).expect("JSON");
         change(&mut json["item"]);
         std::fs::write(&path, json.to_string()).expect("a folder to write to");
-        match Quantizable::from(layer).load_file(&path, &recorder, &device) {
+        match DropIn::from(layer).load_file(&path, &recorder, &device) {
             Ok(layer) => panic!("it loaded as {layer}"),
             Err(error) => error.to_string(),
         }

@@ -59,9 +59,9 @@ fn check_files<R: FileRecorder<B>>(name: &str, binary: bool) {
     assert_eq!(output(&again), output(&ours), "{name}");
 
     // INT8: loads into a fresh float model, and into an INT8 one.
-    for activations in [Activations::Dynamic, Activations::WeightOnly] {
-        for range in [Range::Symmetric, Range::Full] {
-            let model = quantized(&Int8Config::new().with_activations(activations).with_range(range));
+    for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
+        for range in [QuantRange::Symmetric, QuantRange::Full] {
+            let model = quantized(&Int8Config::new().with_mode(activations).with_range(range));
             model.clone().save_file(path("int8"), &recorder).expect("a folder to write to");
             for target in [Net::fresh(), quantized(&Int8Config::new()), again.clone()] {
                 let loaded = target.load_file(path("int8"), &recorder, &device).expect("its own file");

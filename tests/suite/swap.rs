@@ -6,7 +6,7 @@ use burn::nn;
 use burn::prelude::*;
 use burn_int8::nn::{Linear, LinearConfig, QLinear};
 use burn_int8::prelude::*;
-use burn_int8::{Int8Swapper, LayerReport};
+use burn_int8::{LayerReport, QuantizeMapper};
 
 use crate::model::{LAYERS, Net, StockNet, burns_linear, floats, tensor};
 
@@ -68,16 +68,14 @@ fn include_and_exclude() {
 fn a_rule_decides_layer_by_layer() {
     let rule = |layer: &LayerInfo| match layer.path.as_str() {
         "head" => None,
-        _ if layer.shape == [16, 24] => {
-            Some(LayerScheme::default().with_activations(Activations::WeightOnly))
-        }
-        _ => Some(LayerScheme::default().with_range(Range::Full)),
+        _ if layer.shape == [16, 24] => Some(LayerScheme::default().with_mode(QuantMode::WeightOnly)),
+        _ => Some(LayerScheme::default().with_range(QuantRange::Full)),
     };
     let (model, report) = Net::<B>::new(1).quantize_with(&config(), rule).expect("float layers");
     let scheme = |layer: &Linear<B>| layer.as_int8().map(QLinear::scheme);
     assert_eq!(scheme(&model.head), None);
-    assert_eq!(scheme(&model.input), Some(LayerScheme::default().with_range(Range::Full)));
-    assert_eq!(scheme(&model.blocks[0].fc1).map(|s| s.activations), Some(Activations::WeightOnly));
+    assert_eq!(scheme(&model.input), Some(LayerScheme::default().with_range(QuantRange::Full)));
+    assert_eq!(scheme(&model.blocks[0].fc1).map(|s| s.mode), Some(QuantMode::WeightOnly));
     assert_eq!(report.layer("head").expect("listed").reason, "left by the rule");
     assert_eq!(report.layer("input").expect("listed").reason, "dynamic activations, full range");
     assert_eq!(report.layer("blocks.1.fc1").expect("listed").reason, "float activations");
@@ -86,7 +84,7 @@ fn a_rule_decides_layer_by_layer() {
 #[test]
 fn the_mapper_alone_does_the_same() {
     let expected = Net::<B>::new(1).quantize(&config()).expect("float layers").0;
-    let model = Net::<B>::new(1).map(&mut Int8Swapper::new(&config()).expect("no patterns"));
+    let model = Net::<B>::new(1).map(&mut QuantizeMapper::new(&config()).expect("no patterns"));
     assert_eq!(output(&model), output(&expected));
     assert_eq!(model.int8_report().int8_layers(), LAYERS.len());
 }
@@ -96,10 +94,10 @@ fn the_mapper_alone_does_the_same() {
 fn quantizing_twice() {
     let (model, _) =
         Net::<B>::new(1).quantize(&config().with_include(names(&["head"]))).expect("float layers");
-    let (model, report) = model.quantize(&config().with_range(Range::Full)).expect("float layers");
+    let (model, report) = model.quantize(&config().with_range(QuantRange::Full)).expect("float layers");
     assert_eq!(with_action(&report, Action::AlreadyInt8), ["head"]);
     assert_eq!(with_action(&report, Action::Quantized), LAYERS[..6]);
-    assert_eq!(model.head.as_int8().expect("INT8").scheme().range, Range::Symmetric);
+    assert_eq!(model.head.as_int8().expect("INT8").scheme().range, QuantRange::Symmetric);
 
     let before = output(&model);
     let (error, model) = model.quantize(&config()).expect_err("nothing left").into_parts();

@@ -14,9 +14,9 @@ type Train = Autodiff<NdArray>;
 /// `upstream · dequantized weightᵀ` at the input, nothing at the layer's own parameters, through any depth.
 #[test]
 fn an_int8_layer_is_frozen_and_lets_gradients_through() {
-    for activations in [Activations::Dynamic, Activations::WeightOnly] {
+    for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
         let layer: Linear<Train> = crate::model::burns_linear::<Train>(6, 4, true, 3).into();
-        let config = Int8Config::new().with_activations(activations);
+        let config = Int8Config::new().with_mode(activations);
         let (layer, _) = layer.quantize(&config).expect("a float layer");
         let x = tensor::<Train, 2>([5, 6], 1).require_grad();
         let upstream = tensor::<Train, 2>([5, 4], 2);

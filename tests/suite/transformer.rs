@@ -132,8 +132,8 @@ fn assert_same(got: &[f32], expected: &[f32]) {
 #[test]
 fn int8_is_the_same_however_it_is_computed() {
     for config in variants() {
-        for activations in [Activations::Dynamic, Activations::WeightOnly] {
-            let int8_config = Int8Config::new().with_activations(activations);
+        for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
+            let int8_config = Int8Config::new().with_mode(activations);
             let (model, _) = encoder::<Autodiff<B>>(&config).quantize(&int8_config).expect("float layers");
             let fused = outputs(&model.valid());
             for (fused, burns) in fused.iter().zip(outputs(&model)) {

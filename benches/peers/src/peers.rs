@@ -34,9 +34,9 @@ pub const SUBJECT: &str = "burn-int8, NdArray";
 /// Names and builders for linear layers, the subject first. A name says what the peer leaves out, since that makes it look
 /// faster.
 pub const OF_LINEARS: &[(&str, Build)] = &[
-    (SUBJECT, |task| int8::<NdArray>(task, Activations::Dynamic)),
-    ("burn-int8, Flex", |task| int8::<Flex>(task, Activations::Dynamic)),
-    ("burn-int8 weight-only, NdArray", |task| int8::<NdArray>(task, Activations::WeightOnly)),
+    (SUBJECT, |task| int8::<NdArray>(task, QuantMode::Dynamic)),
+    ("burn-int8, Flex", |task| int8::<Flex>(task, QuantMode::Dynamic)),
+    ("burn-int8 weight-only, NdArray", |task| int8::<NdArray>(task, QuantMode::WeightOnly)),
     ("Burn f32, NdArray", float::<NdArray>),
     ("Burn f32, Flex", float::<Flex>),
     ("Burn Quantizer Q8S, NdArray (no bias)", quantizer::<NdArray>),
@@ -49,8 +49,8 @@ pub const OF_LINEARS: &[(&str, Build)] = &[
 pub const OF_CONVS: &[(&str, Build)] =
     &[OF_LINEARS[0], OF_LINEARS[1], OF_LINEARS[2], OF_LINEARS[3], OF_LINEARS[4]];
 
-fn int8<B: Backend>(task: &Task, activations: Activations) -> Ready {
-    let config = Int8Config::new().with_activations(activations);
+fn int8<B: Backend>(task: &Task, activations: QuantMode) -> Ready {
+    let config = Int8Config::new().with_mode(activations);
     match task.shape {
         Shape::Linear(_) => {
             let (layer, _) = Linear::from(task.linear::<B>()).quantize(&config)?;
@@ -128,7 +128,7 @@ fn rten(task: &Task) -> Ready {
     let packed = gemm.prepack_b(weight.view());
     let mut output = vec![0; m * n];
     let mut call = move || {
-        let (a, b) = (GemmInputA::Unpacked(x.view()), GemmInputB::Packed(&packed));
+        let (a, b) = (GemmInputA::Unpacked(x.view()), GemmInputB::PackedWeights(&packed));
         gemm.gemm(&mut output, a, b, GemmOptions::default()).expect("the shapes match");
         black_box(output[..n].to_vec())
     };

@@ -14,8 +14,8 @@ use super::kernels::gemm::gemm;
 use super::kernels::quantize::{largest_in_chunks, quantize_images, quantize_rows, settle};
 use super::kernels::tile::{Inputs, Sums, Tile};
 use super::ops::{Kind, Step};
-use crate::kernel::{Filter, Window};
-use crate::scheme::{Activations, LayerScheme, Range};
+use crate::scheme::{LayerScheme, QuantMode, QuantRange};
+use burn_int8_kernels::{ConvGeometry, ConvSpec};
 
 /// A block of the weights' columns.
 #[derive(Clone, Copy, Debug)]
@@ -34,10 +34,10 @@ pub(super) struct Matrix {
 
 /// A convolution.
 #[derive(Debug)]
-pub(super) struct Images {
+pub(super) struct ConvInput {
     pub(super) samples: usize,
-    pub(super) filter: Filter,
-    pub(super) window: Window,
+    pub(super) filter: ConvSpec,
+    pub(super) window: ConvGeometry,
 }
 
 /// Rows of a table.
@@ -150,7 +150,7 @@ impl<'a, R: CubeRuntime> Launch<'a, R> {
     }
 
     fn full(&self) -> bool {
-        self.scheme.range == Range::Full
+        self.scheme.range == QuantRange::Full
     }
 
     fn is_wide(&self) -> bool {
@@ -200,7 +200,7 @@ impl<'a, R: CubeRuntime> Launch<'a, R> {
 
     /// The rows of the input as they are multiplied.
     fn rows(&self, rows: usize, inputs: usize) -> Multiplicands {
-        if self.scheme.activations == Activations::WeightOnly {
+        if self.scheme.mode == QuantMode::WeightOnly {
             let kind = Inputs::Floats { ragged: !inputs.is_multiple_of(4) };
             return Multiplicands { values: self.x.clone(), scales: None, inputs: kind };
         }
@@ -222,11 +222,11 @@ impl<'a, R: CubeRuntime> Launch<'a, R> {
     }
 
     /// The images as they are multiplied.
-    fn images(&self, images: &Images) -> Multiplicands {
-        let Images { samples, filter, window } = images;
+    fn images(&self, images: &ConvInput) -> Multiplicands {
+        let ConvInput { samples, filter, window } = images;
         let (plane, channels) = (window.input.iter().product::<usize>(), filter.channels[0]);
         let [of_group, _] = filter.group_channels();
-        if self.scheme.activations == Activations::WeightOnly {
+        if self.scheme.mode == QuantMode::WeightOnly {
             let kind = Inputs::Floats { ragged: !of_group.is_multiple_of(4) };
             return Multiplicands { values: self.x.clone(), scales: None, inputs: kind };
         }
@@ -295,7 +295,7 @@ impl Kind for Matrix {
     }
 }
 
-impl Kind for Images {
+impl Kind for ConvInput {
     fn launch<R: CubeRuntime>(&self, launch: &Launch<'_, R>) {
         let Self { samples, filter, window } = self;
         let x = launch.images(self);

@@ -22,7 +22,7 @@ use burn::prelude::*;
 use burn_cubecl::CubeRuntime;
 use cubecl::client::ComputeClient;
 
-use crate::kernel::Form;
+use burn_int8_kernels::WeightLayout;
 
 pub(super) use ops::{conv, embed, linear};
 
@@ -30,12 +30,12 @@ pub(super) use ops::{conv, embed, linear};
 const MAX_EXACT_INPUTS: usize = 131_071;
 
 /// Whether kernels compute with weights of this form on `B`.
-pub(super) fn runs<B: Backend>(form: &Form) -> bool {
+pub(super) fn runs<B: Backend>(form: &WeightLayout) -> bool {
     form.channels() > 0 && (1..=MAX_EXACT_INPUTS).contains(&form.inputs()) && route::is_cube::<B>()
 }
 
 /// The name of the runtime and its compiler, if kernels compute with weights of this form.
-pub(super) fn kernel<B: Backend>(form: &Form, device: &B::Device) -> Option<&'static str> {
+pub(super) fn kernel<B: Backend>(form: &WeightLayout, device: &B::Device) -> Option<&'static str> {
     struct Name;
     impl route::Question<&'static str> for Name {
         fn ask<R: CubeRuntime>(self, client: &ComputeClient<R>, _: &R::Device) -> &'static str {

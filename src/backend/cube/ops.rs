@@ -6,11 +6,11 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{Images, Launch, Matrix, PartOf};
+use super::launch::{ConvInput, Launch, Matrix, PartOf};
 use super::route::{DeviceOp, Input, run};
 use crate::backend::words::Words;
-use crate::kernel::{Filter, Window};
 use crate::scheme::LayerScheme;
+use burn_int8_kernels::{ConvGeometry, ConvSpec};
 
 /// What all steps have in common: inputs `x`, scales, words of each part, bias if there is one; and the output.
 #[derive(Debug)]
@@ -121,9 +121,9 @@ pub(in crate::backend) fn linear<B: Backend, const D: usize>(
 /// The convolution of `x` `[samples, channels, ..]`.
 pub(in crate::backend) fn conv<B: Backend, const D: usize>(
     words: &Words<B>,
-    filter: &Filter,
+    filter: &ConvSpec,
     x: Tensor<B, D>,
-    window: &Window,
+    window: &ConvGeometry,
     scheme: LayerScheme,
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, D> {
@@ -139,7 +139,7 @@ pub(in crate::backend) fn conv<B: Backend, const D: usize>(
     }
     assert_together(&x.device(), words);
     let x = to_type(x, of_kernels(dtype));
-    let kind = Images { samples, filter: *filter, window: *window };
+    let kind = ConvInput { samples, filter: *filter, window: *window };
     let step = Step { kind, scheme, parts: parts(words), dot: words.packed_dot, shape, dtype: x.dtype() };
     to_type(step.run(x.into(), words, bias), dtype)
 }

@@ -6,11 +6,11 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use cubecl::wgpu::WgpuRuntime;
 
-use super::launch::{Images, Launch, Matrix};
+use super::launch::{ConvInput, Launch, Matrix};
 use super::ops::{Kind, Step};
 use crate::backend::words::Words;
-use crate::kernel::{self, Filter, Form, Packed, conv};
-use crate::scheme::{LayerScheme, Range};
+use crate::scheme::{LayerScheme, QuantRange};
+use burn_int8_kernels::{ConvSpec, PackedWeights, WeightLayout, conv};
 use gpu::{Fused, Plain};
 
 #[path = "../../../tests/suite/gpu.rs"]
@@ -66,7 +66,7 @@ fn sums<const D: usize>(
 }
 
 /// Words in parts of at most `limit` bytes.
-fn words<B: Backend>(packed: &Packed, form: &Form, limit: usize) -> Words<B> {
+fn words<B: Backend>(packed: &PackedWeights, form: &WeightLayout, limit: usize) -> Words<B> {
     Words::new(&packed.to_integers(form), packed.scales(), form, limit, &Default::default())
 }
 
@@ -82,12 +82,14 @@ fn sums_of_products_are_identical() {
             [70, 67, 66],
             [9, 1024, 129],
         ] {
-            for (range, limit) in [(Range::Symmetric, usize::MAX), (Range::Full, k.next_multiple_of(4) * 16)]
+            for (range, limit) in
+                [(QuantRange::Symmetric, usize::MAX), (QuantRange::Full, k.next_multiple_of(4) * 16)]
             {
-                let (scheme, form) = (LayerScheme::default().with_range(range), Form::Linear([k, n]));
-                let (packed, _) = Packed::quantize(&values(k * n, 1), &form, range.into()).expect("finite");
+                let (scheme, form) = (LayerScheme::default().with_range(range), WeightLayout::Linear([k, n]));
+                let (packed, _) = PackedWeights::quantize(&values(k * n, 1), &form, range).expect("finite");
                 let x = values(m * k, 2);
-                let expected = kernel::accumulate(kernel::active(), (&x, m), range.into(), &packed);
+                let expected =
+                    burn_int8_kernels::accumulate(burn_int8_kernels::active(), (&x, m), range, &packed);
                 let kind = Matrix { rows: m, inputs: k, outputs: n };
                 let words = words(&packed, &form, limit);
                 let got = sums(kind, tensor(&x, [m, k]), &words, scheme, Shape::new([m, n]));
@@ -120,8 +122,8 @@ fn integers_of_rows_are_identical() {
             }
             let m = rows.len();
             let x = rows.concat();
-            for range in [Range::Symmetric, Range::Full] {
-                let (mut expected, mut scales) = kernel::quantize_rows(&x, k, range.into());
+            for range in [QuantRange::Symmetric, QuantRange::Full] {
+                let (mut expected, mut scales) = burn_int8_kernels::quantize_rows(&x, k, range);
                 let kind = Matrix { rows: m, inputs: k, outputs: 0 };
                 let scheme = LayerScheme::default().with_range(range);
                 let step = Step {
@@ -157,8 +159,8 @@ fn integers_of_rows_are_identical() {
     });
 }
 
-fn filters() -> Vec<Filter> {
-    let plain = Filter {
+fn filters() -> Vec<ConvSpec> {
+    let plain = ConvSpec {
         axes: 3,
         channels: [6, 5],
         groups: 1,
@@ -169,34 +171,35 @@ fn filters() -> Vec<Filter> {
     };
     vec![
         plain,
-        Filter { channels: [1, 3], ..plain },
-        Filter { channels: [6, 16], groups: 2, stride: [1, 2, 3], ..plain },
-        Filter { channels: [6, 10], groups: 2, ..plain },
-        Filter { channels: [6, 12], groups: 6, dilation: [1, 2, 1], ..plain },
-        Filter { channels: [7, 7], groups: 7, stride: [1, 2, 2], ..plain },
-        Filter { kernel: [2, 3, 3], stride: [2, 1, 2], dilation: [1, 2, 2], ..plain },
-        Filter { channels: [40, 70], kernel: [1, 3, 3], ..plain },
-        Filter { channels: [70, 66], kernel: [1; 3], ..plain },
-        Filter { channels: [70, 66], kernel: [1; 3], stride: [1, 2, 2], ..plain },
+        ConvSpec { channels: [1, 3], ..plain },
+        ConvSpec { channels: [6, 16], groups: 2, stride: [1, 2, 3], ..plain },
+        ConvSpec { channels: [6, 10], groups: 2, ..plain },
+        ConvSpec { channels: [6, 12], groups: 6, dilation: [1, 2, 1], ..plain },
+        ConvSpec { channels: [7, 7], groups: 7, stride: [1, 2, 2], ..plain },
+        ConvSpec { kernel: [2, 3, 3], stride: [2, 1, 2], dilation: [1, 2, 2], ..plain },
+        ConvSpec { channels: [40, 70], kernel: [1, 3, 3], ..plain },
+        ConvSpec { channels: [70, 66], kernel: [1; 3], ..plain },
+        ConvSpec { channels: [70, 66], kernel: [1; 3], stride: [1, 2, 2], ..plain },
     ]
 }
 
 /// The sums of two samples on the device and on the CPU.
-fn both_convolutions(filter: Filter, input: [usize; 3], padding: [[usize; 2]; 3]) -> [Vec<i32>; 2] {
+fn both_convolutions(filter: ConvSpec, input: [usize; 3], padding: [[usize; 2]; 3]) -> [Vec<i32>; 2] {
     let wide = WIDE.get() == Some(true);
-    let (range, limit) = if wide { (Range::Full, 64) } else { (Range::Symmetric, usize::MAX) };
-    let form = Form::Conv(filter);
+    let (range, limit) = if wide { (QuantRange::Full, 64) } else { (QuantRange::Symmetric, usize::MAX) };
+    let form = WeightLayout::Conv(filter);
     let window = filter.window(input, padding).expect("an output");
-    let (weights, _) = Packed::quantize(&values(form.len(), 1), &form, range.into()).expect("finite");
+    let (weights, _) = PackedWeights::quantize(&values(form.len(), 1), &form, range).expect("finite");
     let [depth, height, width] = input;
     let shape = [2, filter.channels[0], depth, height, width];
     let x = values(shape.iter().product(), 2);
-    let images = conv::Images { values: &x, batch: 2, filter: &filter, window: &window, weights: &weights };
-    let expected = conv::accumulate(kernel::active(), &images, range.into());
+    let images =
+        conv::ConvInput { values: &x, batch: 2, filter: &filter, window: &window, weights: &weights };
+    let expected = conv::accumulate(burn_int8_kernels::active(), &images, range);
     let words = words(&weights, &form, limit);
     let scheme = LayerScheme::default().with_range(range);
     let out = Shape::new([expected.len()]);
-    let got = sums(Images { samples: 2, filter, window }, tensor(&x, shape), &words, scheme, out);
+    let got = sums(ConvInput { samples: 2, filter, window }, tensor(&x, shape), &words, scheme, out);
     [got, expected]
 }
 
@@ -205,7 +208,7 @@ fn sums_of_convolutions_are_identical() {
     in_every_way(|| {
         for filter in filters() {
             for transposed in [false, true] {
-                let filter = Filter { transposed, ..filter };
+                let filter = ConvSpec { transposed, ..filter };
                 for (input, padding) in [([3, 6, 7], [[0; 2]; 3]), ([2, 5, 5], [[0, 0], [1, 2], [2, 0]])] {
                     let [got, expected] = both_convolutions(filter, input, padding);
                     assert_eq!(got, expected, "{filter:?} on {input:?} {padding:?}");
@@ -219,8 +222,8 @@ fn sums_of_convolutions_are_identical() {
 #[test]
 fn rows_of_a_table_in_parts() {
     fn check<B: Backend>() {
-        let (form, range) = (Form::Table([70, 6]), Range::Symmetric);
-        let (table, _) = Packed::quantize(&values(420, 1), &form, range.into()).expect("finite");
+        let (form, range) = (WeightLayout::Table([70, 6]), QuantRange::Symmetric);
+        let (table, _) = PackedWeights::quantize(&values(420, 1), &form, range).expect("finite");
         let words: Words<B> = words(&table, &form, 160);
         assert_eq!(words.parts.len(), 4, "20 entries of 8 bytes in each part");
         let picked = [0, 19, 20, 69, 40, 39];

@@ -5,15 +5,15 @@ use burn::tensor::{DType, Slice};
 
 use super::{EXACT_IN_F32, Total, quantize_rows};
 use crate::backend::words::Words;
-use crate::kernel::{Filter, Window};
-use crate::scheme::{Activations, LayerScheme};
+use crate::scheme::{LayerScheme, QuantMode};
+use burn_int8_kernels::{ConvGeometry, ConvSpec};
 
 impl<B: Backend> Words<B> {
     pub(in crate::backend) fn conv<const D: usize>(
         &self,
-        filter: &Filter,
+        filter: &ConvSpec,
         x: Tensor<B, D>,
-        window: &Window,
+        window: &ConvGeometry,
         scheme: LayerScheme,
         bias: Option<Tensor<B, 1>>,
     ) -> Tensor<B, D> {
@@ -31,8 +31,8 @@ impl<B: Backend> Words<B> {
         let scales = self.scales.clone().reshape([1, outputs, 1]);
         let (sums, scales) = if planes.contains(&0) {
             (None, scales)
-        } else if scheme.activations == Activations::Dynamic {
-            let (q, x_scales) = quantize_rows(x, scheme.range.into());
+        } else if scheme.mode == QuantMode::Dynamic {
+            let (q, x_scales) = quantize_rows(x, scheme.range);
             let mut total = Total::default();
             self.taps(filter, window, q.reshape(planes), |inputs, product| total.add(inputs, product));
             (total.finish(), x_scales.reshape([batch, 1, 1]) * scales)
@@ -61,12 +61,12 @@ impl<B: Backend> Words<B> {
     /// up: so few that a product of integers is exact.
     fn taps(
         &self,
-        filter: &Filter,
-        window: &Window,
+        filter: &ConvSpec,
+        window: &ConvGeometry,
         x: Tensor<B, 5>,
         mut add: impl FnMut(usize, Tensor<B, 3>),
     ) {
-        let Filter { groups, kernel, dilation, transposed, .. } = *filter;
+        let ConvSpec { groups, kernel, dilation, transposed, .. } = *filter;
         let [inputs, outputs] = filter.group_channels();
         let stride = if transposed { [1; 3] } else { filter.stride };
         let [batch, ..] = x.dims();
@@ -97,7 +97,7 @@ impl<B: Backend> Words<B> {
 
 /// The input with the zeros that belong around it and, for a transposed convolution, between its values; without what no
 /// tap reads.
-fn place<B: Backend>(filter: &Filter, window: &Window, mut x: Tensor<B, 5>) -> Tensor<B, 5> {
+fn place<B: Backend>(filter: &ConvSpec, window: &ConvGeometry, mut x: Tensor<B, 5>) -> Tensor<B, 5> {
     for axis in 0..3 {
         let reach = (filter.kernel[axis] - 1) * filter.dilation[axis];
         if filter.transposed {

@@ -11,8 +11,8 @@ use burn::prelude::*;
 use burn::tensor::{DType, Element, ElementConversion};
 
 use super::words::Words;
-use crate::kernel::{LIFT, Levels, TINY};
-use crate::scheme::{Activations, LayerScheme};
+use crate::scheme::{LayerScheme, QuantMode};
+use burn_int8_kernels::{MIN_ABSMAX, PRESCALE, QuantRange};
 
 /// Inputs whose products sum exactly in `f32`: `1024 * 128 * 128 = 2^24`.
 const EXACT_IN_F32: usize = 1024;
@@ -34,13 +34,13 @@ impl<B: Backend> Words<B> {
             return Tensor::zeros(shape, (&x.device(), dtype));
         }
         let x = x.cast(DType::F32).reshape([rows, k]);
-        let mut y = match scheme.activations {
+        let mut y = match scheme.mode {
             _ if k == 0 => Tensor::zeros([rows, n], (&x.device(), DType::F32)),
-            Activations::Dynamic => {
-                let (q, x_scales) = quantize_rows(x, scheme.range.into());
+            QuantMode::Dynamic => {
+                let (q, x_scales) = quantize_rows(x, scheme.range);
                 self.exact_product(q) * (x_scales * self.scales.clone().unsqueeze())
             }
-            Activations::WeightOnly => self.float_product(x) * self.scales.clone().unsqueeze(),
+            QuantMode::WeightOnly => self.float_product(x) * self.scales.clone().unsqueeze(),
         };
         if let Some(bias) = bias {
             y = y + bias.cast(DType::F32).unsqueeze();
@@ -143,18 +143,17 @@ fn to_f32<B: Backend, const D: usize>(integers: Tensor<B, D, Int>) -> Tensor<B, 
 }
 
 /// The integers of each row, as floats, and the scales `[rows, 1]`: NaN for a row that has a NaN or an infinity.
-fn quantize_rows<B: Backend>(x: Tensor<B, 2>, levels: Levels) -> (Tensor<B, 2>, Tensor<B, 2>) {
-    let Levels { min, max, top } = levels;
+fn quantize_rows<B: Backend>(x: Tensor<B, 2>, range: QuantRange) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let poison = (x.clone() * 0.0).sum_dim(1); // 0, or NaN
     let broken = poison.clone().equal_elem(0.0).bool_not();
     let shape = x.shape();
     let x = x.mask_fill(broken.expand(shape), 0.0);
     let absmax = x.clone().abs().max_dim(1);
     let zero = absmax.clone().equal_elem(0.0);
-    let scales = (absmax.clone() / top).mask_fill(zero.clone(), 1.0) + poison;
-    let lift = absmax.ones_like().mask_fill(absmax.clone().lower_elem(TINY), LIFT);
-    let inverse = (absmax.full_like(top) / (absmax * lift.clone())).mask_fill(zero, 0.0);
-    let q = round_half_even((x * lift) * inverse).clamp(min, max);
+    let scales = (absmax.clone() / range.divisor()).mask_fill(zero.clone(), 1.0) + poison;
+    let prescale = absmax.ones_like().mask_fill(absmax.clone().lower_elem(MIN_ABSMAX), PRESCALE);
+    let inverse = (absmax.full_like(range.divisor()) / (absmax * prescale.clone())).mask_fill(zero, 0.0);
+    let q = round_half_even((x * prescale) * inverse).clamp(range.qmin(), range.qmax());
     (q, scales)
 }
 

@@ -44,10 +44,10 @@ macro_rules! convolution {
     ) => {
         #[doc = concat!("Applies a ", $name, " over input tensors.\n\n")]
         #[doc = concat!("Burn's [`burn::nn::conv::", stringify!($layer), "`], until it is quantized: then a [`", stringify!($int8), "`].")]
-        pub type $layer<B> = Quantizable<conv::$layer<B>>;
+        pub type $layer<B> = DropIn<conv::$layer<B>>;
 
         #[doc = concat!("A ", $name, " in INT8, one scale per output channel.")]
-        pub type $int8<B> = Int8<conv::$layer<B>>;
+        pub type $int8<B> = QLayer<conv::$layer<B>>;
 
         $(#[$doc])*
         #[derive(Config, Debug)]
@@ -93,7 +93,7 @@ macro_rules! convolution {
             ///
             /// If the channels can't be parted into `groups`.
             pub fn init_int8<B: Backend>(&self, device: &B::Device) -> $int8<B> {
-                Int8::zeros(&self.burns().init(device))
+                QLayer::zeros(&self.burns().init(device))
             }
 
             fn burns(&self) -> conv::$config {
@@ -101,7 +101,7 @@ macro_rules! convolution {
             }
         }
 
-        impl<B: Backend> Quantizable<conv::$layer<B>> {
+        impl<B: Backend> DropIn<conv::$layer<B>> {
             /// Applies the layer.
             ///
             /// # Shapes
@@ -120,7 +120,7 @@ macro_rules! convolution {
             }
         }
 
-        impl<B: Backend> Int8<conv::$layer<B>> {
+        impl<B: Backend> QLayer<conv::$layer<B>> {
             /// Applies the layer.
             ///
             /// # Shapes
@@ -132,7 +132,7 @@ macro_rules! convolution {
             ///
             /// `sum as f32 * (scale_of_sample * scale_of_channel) + bias`, the sum exact in integers, each sample of the
             /// batch quantized as it comes. A sample with a NaN or an infinity gives NaN, others are not touched. With
-            /// [`Activations::WeightOnly`](crate::Activations::WeightOnly) the input stays float.
+            /// [`QuantMode::WeightOnly`](crate::QuantMode::WeightOnly) the input stays float.
             ///
             /// # Panics
             ///
@@ -155,8 +155,8 @@ macro_rules! convolution {
                 ConvOptions::new(shape, [self.stride, self.dilation], self.groups, transposed, padding)
             }
 
-            fn form(options: &Self::Options) -> Form {
-                Form::Conv(options.filter)
+            fn form(options: &Self::Options) -> WeightLayout {
+                WeightLayout::Conv(options.filter)
             }
 
             fn weight(&self) -> &Self::Weight {

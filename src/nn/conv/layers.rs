@@ -7,11 +7,11 @@ use burn::prelude::*;
 
 use super::padding::{Cut, PerAxis};
 use super::{ConvOptions, convolve};
-use crate::kernel::Form;
-use crate::nn::int8::Int8;
+use crate::nn::int8::QLayer;
 use crate::nn::layer::{Bias, FloatLayer};
-use crate::nn::quantizable::Quantizable;
+use crate::nn::quantizable::DropIn;
 use crate::record::{ConvItem, ConvTransposeItem};
+use burn_int8_kernels::WeightLayout;
 
 convolution! {
     /// Configuration to create a [`Conv1d`] layer using [`init`](Conv1dConfig::init); the same as

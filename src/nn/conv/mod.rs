@@ -9,9 +9,9 @@ use burn::module::Content;
 use burn::prelude::*;
 
 use crate::backend::straight_through;
-use crate::kernel::{Filter, Form, Window};
-use crate::nn::int8::Int8;
+use crate::nn::int8::QLayer;
 use crate::nn::layer::FloatLayer;
+use burn_int8_kernels::{ConvGeometry, ConvSpec, WeightLayout};
 use padding::{Padding, PerAxis};
 
 pub use layers::*;
@@ -19,7 +19,7 @@ pub use layers::*;
 /// What a convolution is but its numbers.
 #[derive(Clone, Debug)]
 pub struct ConvOptions<P> {
-    filter: Filter,
+    filter: ConvSpec,
     padding: P,
 }
 
@@ -35,7 +35,7 @@ impl<P: Padding> ConvOptions<P> {
         let [first, second] = [weight[0], weight[1] * groups];
         let mut kernel = [1; 3];
         kernel[5 - D..].copy_from_slice(&weight[2..]);
-        let filter = Filter {
+        let filter = ConvSpec {
             axes: D - 2,
             channels: if transposed { [first, second] } else { [second, first] },
             groups,
@@ -52,9 +52,9 @@ impl<P: Padding> ConvOptions<P> {
     /// # Panics
     ///
     /// If the input has other channels, or no room for a single output.
-    fn window<const D: usize>(&self, kind: &str, input: [usize; D]) -> Window {
+    fn window<const D: usize>(&self, kind: &str, input: [usize; D]) -> ConvGeometry {
         let filter = &self.filter;
-        let (channels, weight) = (filter.channels[0], Form::Conv(*filter).shape());
+        let (channels, weight) = (filter.channels[0], WeightLayout::Conv(*filter).shape());
         assert!(
             input[1] == channels,
             "Q{kind}: an input of shape {input:?} must have {channels} channels, as the weight is {weight:?} in {} groups",
@@ -75,7 +75,7 @@ impl<P: Padding> ConvOptions<P> {
     }
 
     fn describe(&self, content: Content) -> Content {
-        let Filter { channels, groups, kernel, stride, dilation, transposed, .. } = self.filter;
+        let ConvSpec { channels, groups, kernel, stride, dilation, transposed, .. } = self.filter;
         let content = if transposed {
             content.add_debug_attribute("channels", &channels)
         } else {
@@ -92,7 +92,7 @@ impl<P: Padding> ConvOptions<P> {
 
 /// The `forward` of an INT8 convolution. `float` is that of Burn's layer, for the gradient.
 fn convolve<B: Backend, P: Padding, L, const D: usize>(
-    layer: &Int8<L>,
+    layer: &QLayer<L>,
     input: Tensor<B, D>,
     float: impl FnOnce(&L, Tensor<B, D>) -> Tensor<B, D>,
 ) -> Tensor<B, D>

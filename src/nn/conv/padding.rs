@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use burn::module::Content;
 use burn::nn::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 
-use crate::kernel::Filter;
+use burn_int8_kernels::ConvSpec;
 
 /// One number per axis, as Burn's layer of that many axes has it.
 pub trait PerAxis: Copy + Debug + Send + Sync + 'static {
@@ -43,8 +43,8 @@ pub trait Padding: Clone + Debug + Send + Sync + 'static {
     /// How the layer says what it has one of per axis.
     type Axes: PerAxis;
 
-    /// What [`Filter::window`] takes, for an input of these sizes.
-    fn around(&self, filter: &Filter, input: [usize; 3]) -> [[usize; 2]; 3];
+    /// What [`ConvSpec::window`] takes, for an input of these sizes.
+    fn around(&self, filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3];
 
     /// Adds it to what is displayed.
     fn describe(&self, content: Content) -> Content;
@@ -52,7 +52,7 @@ pub trait Padding: Clone + Debug + Send + Sync + 'static {
 
 /// In front and behind, so that the output is as long as the input, or as the strides in it. Dilation is left out, as Burn
 /// leaves it out.
-fn same(filter: &Filter, input: [usize; 3]) -> [[usize; 2]; 3] {
+fn same(filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
     std::array::from_fn(|axis| {
         let (stride, kernel) = (filter.stride[axis], filter.kernel[axis]);
         let total = match input[axis].div_ceil(stride) {
@@ -66,7 +66,7 @@ fn same(filter: &Filter, input: [usize; 3]) -> [[usize; 2]; 3] {
 impl Padding for PaddingConfig1d {
     type Axes = usize;
 
-    fn around(&self, filter: &Filter, input: [usize; 3]) -> [[usize; 2]; 3] {
+    fn around(&self, filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
         match *self {
             Self::Same => same(filter, input),
             Self::Valid => [[0; 2]; 3],
@@ -82,7 +82,7 @@ impl Padding for PaddingConfig1d {
 impl Padding for PaddingConfig2d {
     type Axes = [usize; 2];
 
-    fn around(&self, filter: &Filter, input: [usize; 3]) -> [[usize; 2]; 3] {
+    fn around(&self, filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
         match *self {
             Self::Same => same(filter, input),
             Self::Valid => [[0; 2]; 3],
@@ -98,7 +98,7 @@ impl Padding for PaddingConfig2d {
 impl Padding for PaddingConfig3d {
     type Axes = [usize; 3];
 
-    fn around(&self, filter: &Filter, input: [usize; 3]) -> [[usize; 2]; 3] {
+    fn around(&self, filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
         match *self {
             Self::Same => {
                 let padding = same(filter, input);
@@ -131,7 +131,7 @@ pub struct Cut<A> {
 impl<A: PerAxis> Padding for Cut<A> {
     type Axes = A;
 
-    fn around(&self, _: &Filter, _: [usize; 3]) -> [[usize; 2]; 3] {
+    fn around(&self, _: &ConvSpec, _: [usize; 3]) -> [[usize; 2]; 3] {
         let (cut, added) = (self.padding.widen(0), self.padding_out.widen(0));
         std::array::from_fn(|axis| [cut[axis], added[axis]])
     }

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::tile::{Columns, Inputs, Outputs, Tile, finish, four, multiply_add, weights, zeros};
-use crate::kernel::Filter;
+use burn_int8_kernels::ConvSpec;
 
 /// Sizes along three axes.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -43,7 +43,7 @@ pub(crate) fn conv<A: Numeric, N: Numeric, O: Numeric>(
     pixels: u32,
     first: u32,
     columns: u32,
-    #[comptime] filter: Filter,
+    #[comptime] filter: ConvSpec,
     #[comptime] tile: Tile,
 ) {
     let columns_of_unit = Columns::of_unit(columns as usize, tile);
@@ -83,7 +83,7 @@ fn stand(
     pixels: usize,
     output: &Sizes,
     padding: &Sizes,
-    #[comptime] filter: Filter,
+    #[comptime] filter: ConvSpec,
     #[comptime] tile: Tile,
 ) -> Stands {
     let plane = (output.depth * output.height * output.width) as usize;
@@ -119,7 +119,7 @@ fn channels<A: Numeric, N: Numeric>(
     input: &Sizes,
     columns: &Columns,
     first: usize,
-    #[comptime] filter: Filter,
+    #[comptime] filter: ConvSpec,
     #[comptime] tile: Tile,
 ) -> Array<N> {
     let of_group = comptime!(filter.group_channels()[0]);
@@ -187,7 +187,7 @@ fn planes<A: Numeric, N: Numeric>(
     input: &Sizes,
     columns: &Columns,
     first: usize,
-    #[comptime] filter: Filter,
+    #[comptime] filter: ConvSpec,
     #[comptime] tile: Tile,
 ) -> Array<N> {
     let outputs = comptime!(filter.group_channels()[1]);
@@ -242,7 +242,7 @@ fn one<A: Numeric, N: Numeric>(
 }
 
 /// Whether the four columns of a vector may be of different groups.
-pub(crate) fn apart(filter: &Filter) -> bool {
+pub(crate) fn apart(filter: &ConvSpec) -> bool {
     filter.groups > 1 && !filter.group_channels()[1].is_multiple_of(4)
 }
 
@@ -252,7 +252,7 @@ fn offset(
     group: usize,
     word: usize,
     plane: usize,
-    #[comptime] filter: Filter,
+    #[comptime] filter: ConvSpec,
     #[comptime] inputs: Inputs,
 ) -> usize {
     let of_group = comptime!(filter.group_channels()[0]);
@@ -265,7 +265,7 @@ fn offset(
 
 /// Of a transposed convolution, outputs that share taps lie a stride apart: they become neighbours in a tile.
 #[cube]
-fn place(x: u32, width: u32, #[comptime] filter: Filter) -> u32 {
+fn place(x: u32, width: u32, #[comptime] filter: ConvSpec) -> u32 {
     let stride = comptime!(filter.stride[2] as u32);
     if comptime!(filter.transposed && filter.stride[2] > 1) {
         let (each, longer) = (width / stride, width % stride);
@@ -282,13 +282,19 @@ fn place(x: u32, width: u32, #[comptime] filter: Filter) -> u32 {
 
 /// The position of the first tap along an axis, of a transposed convolution times the stride; may be less than zero.
 #[cube]
-fn first_tap(output: u32, padding: u32, #[comptime] stride: u32, #[comptime] filter: Filter) -> u32 {
+fn first_tap(output: u32, padding: u32, #[comptime] stride: u32, #[comptime] filter: ConvSpec) -> u32 {
     if comptime!(filter.transposed) { output + padding } else { output * stride - padding }
 }
 
 /// The pixel of the input's plane under a tap, or `u32::MAX` if there is none.
 #[cube]
-fn under(tap: u32, stands: &Stands, #[comptime] i: usize, input: &Sizes, #[comptime] filter: Filter) -> u32 {
+fn under(
+    tap: u32,
+    stands: &Stands,
+    #[comptime] i: usize,
+    input: &Sizes,
+    #[comptime] filter: ConvSpec,
+) -> u32 {
     let along = comptime!([filter.kernel[1] as u32, filter.kernel[2] as u32]);
     let z = step(stands.depth[i], tap / comptime!(along[0] * along[1]), 0usize, filter);
     let y = step(stands.height[i], tap / comptime!(along[1]) % comptime!(along[0]), 1usize, filter);
@@ -299,7 +305,7 @@ fn under(tap: u32, stands: &Stands, #[comptime] i: usize, input: &Sizes, #[compt
 
 /// The position under a tap along one axis, too large if there is none: what is less than zero wraps.
 #[cube]
-fn step(first: u32, tap: u32, #[comptime] axis: usize, #[comptime] filter: Filter) -> u32 {
+fn step(first: u32, tap: u32, #[comptime] axis: usize, #[comptime] filter: ConvSpec) -> u32 {
     let dilation = comptime!(filter.dilation[axis] as u32);
     if comptime!(filter.transposed) {
         let stride = comptime!(filter.stride[axis] as u32);

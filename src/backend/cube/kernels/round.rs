@@ -3,7 +3,7 @@
 
 use cubecl::prelude::*;
 
-use crate::kernel::{LIFT, TINY};
+use burn_int8_kernels::{MIN_ABSMAX, PRESCALE};
 
 /// Of a positive float, with the exponent that it would have as `1.m * 2^(e - 127)`.
 const MANTISSA: u32 = 0x7f_ffff;
@@ -56,7 +56,7 @@ pub(crate) fn quantizer(largest: u32, #[comptime] full: bool) -> Quantizer {
     let finite = largest < INFINITY;
     let some = finite && largest >= ONE;
     let absmax = f32::reinterpret(select(some, largest, 0x3f80_0000u32));
-    let lift = select(absmax < TINY, f32::new(LIFT), f32::new(1.0));
+    let lift = select(absmax < MIN_ABSMAX, f32::new(PRESCALE), f32::new(1.0));
     let scale = divide(absmax, top.runtime());
     let inverse = divide(top.runtime(), absmax * lift);
     let odd = f32::reinterpret(select(finite, 0x3f80_0000u32, 0x7fc0_0000u32));

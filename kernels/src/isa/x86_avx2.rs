@@ -1,0 +1,321 @@
+//! AVX2: bytes widened to 16 bits and multiplied in pairs. `vpmaddubsw` would saturate; this never does.
+//!
+//! Also the 256-bit float kernel, shared with the other 256-bit sets.
+
+use std::arch::x86_64::*;
+
+use super::declare::kernel;
+use super::micro::{Accumulator, Microkernel, tiles};
+use super::pixels::{ConvMicrokernel, TURN, Turn, pixel_tiles};
+use crate::pack::NR;
+
+/// Groups of a panel that the first-level cache holds.
+pub(super) const CHUNK: usize = 32;
+
+/// Accumulators side by side: a tile of few rows has registers left, and reads more of a panel at a time.
+#[inline(always)]
+pub(super) fn width(rows: usize, full: usize) -> usize {
+    match rows {
+        1 => 8,
+        2 | 3 => 4,
+        _ => full,
+    }
+}
+
+/// Tiles of at most `ROWS` rows and `WIDTH` accumulators.
+struct Integers<const ROWS: usize, const WIDTH: usize>;
+
+impl<const ROWS: usize, const WIDTH: usize> Accumulator for Integers<ROWS, WIDTH> {
+    type Sum = i32;
+    /// Four columns, two partial sums each.
+    type Acc = __m256i;
+    type W = __m256i;
+    type X = __m256i;
+    const COLUMNS: usize = 4;
+    const WIDTH: usize = WIDTH;
+    const ROWS: usize = ROWS;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, out: &mut [i32]) {
+        let out: &mut [i32; 4] = (&mut out[..4]).try_into().expect("four columns");
+        // SAFETY: the caller vouches for AVX2; `out` is 16 bytes.
+        unsafe {
+            let sums = _mm256_hadd_epi32(acc, acc); // columns 0 1 0 1 | 2 3 2 3
+            let sums = _mm256_permute4x64_epi64::<0b1000>(sums);
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_castsi256_si128(sums));
+        }
+    }
+}
+
+impl<const ROWS: usize, const WIDTH: usize> Microkernel for Integers<ROWS, WIDTH> {
+    const INPUT_BYTES: usize = 8;
+    const CHUNK: usize = CHUNK;
+
+    /// Two tiles of two rows read whole lines of a panel, one of four would not.
+    #[inline(always)]
+    fn height(rows: usize) -> usize {
+        if rows == 4 { 2 } else { ROWS }
+    }
+
+    #[inline(always)]
+    fn width(rows: usize) -> usize {
+        width(rows, WIDTH)
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX2 and for 16 bytes.
+        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX2 and for 8 bytes; read without assuming alignment.
+        unsafe { _mm256_set1_epi64x(from.cast::<i64>().read_unaligned()) }
+    }
+
+    tiles!(Self: 1 2 3 4 5 6 x [2 4 8]);
+}
+
+impl<const ROWS: usize, const WIDTH: usize> ConvMicrokernel for Integers<ROWS, WIDTH> {
+    const CELL: usize = 8;
+
+    #[inline(always)]
+    unsafe fn cells(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX2 and for 32 bytes.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX2 and for 4 bytes; read without assuming alignment.
+        unsafe { _mm256_cvtepi8_epi16(_mm_set1_epi32(from.cast::<i32>().read_unaligned())) }
+    }
+
+    pixel_tiles!(Self: 1 2 3 x [1 2 3 4]);
+}
+
+pub(super) struct Floats256;
+
+impl Accumulator for Floats256 {
+    type Sum = f32;
+    type Acc = __m256;
+    /// One vector for each of the four inputs.
+    type W = [__m256; 4];
+    type X = *const f32;
+    const COLUMNS: usize = 8;
+    const WIDTH: usize = 2;
+    const ROWS: usize = 5;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, [w0, w1, w2, w3]: Self::W) -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2 with FMA and for four floats at `x`; read without assuming alignment.
+        unsafe {
+            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.read_unaligned()), w0, acc);
+            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.add(1).read_unaligned()), w1, acc);
+            let acc = _mm256_fmadd_ps(_mm256_set1_ps(x.add(2).read_unaligned()), w2, acc);
+            _mm256_fmadd_ps(_mm256_set1_ps(x.add(3).read_unaligned()), w3, acc)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, out: &mut [f32]) {
+        let out: &mut [f32; 8] = (&mut out[..8]).try_into().expect("eight columns");
+        // SAFETY: the caller vouches for AVX2; `out` is 32 bytes.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), acc) }
+    }
+}
+
+impl Microkernel for Floats256 {
+    const INPUT_BYTES: usize = 16;
+    const HOLDS_WEIGHTS: bool = false;
+
+    #[inline(always)]
+    fn width(rows: usize) -> usize {
+        match rows {
+            1 => 8,
+            2 => 4,
+            _ => Self::WIDTH,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX2 and for 32 bytes.
+        unsafe {
+            let w = _mm256_loadu_si256(from.cast());
+            [
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(w))),
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_slli_epi32::<16>(w))),
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_slli_epi32::<8>(w))),
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(w)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        from.cast()
+    }
+
+    tiles!(Self: 1 2 3 4 5 x [2 4 6 8]);
+}
+
+pub(super) struct PixelFloats256;
+
+impl Accumulator for PixelFloats256 {
+    type Sum = f32;
+    type Acc = __m256;
+    type W = __m256;
+    type X = __m256;
+    const COLUMNS: usize = 8;
+    const WIDTH: usize = 2;
+    const ROWS: usize = 6;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(acc: Self::Acc, x: Self::X, w: Self::W) -> Self::Acc {
+        // SAFETY: the caller vouches for AVX2 with FMA.
+        unsafe { _mm256_fmadd_ps(x, w, acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, out: &mut [f32]) {
+        let out: &mut [f32; 8] = (&mut out[..8]).try_into().expect("eight columns");
+        // SAFETY: the caller vouches for AVX2; `out` is 32 bytes.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), acc) }
+    }
+}
+
+/// Weights come as floats, too.
+impl Microkernel for PixelFloats256 {
+    const INPUT_BYTES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX2 and for 32 bytes.
+        unsafe { _mm256_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX2 and for 4 bytes; read without assuming alignment.
+        unsafe { _mm256_set1_ps(from.cast::<f32>().read_unaligned()) }
+    }
+
+    tiles!(Self: 1 2 3 4 5 6 x [2]);
+}
+
+impl ConvMicrokernel for PixelFloats256 {
+    const CELL: usize = 4;
+
+    #[inline(always)]
+    unsafe fn cells(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for AVX2 and for 32 bytes.
+        unsafe { _mm256_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight(from: *const i8) -> Self::W {
+        // SAFETY: the caller vouches for AVX2 and for 4 bytes; read without assuming alignment.
+        unsafe { _mm256_set1_ps(from.cast::<f32>().read_unaligned()) }
+    }
+
+    pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2]);
+}
+
+/// Blocks of eight by eight, in registers.
+pub(super) struct Turn256;
+
+impl Turn for Turn256 {
+    #[inline(always)]
+    unsafe fn turn(from: &[[f32; NR]; TURN], columns: usize, to: &mut [[f32; TURN]; NR]) {
+        assert!(columns <= NR && columns.is_multiple_of(8));
+        for column in (0..columns).step_by(8) {
+            // SAFETY: the caller vouches for AVX2. By the assert `column + 8` is at most the length of a row of `from` and the
+            // number of rows of `to`, and these are of eight.
+            unsafe {
+                let rows: [__m256; TURN] =
+                    std::array::from_fn(|row| _mm256_loadu_ps(from[row].as_ptr().add(column)));
+                for (to, turned) in to[column..].iter_mut().zip(turn_8x8(rows)) {
+                    _mm256_storeu_ps(to.as_mut_ptr(), turned);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn turn_8x8([a, b, c, d, e, f, g, h]: [__m256; 8]) -> [__m256; 8] {
+    // SAFETY: the caller vouches for AVX2.
+    unsafe {
+        // Of each half, two columns of two rows; then of four; then the halves of all eight.
+        let low = [
+            _mm256_unpacklo_ps(a, b),
+            _mm256_unpacklo_ps(c, d),
+            _mm256_unpacklo_ps(e, f),
+            _mm256_unpacklo_ps(g, h),
+        ];
+        let high = [
+            _mm256_unpackhi_ps(a, b),
+            _mm256_unpackhi_ps(c, d),
+            _mm256_unpackhi_ps(e, f),
+            _mm256_unpackhi_ps(g, h),
+        ];
+        let four = |pairs: [__m256; 4]| {
+            let [ab, cd, ef, gh] = pairs;
+            const LOW: i32 = 0b01_00_01_00;
+            const HIGH: i32 = 0b11_10_11_10;
+            [
+                [_mm256_shuffle_ps::<LOW>(ab, cd), _mm256_shuffle_ps::<LOW>(ef, gh)],
+                [_mm256_shuffle_ps::<HIGH>(ab, cd), _mm256_shuffle_ps::<HIGH>(ef, gh)],
+            ]
+        };
+        let [[c0, d0], [c1, d1]] = four(low);
+        let [[c2, d2], [c3, d3]] = four(high);
+        [
+            _mm256_permute2f128_ps::<0x20>(c0, d0),
+            _mm256_permute2f128_ps::<0x20>(c1, d1),
+            _mm256_permute2f128_ps::<0x20>(c2, d2),
+            _mm256_permute2f128_ps::<0x20>(c3, d3),
+            _mm256_permute2f128_ps::<0x31>(c0, d0),
+            _mm256_permute2f128_ps::<0x31>(c1, d1),
+            _mm256_permute2f128_ps::<0x31>(c2, d2),
+            _mm256_permute2f128_ps::<0x31>(c3, d3),
+        ]
+    }
+}
+
+kernel! {
+    /// Most x86 CPUs since 2013.
+    pub(super) const KERNEL: "avx2",
+    features: ["avx2", "fma"], codes: i16, integers: Integers<6, 2>, floats: Floats256,
+    cells: u64, pixels: Integers<3, 4>, pixel_floats: PixelFloats256,
+    channels: Integers<6, 2>, turn: Turn256
+}

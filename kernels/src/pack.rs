@@ -1,0 +1,315 @@
+//! The one copy of a weight matrix in memory, in the order in which the kernels read it.
+//!
+//! Columns (output channels) are cut into panels of 64; the last panel is 16, 32, 48 or 64 wide. A panel holds, for each
+//! group of four inputs, four bytes per column side by side: exactly what a dot product of four takes at once. Every
+//! kernel reads this layout and it can be read back, so nothing else of the weight has to stay.
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use super::aligned::Aligned;
+use super::form::{PackOrder, WeightLayout};
+use super::parallel::{for_each, threads_for};
+use super::quantize::{QuantRange, Quantizer};
+
+/// Columns of a panel.
+pub(super) const NR: usize = 64;
+/// Columns are padded to a multiple of this.
+pub(super) const COLUMN_BLOCK: usize = 16;
+/// Inputs that are multiplied and summed by one instruction.
+pub(super) const KR: usize = 4;
+/// Most inputs whose products surely fit an `i32` sum: `131,068 * 128 * 128 < 2^31`.
+pub(super) const MAX_EXACT_INPUTS: usize = 131_068;
+
+/// A NaN or an infinity among the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotFinite {
+    /// The first output channel that has one.
+    pub channel: usize,
+}
+
+/// What rounding the weights to integers cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct QuantError {
+    signal: f64,
+    noise: f64,
+}
+
+impl QuantError {
+    /// Signal to quantization noise in dB; `None` where there is no noise or no signal.
+    pub fn sqnr_db(&self) -> Option<f32> {
+        let ratio = self.signal / self.noise;
+        (ratio.is_finite() && ratio > 0.0).then(|| (10.0 * ratio.log10()) as f32)
+    }
+}
+
+/// INT8 weights as a matrix `[k, n]` with one scale per column, packed for the kernels.
+#[derive(Clone)]
+pub struct PackedWeights {
+    k: usize,
+    n: usize,
+    data: Aligned,
+    slices: Vec<Range<usize>>,
+    /// Sum of the weights of each padded column, for each slice.
+    sums: Vec<i32>,
+    scales: Vec<f32>,
+}
+
+impl std::fmt::Debug for PackedWeights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PackedWeights {{ k: {}, n: {} }}", self.k, self.n)
+    }
+}
+
+/// Two matrices are equal if their integers and scales are.
+impl PartialEq for PackedWeights {
+    fn eq(&self, other: &Self) -> bool {
+        (self.k, self.n) == (other.k, other.n)
+            && self.scales == other.scales
+            && self.data.as_i8() == other.data.as_i8()
+    }
+}
+
+impl PackedWeights {
+    /// Quantizes a weight tensor, one scale per output channel.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFinite`] if a weight is NaN or infinite.
+    ///
+    /// # Panics
+    ///
+    /// If `weights` does not match `form`.
+    pub fn quantize(
+        weights: &[f32],
+        form: &WeightLayout,
+        range: QuantRange,
+    ) -> Result<(Self, QuantError), NotFinite> {
+        assert_eq!(weights.len(), form.len(), "weights do not match their shape {:?}", form.shape());
+        let seen = Mutex::new((QuantError::default(), None::<usize>));
+        let packed = Self::build(form, vec![1.0; form.channels()], |panel, scales| {
+            let quantizers = panel.absmax(weights).map(|absmax| Quantizer::new(absmax, range));
+            let broken = quantizers[..scales.len()].iter().position(Option::is_none);
+            let fidelity = if broken.is_none() {
+                scales.iter_mut().zip(&quantizers).for_each(|(s, q)| *s = q.map_or(1.0, |q| q.scale));
+                panel.quantize(weights, &quantizers)
+            } else {
+                QuantError::default()
+            };
+            let mut seen = seen.lock().unwrap_or_else(|e| e.into_inner());
+            seen.0.signal += fidelity.signal;
+            seen.0.noise += fidelity.noise;
+            let broken = broken.map(|column| panel.first + column);
+            seen.1 = [seen.1, broken].into_iter().flatten().min();
+        });
+        match seen.into_inner().unwrap_or_else(|e| e.into_inner()) {
+            (_, Some(channel)) => Err(NotFinite { channel }),
+            (fidelity, None) => Ok((packed, fidelity)),
+        }
+    }
+
+    /// Packs integers that are already there, in the layout of the weight tensor, with one scale per output channel.
+    ///
+    /// # Panics
+    ///
+    /// If the slices do not match `form`.
+    pub fn from_integers(integers: &[i8], scales: &[f32], form: &WeightLayout) -> Self {
+        assert_eq!(integers.len(), form.len(), "weights do not match their shape {:?}", form.shape());
+        assert_eq!(scales.len(), form.channels(), "one scale per output channel");
+        Self::build(form, scales.to_vec(), |panel, _| panel.fill(|_, index| integers[index]))
+    }
+
+    /// Lays out the panels in parallel; `fill` writes one of them, and its scales.
+    fn build(
+        form: &WeightLayout,
+        mut scales: Vec<f32>,
+        fill: impl Fn(&mut Panel<'_>, &mut [f32]) + Sync,
+    ) -> Self {
+        let order = form.packed_order();
+        let (k, n) = (order.rows.len(), order.columns.len());
+        let columns = n.next_multiple_of(COLUMN_BLOCK);
+        let panel_bytes = NR * k.next_multiple_of(KR);
+        let mut data = Aligned::zeroed(columns * k.next_multiple_of(KR));
+        if k > 0 {
+            let panels = data.as_i8_mut().chunks_mut(panel_bytes).zip(scales.chunks_mut(NR)).enumerate();
+            for_each(threads_for(k * n * 16), panels, |(i, (data, scales))| {
+                let columns = &order.columns[i * NR..][..scales.len()];
+                fill(&mut Panel { first: i * NR, rows: &order.rows, columns, data }, scales);
+            });
+        }
+        let mut packed = Self { k, n, data, slices: order.slices, sums: Vec::new(), scales };
+        packed.sums = packed.column_sums();
+        packed
+    }
+
+    fn column_sums(&self) -> Vec<i32> {
+        let columns = self.padded_columns();
+        let mut sums = vec![0i32; columns * self.slices.len()];
+        for (sums, groups) in sums.chunks_mut(columns.max(1)).zip(&self.slices) {
+            for first in (0..columns).step_by(NR) {
+                let panel = self.panel(first);
+                for row in panel.bytes[groups.start * panel.stride..groups.end * panel.stride]
+                    .chunks_exact(panel.stride)
+                {
+                    for (sum, group) in sums[first..].iter_mut().zip(row.chunks_exact(KR)) {
+                        *sum += group.iter().map(|&q| i32::from(q)).sum::<i32>();
+                    }
+                }
+            }
+        }
+        sums
+    }
+
+    /// The integers in the layout of the weight tensor.
+    pub fn to_integers(&self, form: &WeightLayout) -> Vec<i8> {
+        let order = form.packed_order();
+        let mut integers = vec![0; form.len()];
+        for (first, columns) in (0..).step_by(NR).zip(order.columns.chunks(NR)) {
+            let panel = self.panel(first);
+            for (row, &from) in order.rows.iter().enumerate().filter(|(_, from)| **from != PackOrder::PADDING)
+            {
+                let group = &panel.bytes[row / KR * panel.stride + row % KR..];
+                for (q, column) in group.iter().step_by(KR).zip(columns) {
+                    integers[from + column] = *q;
+                }
+            }
+        }
+        integers
+    }
+
+    /// The rows `entries` of a table, one after the other, as the floats that they stand for.
+    ///
+    /// # Panics
+    ///
+    /// If an entry is not in the table.
+    pub fn rows_of_table(&self, entries: &[usize]) -> Vec<f32> {
+        let mut out = vec![0.0; entries.len() * self.k];
+        if self.k == 0 {
+            return out;
+        }
+        let threads = threads_for(out.len() * 8);
+        let chunk = entries.len().div_ceil(threads * 4).max(1);
+        let parts = entries.chunks(chunk).zip(out.chunks_mut(chunk * self.k));
+        for_each(threads, parts, |(entries, out)| {
+            for (&entry, out) in entries.iter().zip(out.chunks_exact_mut(self.k)) {
+                let (panel, scale) = (self.panel(entry / NR * NR), self.scales[entry]);
+                let groups = panel.bytes[entry % NR * KR..].chunks(panel.stride);
+                for (out, group) in out.chunks_mut(KR).zip(groups) {
+                    out.iter_mut().zip(group).for_each(|(out, &q)| *out = scale * f32::from(q));
+                }
+            }
+        });
+        out
+    }
+
+    /// `[k, n]`: rows, of which some may be padding, and output channels.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.k, self.n]
+    }
+
+    /// One step per column.
+    pub fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    /// Bytes that it keeps in memory.
+    pub fn bytes(&self) -> usize {
+        self.data.as_i8().len() + 4 * (self.sums.len() + self.scales.len())
+    }
+
+    fn padded_columns(&self) -> usize {
+        self.n.next_multiple_of(COLUMN_BLOCK)
+    }
+
+    /// The integers of some rows and columns as floats: a row of `width` for each of `rows`, what follows the columns unchanged.
+    pub(super) fn unpack(&self, rows: &[usize], columns: Range<usize>, width: usize, out: &mut [f32]) {
+        for (row, out) in rows.iter().zip(out.chunks_exact_mut(width.max(1))) {
+            let mut column = columns.start;
+            while column < columns.end {
+                let (first, panel) = (column % NR, self.panel(column - column % NR));
+                let beside = (NR - first).min(columns.end - column);
+                let group = &panel.bytes[row / KR * panel.stride..][..panel.stride];
+                let cells: &[i32] = bytemuck::cast_slice(group);
+                let shift = 8 * (KR - 1 - row % KR);
+                let out = &mut out[column - columns.start..][..beside];
+                for (out, cell) in out.iter_mut().zip(&cells[first..]) {
+                    *out = ((i32::from_le(*cell) << shift) >> 24) as f32;
+                }
+                column += beside;
+            }
+        }
+    }
+
+    /// Ranges of groups whose products are summed in one `i32`: one, but for very long columns and transposed convolutions.
+    pub(super) fn slices(&self) -> &[Range<usize>] {
+        &self.slices
+    }
+
+    /// Column sums over the `slice`-th range of [`Self::slices`].
+    pub(super) fn sums(&self, slice: usize) -> &[i32] {
+        &self.sums[slice * self.padded_columns()..]
+    }
+
+    /// The panel that starts at column `first`.
+    pub(super) fn panel(&self, first: usize) -> PanelRef<'_> {
+        let groups = self.k.div_ceil(KR);
+        let columns = (self.padded_columns() - first).min(NR);
+        let start = first * groups * KR;
+        let bytes = &self.data.as_i8()[start..start + columns * groups * KR];
+        PanelRef { bytes, columns, stride: columns * KR }
+    }
+}
+
+/// A panel to read: `stride` bytes for each group of inputs.
+pub(super) struct PanelRef<'a> {
+    pub(super) bytes: &'a [i8],
+    pub(super) columns: usize,
+    pub(super) stride: usize,
+}
+
+/// A panel to write.
+struct Panel<'a> {
+    first: usize,
+    rows: &'a [usize],
+    columns: &'a [usize],
+    data: &'a mut [i8],
+}
+
+impl Panel<'_> {
+    /// Writes `value(column, index)` everywhere but in the padding; the column counts from the panel's first.
+    fn fill(&mut self, mut value: impl FnMut(usize, usize) -> i8) {
+        let stride = self.data.len() / self.rows.len().div_ceil(KR);
+        for (row, &from) in self.rows.iter().enumerate().filter(|(_, from)| **from != PackOrder::PADDING) {
+            let group = &mut self.data[row / KR * stride..][..stride];
+            let cells = group.iter_mut().skip(row % KR).step_by(KR);
+            for ((i, cell), column) in cells.enumerate().zip(self.columns) {
+                *cell = value(i, from + column);
+            }
+        }
+    }
+
+    /// The largest magnitude of each column, NaN or infinite where one is.
+    fn absmax(&self, weights: &[f32]) -> [f32; NR] {
+        let mut max = [0; NR];
+        for from in self.rows.iter().filter(|from| **from != PackOrder::PADDING) {
+            for (max, column) in max.iter_mut().zip(self.columns) {
+                *max = (*max).max(weights[from + column].to_bits() & 0x7fff_ffff);
+            }
+        }
+        max.map(f32::from_bits)
+    }
+
+    fn quantize(&mut self, weights: &[f32], quantizers: &[Option<Quantizer>; NR]) -> QuantError {
+        let mut seen = QuantError::default();
+        self.fill(|column, index| {
+            let Some(quantizer) = &quantizers[column] else { return 0 };
+            let w = weights[index];
+            let q = quantizer.quantize(w);
+            let error = f64::from(w) - f64::from(quantizer.scale) * f64::from(q);
+            seen.signal += f64::from(w) * f64::from(w);
+            seen.noise += error * error;
+            q as i8
+        });
+        seen
+    }
+}

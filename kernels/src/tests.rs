@@ -1,0 +1,359 @@
+//! Every kernel the CPU has, and an emulated one, against loops in `i64`.
+
+use super::isa::{choose, tested};
+use super::pack::MAX_EXACT_INPUTS;
+use super::*;
+
+/// The environment variable by which CI names the kernels that must be tested, so that a skip can't look like a pass.
+const REQUIRED: &str = "BURN_INT8_REQUIRE_KERNELS";
+
+/// Integer sums by the definition.
+fn naive(x: &[i8], w: &[i8], [m, k, n]: [usize; 3]) -> Vec<i64> {
+    let mut sums = vec![0; m * n];
+    for (i, sums) in sums.chunks_mut(n.max(1)).enumerate() {
+        for (j, sum) in sums.iter_mut().enumerate() {
+            *sum = (0..k).map(|t| i64::from(x[i * k + t]) * i64::from(w[t * n + j])).sum();
+        }
+    }
+    sums
+}
+
+/// A small generator: the tests need variety, not randomness.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn int8(&mut self, len: usize) -> Vec<i8> {
+        (0..len).map(|_| self.next() as u8 as i8).collect()
+    }
+
+    /// Integers that survive quantization unchanged: every row of `k` has a -128, which `QuantRange::Full` maps to scale 1.
+    fn rows(&mut self, m: usize, k: usize) -> Vec<i8> {
+        let mut x = self.int8(m * k);
+        x.chunks_mut(k.max(1)).for_each(|row| row[k / 2] = -128);
+        x
+    }
+}
+
+fn floats(x: &[i8]) -> Vec<f32> {
+    x.iter().map(|&v| f32::from(v)).collect()
+}
+
+/// Runs one shape on every kernel and compares each sum with `==`.
+fn check([m, k, n]: [usize; 3], x: &[i8], w: &[i8]) {
+    let expected = naive(x, w, [m, k, n]);
+    let packed = PackedWeights::from_integers(w, &vec![1.0; n], &WeightLayout::Linear([k, n]));
+    for kernel in tested() {
+        let sums = accumulate(kernel, (&floats(x), m), QuantRange::Full, &packed);
+        assert_eq!(sums.len(), m * n);
+        for (i, (&sum, &expected)) in sums.iter().zip(&expected).enumerate() {
+            assert_eq!(i64::from(sum), expected, "{kernel:?} m={m} k={k} n={n} at {i}");
+        }
+    }
+}
+
+#[test]
+fn required_kernels_are_here() {
+    let here: Vec<_> = supported().map(|kernel| kernel.name()).collect();
+    for name in NAMES.iter().filter(|name| !here.contains(*name)) {
+        eprintln!("kernel {name} is not supported by this CPU: not tested");
+    }
+    for name in std::env::var(REQUIRED).iter().flat_map(|names| names.split(',')) {
+        assert!(here.contains(&name), "{REQUIRED} wants {name}, this CPU supports {here:?}");
+    }
+    assert_eq!(here.last(), Some(&"portable"));
+}
+
+#[test]
+fn names_are_the_table() {
+    assert!(supported().all(|kernel| NAMES.contains(&kernel.name())));
+    for kernel in supported() {
+        assert_eq!(choose(Some(kernel.name())).name(), kernel.name());
+    }
+    assert_eq!(choose(None).name(), supported().next().map(|k| k.name()).unwrap());
+}
+
+#[test]
+#[should_panic(expected = "there is no such kernel; this CPU supports")]
+fn an_unknown_override_says_what_there_is() {
+    choose(Some("abacus"));
+}
+
+/// All sizes around every tile edge: 6 rows, groups of 4 inputs, vectors of 4, 8 and 16 columns, panels of 64.
+#[test]
+fn every_kernel_equals_the_naive_sums() {
+    let mut numbers = Numbers(1);
+    for m in [0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13] {
+        for k in [1, 2, 3, 4, 5, 7, 8, 9, 31] {
+            for n in [0, 1, 3, 4, 5, 15, 16, 17, 31, 33, 48, 63, 64, 65, 127, 129] {
+                let x = numbers.rows(m, k);
+                let w = numbers.int8(k * n);
+                check([m, k, n], &x, &w);
+            }
+        }
+    }
+}
+
+/// So few rows that a panel is gone through in chunks of 32 groups, around the edges of these.
+#[test]
+fn few_rows_take_a_panel_in_chunks() {
+    let mut numbers = Numbers(3);
+    for m in [1, 2, 3, 4, 6, 7] {
+        for k in [125, 128, 129, 132, 256, 257, 300] {
+            for n in [1, 16, 17, 63, 64, 129] {
+                let x = numbers.rows(m, k);
+                let w = numbers.int8(k * n);
+                check([m, k, n], &x, &w);
+            }
+        }
+    }
+}
+
+/// Sizes that are cut into bands, strips and threads.
+#[test]
+fn large_products_are_cut_without_a_seam() {
+    let mut numbers = Numbers(2);
+    for [m, k, n] in
+        [[47, 64, 1100], [48, 100, 700], [49, 129, 500], [200, 257, 130], [1, 2050, 2060], [300, 512, 70]]
+    {
+        let x = numbers.rows(m, k);
+        let w = numbers.int8(k * n);
+        check([m, k, n], &x, &w);
+    }
+}
+
+/// All operands at their extremes, all signs: what saturating 16-bit multiply-adds get wrong.
+#[test]
+fn extreme_pairs_do_not_saturate() {
+    for k in [2, 4, 64, 1000] {
+        for (a, b) in [(-128, -128), (-128, 127), (127, -128), (127, 127)] {
+            let mut x = vec![a; 7 * k];
+            x.chunks_mut(k).for_each(|row| row[0] = -128);
+            check([7, k, 18], &x, &vec![b; k * 18]);
+        }
+    }
+}
+
+/// The largest sum that one `i32` must hold.
+#[test]
+fn the_longest_exact_column_fits() {
+    let k = MAX_EXACT_INPUTS;
+    check([1, k, 17], &vec![-128; k], &vec![-128; k * 17]);
+}
+
+/// Past that, slices are summed in `i64`: still exact, then rounded to float once.
+#[test]
+fn longer_columns_are_split() {
+    let (k, n) = (MAX_EXACT_INPUTS + 5, 17);
+    let mut numbers = Numbers(3);
+    for (x, w) in [(vec![-128i8; k], vec![-128i8; k * n]), (numbers.rows(1, k), numbers.int8(k * n))] {
+        let packed = PackedWeights::from_integers(&w, &vec![1.0; n], &WeightLayout::Linear([k, n]));
+        let expected: Vec<_> = naive(&x, &w, [1, k, n]).into_iter().map(|sum| sum as f32).collect();
+        for kernel in tested() {
+            let [out] = dynamic(kernel, (&floats(&x), 1), QuantRange::Full, [Layer::new(&packed, None)]);
+            assert_eq!(out, expected, "{kernel:?}");
+        }
+    }
+}
+
+#[test]
+fn no_inputs_give_the_bias() {
+    let packed = PackedWeights::from_integers(&[], &[1.0; 3], &WeightLayout::Linear([0, 3]));
+    for kernel in tested() {
+        let [out] =
+            dynamic(kernel, (&[], 2), QuantRange::Symmetric, [Layer::new(&packed, Some(&[1.0, 2.0, 3.0]))]);
+        assert_eq!(out, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0], "{kernel:?}");
+        let out = weight_only(kernel, (&[], 2), Layer::new(&packed, None));
+        assert_eq!(out, [0.0; 6], "{kernel:?}");
+    }
+}
+
+/// Scales and bias enter in one order, so that floats are equal bit by bit, too.
+#[test]
+fn dynamic_outputs_are_identical_on_all_kernels() {
+    let mut numbers = Numbers(4);
+    for [m, k, n] in [[1, 5, 3], [7, 33, 65], [64, 128, 200]] {
+        let x: Vec<f32> = (0..m * k).map(|_| numbers.next() as f32 / 1e9 - 1.0).collect();
+        let w: Vec<f32> = (0..k * n).map(|_| numbers.next() as f32 / 1e9 - 1.0).collect();
+        let bias: Vec<f32> = (0..n).map(|_| numbers.next() as f32 / 1e9).collect();
+        let form = WeightLayout::Linear([k, n]);
+        let (packed, _) = PackedWeights::quantize(&w, &form, QuantRange::Symmetric).unwrap();
+        let (q, x_scales) = quantize_rows(&x, k, QuantRange::Symmetric);
+        let sums = naive(&q, &packed.to_integers(&form), [m, k, n]);
+        let expected: Vec<f32> = (0..m * n)
+            .map(|i| sums[i] as f32 * (x_scales[i / n] * packed.scales()[i % n]) + bias[i % n])
+            .collect();
+        for kernel in tested() {
+            let [out] = dynamic(kernel, (&x, m), QuantRange::Symmetric, [Layer::new(&packed, Some(&bias))]);
+            assert_eq!(out, expected, "{kernel:?} m={m} k={k} n={n}");
+        }
+    }
+}
+
+/// Layers of one input share its integers and the threads; each gives what it gives alone, and then its activation.
+#[test]
+fn layers_of_one_input_are_as_each_alone() {
+    let mut numbers = Numbers(6);
+    for [m, k] in [[0, 4], [1, 7], [65, 130], [1, MAX_EXACT_INPUTS + 3]] {
+        let x: Vec<f32> = (0..m * k).map(|_| numbers.next() as f32 / 1e9 - 1.0).collect();
+        let packed = [1, 0, 200].map(|n| {
+            PackedWeights::from_integers(&numbers.int8(k * n), &vec![0.01; n], &WeightLayout::Linear([k, n]))
+        });
+        let activations = [Activation::Gelu, Activation::Identity, Activation::GeluApproximate];
+        for kernel in tested() {
+            let mut each = packed.iter().zip(activations);
+            let layers = [(); 3].map(|()| {
+                let (weights, activation) = each.next().unwrap();
+                Layer { activation, ..Layer::new(weights, None) }
+            });
+            let together = dynamic(kernel, (&x, m), QuantRange::Symmetric, layers);
+            for ((layer, out), activation) in layers.iter().zip(together).zip(activations) {
+                let mut expected =
+                    dynamic(kernel, (&x, m), QuantRange::Symmetric, [Layer::new(layer.weights, None)]);
+                activation.apply(&mut expected[0]);
+                assert_eq!([out], expected, "{kernel:?} m={m} k={k}");
+                let out = weight_only(kernel, (&x, m), *layer);
+                let mut expected = weight_only(kernel, (&x, m), Layer::new(layer.weights, None));
+                activation.apply(&mut expected);
+                assert_eq!(out, expected, "{kernel:?} m={m} k={k}, float activations");
+            }
+        }
+    }
+}
+
+/// Rounding errors of a float sum of `k` terms, relative to the sum of magnitudes: each of the `k` additions and
+/// products may be off by half an ulp (6e-8).
+fn float_sum_tolerance(k: usize) -> f64 {
+    1.2e-7 * (k as f64 + 2.0)
+}
+
+#[test]
+fn weight_only_equal_the_float_product() {
+    let mut numbers = Numbers(5);
+    for m in [1, 2, 3, 7, 50] {
+        for k in [1, 3, 4, 5, 64, 130] {
+            for n in [1, 15, 16, 17, 32, 48, 64, 65, 200] {
+                let x: Vec<f32> = (0..m * k).map(|_| numbers.next() as f32 / 1e9 - 1.0).collect();
+                let w = numbers.int8(k * n);
+                let scales: Vec<f32> = (1..=n).map(|j| j as f32 / 64.0).collect();
+                let packed = PackedWeights::from_integers(&w, &scales, &WeightLayout::Linear([k, n]));
+                for kernel in tested() {
+                    let out = weight_only(kernel, (&x, m), Layer::new(&packed, None));
+                    assert_eq!(out.len(), m * n);
+                    for (at, &y) in out.iter().enumerate() {
+                        let (i, j) = (at / n, at % n);
+                        let terms = (0..k).map(|t| f64::from(x[i * k + t]) * f64::from(w[t * n + j]));
+                        let (sum, size) = terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs()));
+                        let scale = f64::from(scales[j]);
+                        let error = (f64::from(y) - sum * scale).abs();
+                        assert!(
+                            error <= float_sum_tolerance(k) * size * scale,
+                            "{kernel:?} m={m} k={k} n={n} at {at}: {y} against {}",
+                            sum * scale
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn packing_is_reversible() {
+    let mut numbers = Numbers(6);
+    for k in [0, 1, 3, 4, 5, 17] {
+        for n in [0, 1, 15, 16, 17, 64, 65, 130] {
+            let w = numbers.int8(k * n);
+            let scales: Vec<f32> = (0..n).map(|j| j as f32).collect();
+            let form = WeightLayout::Linear([k, n]);
+            let packed = PackedWeights::from_integers(&w, &scales, &form);
+            assert_eq!(packed.to_integers(&form), w);
+            assert_eq!(packed.scales(), scales);
+            assert_eq!(packed.shape(), [k, n]);
+        }
+    }
+}
+
+#[test]
+fn ties_round_to_even_and_extremes_clip() {
+    let (q, scales) =
+        quantize_rows(&[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 126.5], 8, QuantRange::Symmetric);
+    assert_eq!((q, scales), (vec![127, 0, 2, 2, 0, -2, -2, 126], vec![1.0]));
+    let (q, scales) = quantize_rows(&[128.0, -128.0, 127.5, 3.0], 4, QuantRange::Full);
+    assert_eq!((q, scales), (vec![127, -128, 127, 3], vec![1.0]));
+    let (q, _) = quantize_rows(&[-128.0, 128.0], 2, QuantRange::Symmetric);
+    assert_eq!(q, vec![-127, 127]);
+}
+
+#[test]
+fn all_magnitudes_keep_their_resolution() {
+    let unit = [1.0f32, -0.5, 0.25, 0.013];
+    let (expected, _) = quantize_rows(&unit, 4, QuantRange::Symmetric);
+    for exponent in [-125, -110, -100, -99, -60, 0, 60, 100, 126] {
+        let x = unit.map(|v| v * 2f32.powi(exponent));
+        let (q, scales) = quantize_rows(&x, 4, QuantRange::Symmetric);
+        assert_eq!(q, expected, "2^{exponent}");
+        assert!(scales[0].is_finite() && scales[0] > 0.0);
+    }
+    for range in [QuantRange::Symmetric, QuantRange::Full] {
+        let (q, scales) = quantize_rows(&[f32::MAX, -f32::MAX], 2, range);
+        assert!(q[0] == 127 && q[1] <= -127 && scales[0].is_finite());
+    }
+}
+
+#[test]
+fn rows_that_are_zero_or_not_finite_stay_apart() {
+    let x = [0.0, -0.0, f32::NAN, 1.0, 1.0, f32::NEG_INFINITY, 2.0, -4.0];
+    let (q, scales) = quantize_rows(&x, 2, QuantRange::Symmetric);
+    assert_eq!(q, [0, 0, 0, 0, 0, 0, 64, -127]);
+    assert_eq!(scales[0], 1.0);
+    assert!(scales[1].is_nan() && scales[2].is_nan());
+    let packed = PackedWeights::from_integers(&[1, 2, 3, 4], &[1.0, 1.0], &WeightLayout::Linear([2, 2]));
+    for kernel in tested() {
+        let [out] = dynamic(kernel, (&x, 4), QuantRange::Symmetric, [Layer::new(&packed, None)]);
+        assert_eq!(out[..2], [0.0, 0.0], "{kernel:?}");
+        assert!(out[2..6].iter().all(|y| y.is_nan()), "{kernel:?}");
+        let scale = 4.0 / 127.0;
+        assert_eq!(out[6..], [(64 - 127 * 3) as f32 * scale, (128 - 127 * 4) as f32 * scale], "{kernel:?}");
+    }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_named() {
+    let mut w = vec![1.0f32; 12];
+    w[7] = f32::NAN;
+    assert_eq!(
+        PackedWeights::quantize(&w, &WeightLayout::Linear([3, 4]), QuantRange::Symmetric).err(),
+        Some(NotFinite { channel: 3 })
+    );
+    w[4] = f32::INFINITY;
+    assert_eq!(
+        PackedWeights::quantize(&w, &WeightLayout::Linear([3, 4]), QuantRange::Symmetric).err(),
+        Some(NotFinite { channel: 0 })
+    );
+}
+
+#[test]
+fn fidelity_is_the_signal_to_noise_ratio() {
+    let w: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.7).sin()).collect();
+    let form = WeightLayout::Linear([100, 10]);
+    let (packed, fidelity) = PackedWeights::quantize(&w, &form, QuantRange::Symmetric).unwrap();
+    let (mut signal, mut noise) = (0.0, 0.0);
+    for (i, (&w, q)) in w.iter().zip(packed.to_integers(&form)).enumerate() {
+        signal += f64::from(w).powi(2);
+        noise += (f64::from(w) - f64::from(packed.scales()[i % 10]) * f64::from(q)).powi(2);
+    }
+    let expected = 10.0 * (signal / noise).log10();
+    let got = fidelity.sqnr_db().unwrap();
+    assert!(
+        (f64::from(got) - expected).abs() < 1e-5 && (40.0..60.0).contains(&got),
+        "{got} against {expected}"
+    );
+    let (_, exact) =
+        PackedWeights::quantize(&[127.0, 1.0], &WeightLayout::Linear([2, 1]), QuantRange::Symmetric).unwrap();
+    assert_eq!(exact.sqnr_db(), None);
+}
