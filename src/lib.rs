@@ -1,23 +1,18 @@
 #![doc = include_str!("../README.md")]
 
-mod backend;
 mod cast;
-mod census;
+mod config;
 mod error;
-mod mapper;
 pub mod nn;
-mod part;
-mod record;
-mod report;
-mod rules;
-mod scheme;
+mod ops;
+mod quantize;
 
+pub use config::{Int8Config, LayerScheme, QuantMode, QuantRange};
 pub use error::{Int8Error, QuantizeError};
-pub use mapper::{Quantize, QuantizeMapper};
-pub use record::{LayerRecord, RECORD_VERSION};
-pub use report::{Action, LayerReport, Report};
-pub use rules::LayerInfo;
-pub use scheme::{Int8Config, LayerScheme, QuantMode, QuantRange};
+pub use nn::record::{LayerRecord, RECORD_VERSION};
+pub use quantize::plan::LayerInfo;
+pub use quantize::report::{Action, LayerReport, Report};
+pub use quantize::{Quantize, QuantizeMapper};
 
 /// What a model file or a program that quantizes one needs.
 pub mod prelude {

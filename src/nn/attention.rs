@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use burn::tensor::activation::{quiet_softmax, softmax};
 
 use super::linear::{Linear, LinearConfig};
-use crate::backend::{self, Scores, fuses};
+use crate::ops::{self, Scores, fuses};
 
 /// Configuration to create a [`MultiHeadAttention`] layer using [`init`](MultiHeadAttentionConfig::init); the same as
 /// [`burn::nn::attention::MultiHeadAttentionConfig`].
@@ -224,7 +224,7 @@ impl<B: Backend> MultiHeadAttention<B> {
         let hidden = hidden.map(|hidden| (hidden, self.min_float.max(f32::MIN.into()) as f32));
         let tensors = self.project(input.query, input.key_value).map(|x| self.heads(x));
         let scale = (self.d_k as f32).sqrt().recip();
-        let context = backend::attention(tensors, Scores { scale, hidden, quiet: self.quiet_softmax });
+        let context = ops::attention(tensors, Scores { scale, hidden, quiet: self.quiet_softmax });
         self.output.forward(context.reshape(shape))
     }
 
@@ -297,7 +297,7 @@ pub fn attention<B: Backend>(
     }
     if fuses::<B>(&device) {
         let hidden = hidden.map(|hidden| (hidden, HIDDEN));
-        return backend::attention(tensors, Scores { scale: scale as f32, hidden, quiet: false });
+        return ops::attention(tensors, Scores { scale: scale as f32, hidden, quiet: false });
     }
     let [query, key, value] = tensors.map(|x| x.swap_dims(1, 2));
     let kv_heads = key.dims()[1];

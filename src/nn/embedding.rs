@@ -5,11 +5,11 @@ use burn::module::{Content, Initializer, Param};
 use burn::nn;
 use burn::prelude::*;
 
-use super::int8::QLayer;
+use super::drop_in::DropIn;
 use super::layer::{Bias, FloatLayer};
-use super::quantizable::DropIn;
-use crate::backend::straight_through;
-use crate::record::EmbeddingItem;
+use super::qlayer::QLayer;
+use crate::nn::record::EmbeddingItem;
+use crate::ops::straight_through;
 use burn_int8_kernels::WeightLayout;
 
 /// A table of vectors, looked up by index.

@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn::tensor::ops::Device;
 
 use super::weight::WeightParam;
-use crate::record::LayerItem;
+use crate::nn::record::LayerItem;
 use burn_int8_kernels::WeightLayout;
 
 /// The bias of a layer.

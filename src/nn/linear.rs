@@ -5,12 +5,12 @@ use burn::module::{Content, Initializer, Param};
 use burn::nn;
 use burn::prelude::*;
 
-use super::int8::QLayer;
+use super::drop_in::DropIn;
 use super::layer::{Bias, FloatLayer};
-use super::quantizable::DropIn;
+use super::qlayer::QLayer;
 use super::weight::Int8Weight;
-use crate::backend::{Product, fuses, products, straight_through};
-use crate::record::LinearItem;
+use crate::nn::record::LinearItem;
+use crate::ops::{Product, fuses, products, straight_through};
 use burn_int8_kernels::{Activation, WeightLayout};
 
 /// Applies a linear transformation to the input tensor: `O = IW + b`.

@@ -18,27 +18,27 @@
 
 pub mod attention;
 mod conv;
+pub(crate) mod drop_in;
 mod embedding;
-mod fold;
-mod int8;
 pub(crate) mod layer;
 mod linear;
 mod module;
 pub mod norm;
-mod quantizable;
+mod qlayer;
+pub(crate) mod record;
 mod sizes;
 pub mod transformer;
 pub(crate) mod weight;
 
+pub use crate::quantize::fold::{FoldBatchNorm, fold_batch_norm};
 pub use burn::nn::{LinearLayout, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 pub use conv::{
     Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig, ConvTranspose1d, ConvTranspose1dConfig,
     ConvTranspose2d, ConvTranspose2dConfig, ConvTranspose3d, ConvTranspose3dConfig, QConv1d, QConv2d,
     QConv3d, QConvTranspose1d, QConvTranspose2d, QConvTranspose3d,
 };
+pub use drop_in::DropIn;
 pub use embedding::{Embedding, EmbeddingConfig, QEmbedding};
-pub use fold::{FoldBatchNorm, fold_batch_norm};
-pub use int8::QLayer;
 pub use layer::FloatLayer;
 pub use linear::{Linear, LinearConfig, QLinear};
-pub use quantizable::DropIn;
+pub use qlayer::QLayer;

@@ -7,12 +7,12 @@ use burn::module::{
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::int8::{QLayer, freeze};
 use super::layer::FloatLayer;
+use super::qlayer::{QLayer, freeze};
 use super::weight::{Int8Weight, WeightParam};
 use crate::cast::as_type;
-use crate::census::{Census, Int8Facts, float_bytes};
-use crate::record::{Int8State, LayerRecord};
+use crate::nn::record::{Int8State, LayerRecord};
+use crate::quantize::inspect::{Census, Int8Facts, float_bytes};
 
 impl<L: FloatLayer> QLayer<L> {
     /// What the report says about it.

@@ -5,7 +5,7 @@ use burn::module::{Content, DisplaySettings, Initializer, Module, ModuleDisplay,
 use burn::prelude::*;
 use burn::tensor::TensorPrimitive;
 
-use crate::backend;
+use crate::ops;
 
 /// Configuration to create a [`LayerNorm`] layer using [`init`](LayerNormConfig::init); the same as
 /// [`burn::nn::LayerNormConfig`].
@@ -72,7 +72,7 @@ impl<B: Backend> LayerNorm<B> {
         Tensor::from_primitive(TensorPrimitive::Float(output))
     }
 
-    /// `forward(input + residual)` in one pass, where [`backend::fuses`] says that there is one.
+    /// `forward(input + residual)` in one pass, where [`ops::fuses`] says that there is one.
     ///
     /// # Panics
     ///
@@ -86,7 +86,7 @@ impl<B: Backend> LayerNorm<B> {
         let fits = shape[D - 1] == width && residual.as_ref().is_none_or(|residual| residual.dims() == shape);
         assert!(fits, "LayerNorm: an input of shape {shape:?} does not fit {width} features");
         let beta = self.beta.as_ref().map(|beta| beta.val());
-        backend::layer_norm(input, residual, self.gamma.val(), beta, self.epsilon as f32)
+        ops::layer_norm(input, residual, self.gamma.val(), beta, self.epsilon as f32)
     }
 }
 

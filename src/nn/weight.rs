@@ -5,10 +5,10 @@ use burn::prelude::*;
 use burn::record::PrecisionSettings;
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::backend::{Weights, with_floats};
+use crate::config::LayerScheme;
 use crate::error::Int8Error;
-use crate::record::{FloatItem, WeightItem, WeightState};
-use crate::scheme::LayerScheme;
+use crate::nn::record::{FloatItem, WeightItem, WeightState};
+use crate::ops::{Weights, with_floats};
 use burn_int8_kernels::WeightLayout;
 
 /// Integers, one scale for each output channel, and how they came to be.

@@ -7,10 +7,10 @@ use burn::prelude::*;
 
 use super::padding::{Cut, PerAxis};
 use super::{ConvOptions, convolve};
-use crate::nn::int8::QLayer;
+use crate::nn::drop_in::DropIn;
 use crate::nn::layer::{Bias, FloatLayer};
-use crate::nn::quantizable::DropIn;
-use crate::record::{ConvItem, ConvTransposeItem};
+use crate::nn::qlayer::QLayer;
+use crate::nn::record::{ConvItem, ConvTransposeItem};
 use burn_int8_kernels::WeightLayout;
 
 convolution! {

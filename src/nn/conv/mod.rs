@@ -8,9 +8,9 @@ mod padding;
 use burn::module::Content;
 use burn::prelude::*;
 
-use crate::backend::straight_through;
-use crate::nn::int8::QLayer;
 use crate::nn::layer::FloatLayer;
+use crate::nn::qlayer::QLayer;
+use crate::ops::straight_through;
 use burn_int8_kernels::{ConvGeometry, ConvSpec, WeightLayout};
 use padding::{Padding, PerAxis};
 

@@ -7,9 +7,9 @@ use burn::nn::{self, Dropout, DropoutConfig};
 use burn::prelude::*;
 
 use super::feed_forward::{PositionWiseFeedForward, PositionWiseFeedForwardConfig};
-use crate::backend::fuses;
 use crate::nn::attention::{MhaInput, MultiHeadAttention, MultiHeadAttentionConfig};
 use crate::nn::norm::{LayerNorm, LayerNormConfig};
+use crate::ops::fuses;
 
 /// Configuration to create a [`TransformerEncoder`] using [`init`](TransformerEncoderConfig::init); the same as
 /// [`burn::nn::transformer::TransformerEncoderConfig`].

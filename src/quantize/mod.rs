@@ -1,20 +1,26 @@
 //! The swap: a mapper that turns float layers into INT8 ones as it passes through a model.
 
+mod filter;
+pub(crate) mod fold;
+pub(crate) mod inspect;
+pub(crate) mod plan;
+pub(crate) mod report;
+
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 
 use burn::module::{Module, ModuleMapper, ParamId};
 use burn::prelude::*;
 
-use crate::census::{Census, Form};
+use crate::config::{Int8Config, LayerScheme};
 use crate::error::{Int8Error, QuantizeError};
 use crate::nn::layer::FloatLayer;
 use crate::nn::weight::WeightParam;
 use crate::nn::{DropIn, QLayer};
-use crate::part::Part;
-use crate::report::Report;
-use crate::rules::{LayerInfo, Rules};
-use crate::scheme::{Int8Config, LayerScheme};
+use crate::quantize::filter::Part;
+use crate::quantize::inspect::{Census, Form};
+use crate::quantize::plan::{LayerInfo, Rules};
+use crate::quantize::report::Report;
 
 /// Post-training INT8 quantization, for every Burn module.
 ///

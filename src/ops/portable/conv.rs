@@ -4,12 +4,12 @@ use burn::prelude::*;
 use burn::tensor::{DType, Slice};
 
 use super::{EXACT_IN_F32, Total, quantize_rows};
-use crate::backend::words::Words;
-use crate::scheme::{LayerScheme, QuantMode};
+use crate::config::{LayerScheme, QuantMode};
+use crate::ops::portable::weights::Words;
 use burn_int8_kernels::{ConvGeometry, ConvSpec};
 
 impl<B: Backend> Words<B> {
-    pub(in crate::backend) fn conv<const D: usize>(
+    pub(in crate::ops) fn conv<const D: usize>(
         &self,
         filter: &ConvSpec,
         x: Tensor<B, D>,

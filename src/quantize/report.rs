@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::census::{Census, Form, Found};
-use crate::rules::Rules;
-use crate::scheme::{LayerScheme, QuantMode, QuantRange};
+use crate::config::{LayerScheme, QuantMode, QuantRange};
+use crate::quantize::inspect::{Census, Form, Found};
+use crate::quantize::plan::Rules;
 
 /// What was done to a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,15 +4,16 @@
 //! short that no partial sum leaves the integers that `f32` holds.
 
 mod conv;
+pub(super) mod weights;
 
 use std::ops::Range;
 
 use burn::prelude::*;
 use burn::tensor::{DType, Element, ElementConversion};
 
-use super::words::Words;
-use crate::scheme::{LayerScheme, QuantMode};
+use crate::config::{LayerScheme, QuantMode};
 use burn_int8_kernels::{MIN_ABSMAX, PRESCALE, QuantRange};
+use weights::Words;
 
 /// Inputs whose products sum exactly in `f32`: `1024 * 128 * 128 = 2^24`.
 const EXACT_IN_F32: usize = 1024;

@@ -6,12 +6,12 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, ElementConversion};
 
-use super::device::packed_dot;
-use super::host::with_floats;
+use crate::ops::cpu::with_floats;
+use crate::ops::device::packed_dot;
 use burn_int8_kernels::{PackOrder, WeightLayout};
 
 /// Weights in a word, and columns that are read together.
-pub(super) const WORD: usize = 4;
+pub(in crate::ops) const WORD: usize = 4;
 
 /// Integers `[rows, columns]`, four neighbours of a column in one word, the first in the lowest byte.
 ///
@@ -20,27 +20,27 @@ pub(super) const WORD: usize = 4;
 pub(crate) struct Words<B: Backend> {
     shape: [usize; 2],
     /// Words `[rows / 4, columns]`, one block of columns after another: a device may bind no more than so much at once.
-    pub(super) parts: Vec<Part<B>>,
+    pub(in crate::ops) parts: Vec<Part<B>>,
     /// `[columns]`
-    pub(super) scales: Tensor<B, 1>,
+    pub(in crate::ops) scales: Tensor<B, 1>,
     /// Whether kernels multiply four bytes at once.
     #[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "only kernels ask"))]
-    pub(super) packed_dot: bool,
+    pub(in crate::ops) packed_dot: bool,
 }
 
 /// A block of columns.
 #[derive(Clone)]
-pub(super) struct Part<B: Backend> {
+pub(in crate::ops) struct Part<B: Backend> {
     /// The first of them.
-    pub(super) first: usize,
+    pub(in crate::ops) first: usize,
     /// How many there are, without the zeros behind them.
-    pub(super) columns: usize,
-    pub(super) words: Tensor<B, 2, Int>,
+    pub(in crate::ops) columns: usize,
+    pub(in crate::ops) words: Tensor<B, 2, Int>,
 }
 
 impl<B: Backend> Words<B> {
     /// From integers in the layout of the weight tensor, in parts of at most `limit` bytes.
-    pub(super) fn new(
+    pub(in crate::ops) fn new(
         integers: &[i8],
         scales: &[f32],
         form: &WeightLayout,
@@ -64,12 +64,12 @@ impl<B: Backend> Words<B> {
     }
 
     /// Rows and columns.
-    pub(super) fn shape(&self) -> [usize; 2] {
+    pub(in crate::ops) fn shape(&self) -> [usize; 2] {
         self.shape
     }
 
     /// The integers in the layout of the weight tensor.
-    pub(super) fn to_integers(&self, form: &WeightLayout) -> Vec<i8> {
+    pub(in crate::ops) fn to_integers(&self, form: &WeightLayout) -> Vec<i8> {
         let PackOrder { rows, columns, .. } = form.plain_order();
         let mut integers = vec![0; form.len()];
         for part in &self.parts {
@@ -87,22 +87,22 @@ impl<B: Backend> Words<B> {
     }
 
     /// Bytes that it keeps on the device.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::ops) fn bytes(&self) -> usize {
         let words = self.parts.iter().map(|part| part.words.shape().num_elements()).sum::<usize>();
         size_of::<u32>() * words + size_of::<f32>() * self.shape[1]
     }
 
-    pub(super) fn scales(&self) -> Vec<f32> {
+    pub(in crate::ops) fn scales(&self) -> Vec<f32> {
         with_floats(self.scales.clone(), <[f32]>::to_vec)
     }
 
-    pub(super) fn to_device(&self, device: &B::Device) -> Self {
+    pub(in crate::ops) fn to_device(&self, device: &B::Device) -> Self {
         let moved = self.map(|words| words.to_device(device), self.scales.clone().to_device(device));
         Self { packed_dot: packed_dot::<B>(device), ..moved }
     }
 
     /// The integers of `rows` as floats, `[rows, columns]`.
-    pub(super) fn floats(&self, rows: Range<usize>) -> Tensor<B, 2> {
+    pub(in crate::ops) fn floats(&self, rows: Range<usize>) -> Tensor<B, 2> {
         let words = rows.start / WORD..rows.end.div_ceil(WORD);
         let first = rows.start % WORD;
         let floats = |part: &Part<B>| {
@@ -114,7 +114,7 @@ impl<B: Backend> Words<B> {
     }
 
     /// Some of the columns as floats, `[rows, indices]`.
-    pub(super) fn select(&self, indices: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+    pub(in crate::ops) fn select(&self, indices: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         let [rows, _] = self.shape;
         // Only the last part has zeros behind it, where no index points.
         let words = join(self.parts.iter().map(|part| part.words.clone()).collect(), Tensor::cat);
@@ -138,11 +138,11 @@ impl<B: Backend> Words<B> {
 }
 
 impl<B: AutodiffBackend> Words<B> {
-    pub(super) fn inner(&self) -> Words<B::InnerBackend> {
+    pub(in crate::ops) fn inner(&self) -> Words<B::InnerBackend> {
         self.map(Tensor::inner, self.scales.clone().inner())
     }
 
-    pub(super) fn from_inner(inner: &Words<B::InnerBackend>) -> Self {
+    pub(in crate::ops) fn from_inner(inner: &Words<B::InnerBackend>) -> Self {
         inner.map(Tensor::from_inner, Tensor::from_inner(inner.scales.clone()))
     }
 }

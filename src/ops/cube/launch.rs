@@ -14,7 +14,7 @@ use super::kernels::gemm::gemm;
 use super::kernels::quantize::{largest_in_chunks, quantize_images, quantize_rows, settle};
 use super::kernels::tile::{Inputs, Sums, Tile};
 use super::ops::{Kind, Step};
-use crate::scheme::{LayerScheme, QuantMode, QuantRange};
+use crate::config::{LayerScheme, QuantMode, QuantRange};
 use burn_int8_kernels::{ConvGeometry, ConvSpec};
 
 /// A block of the weights' columns.

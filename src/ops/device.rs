@@ -2,8 +2,8 @@
 
 use burn::prelude::*;
 
-use super::words::Words;
-use crate::scheme::LayerScheme;
+use crate::config::LayerScheme;
+use crate::ops::portable::weights::Words;
 use burn_int8_kernels::{ConvGeometry, ConvSpec, WeightLayout};
 
 /// The name of what computes with weights of this form.

@@ -8,8 +8,8 @@ use cubecl::wgpu::WgpuRuntime;
 
 use super::launch::{ConvInput, Launch, Matrix};
 use super::ops::{Kind, Step};
-use crate::backend::words::Words;
-use crate::scheme::{LayerScheme, QuantRange};
+use crate::config::{LayerScheme, QuantRange};
+use crate::ops::portable::weights::Words;
 use burn_int8_kernels::{ConvSpec, PackedWeights, WeightLayout, conv};
 use gpu::{Fused, Plain};
 

@@ -4,9 +4,9 @@ use burn::module::{Module, Param, ParamId, RunningState};
 use burn::nn::{self, BatchNorm, conv};
 use burn::prelude::*;
 
-use super::layer::FloatLayer;
-use super::quantizable::DropIn;
 use crate::error::Int8Error;
+use crate::nn::drop_in::DropIn;
+use crate::nn::layer::FloatLayer;
 
 /// The layer that computes `norm(layer(x))` as inference does it, so that the norm can be left out.
 ///

@@ -17,9 +17,9 @@ use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::config::{LayerScheme, QuantMode, QuantRange};
 use crate::nn::layer::{Bias, FloatLayer};
 use crate::nn::weight::WeightParam;
-use crate::scheme::{LayerScheme, QuantMode, QuantRange};
 
 pub use item::{ConvItem, ConvTransposeItem, EmbeddingItem, LayerItem, LinearItem};
 

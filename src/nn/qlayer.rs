@@ -7,9 +7,9 @@ use burn::tensor::ops::Device;
 use super::layer::{Bias, FloatLayer};
 use super::sizes::Sizes;
 use super::weight::{Int8Weight, WeightParam};
+use crate::config::LayerScheme;
 use crate::error::Int8Error;
-use crate::record::Int8State;
-use crate::scheme::LayerScheme;
+use crate::nn::record::Int8State;
 
 /// A layer in INT8: what a layer of Burn's becomes, and a module of its own.
 ///

@@ -4,8 +4,8 @@ use std::fmt;
 
 use glob::{MatchOptions, Pattern};
 
+use crate::config::{Int8Config, LayerScheme};
 use crate::error::Int8Error;
-use crate::scheme::{Int8Config, LayerScheme};
 
 /// What a rule is told about a layer.
 ///

@@ -4,8 +4,8 @@ use burn::backend::{Flex, NdArray};
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use super::words::Words;
-use crate::scheme::{LayerScheme, QuantMode, QuantRange};
+use crate::config::{LayerScheme, QuantMode, QuantRange};
+use crate::ops::portable::weights::Words;
 use burn_int8_kernels::conv::ConvInput;
 use burn_int8_kernels::{ConvSpec, Layer, PackedWeights, WeightLayout};
 

@@ -7,14 +7,14 @@ use burn::module::{
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::int8::QLayer;
 use super::layer::FloatLayer;
+use super::qlayer::QLayer;
 use super::sizes::{Sizes, load_float};
 use super::weight::WeightParam;
 use crate::cast::as_type;
-use crate::census::Census;
-use crate::mapper::QuantizeMapper;
-use crate::record::LayerRecord;
+use crate::nn::record::LayerRecord;
+use crate::quantize::QuantizeMapper;
+use crate::quantize::inspect::Census;
 
 /// A layer of Burn's that can become INT8 in place.
 ///

@@ -3,13 +3,13 @@
 
 use burn::prelude::*;
 
-use super::{Place, Weights, host};
-use crate::scheme::LayerScheme;
+use super::{Place, Weights, cpu};
+use crate::config::LayerScheme;
 use burn_int8_kernels::Activation;
 
 /// Whether there are such passes: for inference in host memory.
 pub(crate) fn fuses<B: Backend>(device: &B::Device) -> bool {
-    host::is_host::<B>() && !B::ad_enabled(device)
+    cpu::is_host::<B>() && !B::ad_enabled(device)
 }
 
 /// A layer, and what becomes of its products.
@@ -32,10 +32,10 @@ pub(crate) fn products<B: Backend, const D: usize, const N: usize>(
         return None;
     }
     let layers = layers.map(|Product { weights, bias, activation, .. }| match &weights.place {
-        Place::Host(weights) => host::Layer { weights, bias, activation },
+        Place::Host(weights) => cpu::Layer { weights, bias, activation },
         Place::Device(_) => unreachable!("looked at above"),
     });
-    Some(host::linear(x.clone(), scheme, layers))
+    Some(cpu::linear(x.clone(), scheme, layers))
 }
 
-pub(crate) use host::{Scores, attention, layer_norm};
+pub(crate) use cpu::{Scores, attention, layer_norm};

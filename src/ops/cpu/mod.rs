@@ -1,12 +1,17 @@
 //! The backends whose tensors are in host memory: borrow slices, call the kernels, wrap the result.
 
+#[cfg(feature = "flex")]
+mod flex;
+#[cfg(feature = "ndarray")]
+mod ndarray;
+
 use std::any::TypeId;
 use std::borrow::Cow;
 
 use burn::prelude::*;
 use burn::tensor::{DType, TensorPrimitive};
 
-use crate::scheme::{LayerScheme, QuantMode};
+use crate::config::{LayerScheme, QuantMode};
 use burn_int8_kernels::conv::ConvInput;
 use burn_int8_kernels::{Activation, ConvGeometry, ConvSpec, Mask, Norm, PackedWeights, StridedHeads};
 
@@ -41,11 +46,11 @@ fn floats<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Cow<'_, [f32]> {
 
 fn borrow<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Option<Cow<'_, [f32]>> {
     #[cfg(feature = "ndarray")]
-    if let Some(values) = super::ndarray::borrow(primitive) {
+    if let Some(values) = ndarray::borrow(primitive) {
         return Some(values);
     }
     #[cfg(feature = "flex")]
-    if let Some(values) = super::flex::borrow(primitive) {
+    if let Some(values) = flex::borrow(primitive) {
         return Some(values);
     }
     let _ = primitive;
@@ -53,7 +58,7 @@ fn borrow<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Option<Cow<'_, [f3
 }
 
 /// A layer's weights, and what becomes of its products.
-pub(super) struct Layer<'a, B: Backend> {
+pub(in crate::ops) struct Layer<'a, B: Backend> {
     pub(super) weights: &'a PackedWeights,
     pub(super) bias: Option<Tensor<B, 1>>,
     pub(super) activation: Activation,
@@ -164,7 +169,7 @@ pub(crate) fn layer_norm<B: Backend, const D: usize>(
 /// The values, row-major: without a copy where they are bools in memory.
 fn bools<B: Backend>(primitive: &B::BoolTensorPrimitive) -> Cow<'_, [bool]> {
     #[cfg(feature = "ndarray")]
-    if let Some(values) = super::ndarray::borrow_bools(primitive) {
+    if let Some(values) = ndarray::borrow_bools(primitive) {
         return values;
     }
     let tensor = Tensor::<B, 1, Bool>::from_primitive(primitive.clone());

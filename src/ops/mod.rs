@@ -2,31 +2,26 @@
 //!
 //! To add a backend: one file, and a line in [`Place`] or in `host`.
 
+mod cpu;
 #[cfg(feature = "wgpu")]
 mod cube;
 mod device;
-#[cfg(feature = "flex")]
-mod flex;
 mod fused;
-mod host;
-#[cfg(feature = "ndarray")]
-mod ndarray;
 mod portable;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::sync::Arc;
 
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::scheme::LayerScheme;
+use crate::config::LayerScheme;
 use burn_int8_kernels::{Activation, ConvGeometry, NotFinite, PackedWeights, QuantError, WeightLayout};
-use words::Words;
+use portable::weights::Words;
 
+pub(crate) use cpu::with_floats;
 pub(crate) use fused::{Product, Scores, attention, fuses, layer_norm, products};
-pub(crate) use host::with_floats;
 
 /// The INT8 weights of one layer, in the one copy and the layout that its backend computes with.
 #[derive(Clone)]
@@ -88,7 +83,7 @@ impl<B: Backend> Weights<B> {
     ) -> Result<(Self, QuantError), NotFinite> {
         let device = weight.device();
         let (packed, fidelity) = with_floats(weight, |w| PackedWeights::quantize(w, &form, scheme.range))?;
-        let place = if host::is_host::<B>() {
+        let place = if cpu::is_host::<B>() {
             Place::Host(Arc::new(packed))
         } else {
             Place::on_device(&packed.to_integers(&form), packed.scales(), &form, &device)
@@ -103,7 +98,7 @@ impl<B: Backend> Weights<B> {
         form: WeightLayout,
         device: &B::Device,
     ) -> Self {
-        let place = if host::is_host::<B>() {
+        let place = if cpu::is_host::<B>() {
             Place::Host(Arc::new(PackedWeights::from_integers(integers, scales, &form)))
         } else {
             Place::on_device(integers, scales, &form, device)
@@ -183,8 +178,8 @@ impl<B: Backend> Weights<B> {
     ) -> Tensor<B, D> {
         match &self.place {
             Place::Host(weights) => {
-                let layer = host::Layer { weights, bias, activation: Activation::Identity };
-                let [out] = host::linear(x, scheme, [layer]);
+                let layer = cpu::Layer { weights, bias, activation: Activation::Identity };
+                let [out] = cpu::linear(x, scheme, [layer]);
                 out
             }
             Place::Device(words) => device::linear(words, &self.form, x, scheme, bias),
@@ -201,7 +196,7 @@ impl<B: Backend> Weights<B> {
         match &self.place {
             Place::Host(packed) => {
                 let entries = checked(&self.form, &indices);
-                host::embed(packed, &entries, [batch, length, self.form.inputs()], &device)
+                cpu::embed(packed, &entries, [batch, length, self.form.inputs()], &device)
             }
             Place::Device(words) => device::embed(words, &self.form, indices),
         }
@@ -217,7 +212,7 @@ impl<B: Backend> Weights<B> {
     ) -> Tensor<B, D> {
         let WeightLayout::Conv(filter) = self.form else { unreachable!("only convolutions have a window") };
         match &self.place {
-            Place::Host(packed) => host::conv(packed, &filter, x, &window, scheme, bias),
+            Place::Host(packed) => cpu::conv(packed, &filter, x, &window, scheme, bias),
             Place::Device(words) => device::conv(words, &filter, x, &window, scheme, bias),
         }
     }

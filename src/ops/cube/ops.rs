@@ -8,8 +8,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::{ConvInput, Launch, Matrix, PartOf};
 use super::route::{DeviceOp, Input, run};
-use crate::backend::words::Words;
-use crate::scheme::LayerScheme;
+use crate::config::LayerScheme;
+use crate::ops::portable::weights::Words;
 use burn_int8_kernels::{ConvGeometry, ConvSpec};
 
 /// What all steps have in common: inputs `x`, scales, words of each part, bias if there is one; and the output.
@@ -99,7 +99,7 @@ fn of_kernels(dtype: DType) -> DType {
 }
 
 /// `x · words`, for the last axis of `x`.
-pub(in crate::backend) fn linear<B: Backend, const D: usize>(
+pub(in crate::ops) fn linear<B: Backend, const D: usize>(
     words: &Words<B>,
     x: Tensor<B, D>,
     scheme: LayerScheme,
@@ -119,7 +119,7 @@ pub(in crate::backend) fn linear<B: Backend, const D: usize>(
 }
 
 /// The convolution of `x` `[samples, channels, ..]`.
-pub(in crate::backend) fn conv<B: Backend, const D: usize>(
+pub(in crate::ops) fn conv<B: Backend, const D: usize>(
     words: &Words<B>,
     filter: &ConvSpec,
     x: Tensor<B, D>,
@@ -145,7 +145,7 @@ pub(in crate::backend) fn conv<B: Backend, const D: usize>(
 }
 
 /// The rows of a table at `indices` `[batch, length]`; NaN for an index that is not in the table.
-pub(in crate::backend) fn embed<B: Backend>(words: &Words<B>, indices: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+pub(in crate::ops) fn embed<B: Backend>(words: &Words<B>, indices: Tensor<B, 2, Int>) -> Tensor<B, 3> {
     let ([width, entries], [batch, length]) = (words.shape(), indices.dims());
     let shape = Shape::new([batch, length, width]);
     let dtype = B::FloatElem::dtype();

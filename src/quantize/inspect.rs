@@ -4,10 +4,10 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::Element;
 
+use crate::config::LayerScheme;
 use crate::nn::layer::FloatLayer;
 use crate::nn::weight::WeightParam;
-use crate::rules::LayerInfo;
-use crate::scheme::LayerScheme;
+use crate::quantize::plan::LayerInfo;
 
 /// Layers of Burn's that hold most of a model's weights.
 const STOCK: &[&str] = &[
