@@ -5,21 +5,21 @@ mod tests;
 
 use std::ops::Range;
 
-use super::isa::Active;
-use super::math::{exp, larger, softmax, total};
-use super::parallel::{for_each, threads_for};
+use crate::isa::{Isa, Kernel, Op};
+use crate::parallel::{for_each, threads_for};
+use crate::vecmath::{exp, larger, softmax, total};
 
 /// StridedHeads of the heads of a batch, somewhere in a slice.
 #[derive(Clone, Copy)]
 pub struct StridedHeads<'a> {
-    /// All of them.
+    /// The slice.
     pub values: &'a [f32],
-    /// From one sample to the next, from one head to the next, from one row to the next.
+    /// The distances from one sample to the next, from one head to the next, from one row to the next.
     pub steps: [usize; 3],
 }
 
 impl<'a> StridedHeads<'a> {
-    /// Of a row-major tensor `[batch, rows, heads, width]`.
+    /// The vectors of a row-major tensor `[batch, rows, heads, width]`.
     pub fn by_row(values: &'a [f32], [rows, heads, width]: [usize; 3]) -> Self {
         Self { values, steps: [rows * heads * width, width, heads * width] }
     }
@@ -31,97 +31,112 @@ impl<'a> StridedHeads<'a> {
     }
 }
 
-/// Keys that some queries do not see.
+/// Masked keys, and the score that replaces theirs.
 #[derive(Clone, Copy)]
 pub struct Mask<'a> {
-    /// Whether a key is hidden: rows of all keys.
+    /// Rows of all keys, `true` for a masked key.
     pub keys: &'a [bool],
-    /// From one sample to the next, from one query to the next.
+    /// The distances from one sample to the next, from one query to the next.
     pub steps: [usize; 2],
-    /// The score that it has then.
+    /// The score of a masked key.
     pub score: f32,
 }
 
 /// `softmax(q · kᵀ * scale) · v`, head by head.
 pub struct Attention<'a> {
-    /// In a batch.
+    /// The samples.
     pub batch: usize,
-    /// Of the queries.
+    /// The heads of the queries.
     pub heads: usize,
-    /// Heads of queries that share one of keys and values.
+    /// The heads of queries that share one head of keys and values.
     pub group: usize,
-    /// Queries and keys of a head.
+    /// The queries and the keys of a head.
     pub rows: [usize; 2],
-    /// Of a vector.
+    /// The numbers of a vector.
     pub width: usize,
-    /// `rows[0]` a head.
+    /// The queries, `rows[0]` a head.
     pub queries: StridedHeads<'a>,
-    /// `rows[1]` a head.
+    /// The keys, `rows[1]` a head.
     pub keys: StridedHeads<'a>,
-    /// One for each key.
+    /// The values, one for each key.
     pub values: StridedHeads<'a>,
-    /// Of a score.
+    /// The factor of each score.
     pub scale: f32,
-    /// Every query sees every key, if there are none.
-    pub hidden: Option<Mask<'a>>,
-    /// Whether weights may add up to less than 1.
-    pub quiet: bool,
+    /// The masked keys; `None`: every query sees every key.
+    pub mask: Option<Mask<'a>>,
+    /// True if weights may add up to less than 1: a score of 0 competes that has no value.
+    pub quiet_softmax: bool,
 }
 
-/// Row-major, `[batch, queries, heads, width]`.
+/// The attention of all queries, row-major `[batch, queries, heads, width]`.
 ///
 /// # Panics
 ///
 /// If a slice ends before its vectors do.
-pub fn attention(kernel: Active, task: &Attention<'_>) -> Vec<f32> {
+pub fn attention(kernel: Kernel, task: &Attention<'_>) -> Vec<f32> {
     let (row, [queries, keys]) = (task.heads * task.width, task.rows);
     let mut out = vec![0.0; task.batch * queries * row];
     if out.is_empty() || keys == 0 {
         return out;
     }
-    let threads = threads_for(out.len() * keys * OPERATIONS);
+    let threads = threads_for(out.len() * keys * SCORE_COST);
     // A few queries of all heads, or heads apart where there is one. Not by threads: these must not change a sum.
     if queries > 1 {
         let samples = out.chunks_mut(queries * row).enumerate();
         let parts = samples.flat_map(|(sample, out)| {
             let parts = out.chunks_mut(QUERIES * row).enumerate();
-            parts.map(move |(i, out)| (Part { sample, query: i * QUERIES, heads: 0..task.heads }, out))
+            parts.map(move |(i, out)| (QueryBlock { sample, query: i * QUERIES, heads: 0..task.heads }, out))
         });
-        for_each(threads, parts, |(part, out)| kernel.attend(task, &part, out));
+        for_each(threads, parts, |(part, out)| kernel.run(Attend { task, part: &part, out }));
     } else {
         let parts = out.chunks_mut(task.width).enumerate().map(|(i, out)| {
             let (sample, head) = (i / task.heads, i % task.heads);
-            (Part { sample, query: 0, heads: head..head + 1 }, out)
+            (QueryBlock { sample, query: 0, heads: head..head + 1 }, out)
         });
-        for_each(threads, parts, |(part, out)| kernel.attend(task, &part, out));
+        for_each(threads, parts, |(part, out)| kernel.run(Attend { task, part: &part, out }));
     }
     out
 }
 
-/// What an output costs for each key, in multiply-adds of integers: two of floats, and their memory.
-const OPERATIONS: usize = 16;
+/// The cost of an output for each key, in multiply-adds of integers: two of floats, and their memory.
+const SCORE_COST: usize = 16;
 
-/// Up to [`QUERIES`] queries of one sample.
-pub(super) struct Part {
+/// Up to [`QUERIES`] queries of one sample, and some of their heads.
+struct QueryBlock {
     sample: usize,
-    /// The first of them.
+    /// The first of the queries.
     query: usize,
     heads: Range<usize>,
 }
 
-/// Queries that look at a key together, one to a lane.
+/// The queries that look at a key together, one to a lane.
 const QUERIES: usize = 8;
-/// Keys that are looked at together.
+/// The keys that are looked at together.
 const KEYS: usize = 4;
-/// Numbers of a value that are summed together.
+/// The numbers of a value that are summed together.
 const COLUMNS: usize = 8;
 
 /// One number for each of some queries.
 type Lanes = [f32; QUERIES];
 
 /// Computes a part; `out` has a row of its heads for each of its queries.
+struct Attend<'a> {
+    task: &'a Attention<'a>,
+    part: &'a QueryBlock,
+    out: &'a mut [f32],
+}
+
+impl Op for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) {
+        attend(self.task, self.part, self.out);
+    }
+}
+
 #[inline(always)]
-pub(super) fn attend(task: &Attention<'_>, part: &Part, out: &mut [f32]) {
+fn attend(task: &Attention<'_>, part: &QueryBlock, out: &mut [f32]) {
     let row = part.heads.len() * task.width;
     let mut scores = vec![[0.0; QUERIES]; task.rows[1]];
     let mut queries = vec![[0.0; QUERIES]; task.width];
@@ -129,27 +144,27 @@ pub(super) fn attend(task: &Attention<'_>, part: &Part, out: &mut [f32]) {
         let at = [part.sample, head, part.query];
         let columns = column * task.width..(column + 1) * task.width;
         if out.len() == row {
-            one(task, at, scores.as_flattened_mut(), &mut out[columns]);
+            attend_one(task, at, scores.as_flattened_mut(), &mut out[columns]);
         } else {
             let rows = out.chunks_mut(row).map(|row| &mut row[columns.clone()]);
-            some(task, at, (&mut queries, &mut scores), rows);
+            attend_block(task, at, (&mut queries, &mut scores), rows);
         }
     }
 }
 
-/// A single query of a head.
+/// Computes a single query of a head.
 #[inline(always)]
-fn one(task: &Attention<'_>, [sample, head, query]: [usize; 3], scores: &mut [f32], out: &mut [f32]) {
+fn attend_one(task: &Attention<'_>, [sample, head, query]: [usize; 3], scores: &mut [f32], out: &mut [f32]) {
     let (keys, width, shared) = (task.rows[1], task.width, head / task.group);
     let (scores, x) = (&mut scores[..keys], task.queries.get([sample, head, query], width));
     for (key, score) in scores.iter_mut().enumerate() {
         *score = product(x, task.keys.get([sample, shared, key], width)) * task.scale;
     }
-    if let Some((hidden, score)) = task.hidden_from(sample, query) {
+    if let Some((hidden, score)) = task.mask_of(sample, query) {
         let hidden = scores.iter_mut().zip(hidden).filter(|(_, hidden)| **hidden);
         hidden.for_each(|(weight, _)| *weight = score);
     }
-    softmax(scores, task.quiet);
+    softmax(scores, task.quiet_softmax);
     out.fill(0.0);
     for (key, weight) in scores.iter().enumerate() {
         let values = task.values.get([sample, shared, key], width);
@@ -157,9 +172,9 @@ fn one(task: &Attention<'_>, [sample, head, query]: [usize; 3], scores: &mut [f3
     }
 }
 
-/// As many queries of a head as `out` has rows, at most [`QUERIES`].
+/// Computes as many queries of a head as `out` has rows, at most [`QUERIES`].
 #[inline(always)]
-fn some<'o>(
+fn attend_block<'o>(
     task: &Attention<'_>,
     [sample, head, query]: [usize; 3],
     (queries, scores): (&mut [Lanes], &mut [Lanes]),
@@ -183,28 +198,28 @@ fn some<'o>(
         }
     }
     for n in 0..out.len() {
-        if let Some((hidden, score)) = task.hidden_from(sample, query + n) {
+        if let Some((hidden, score)) = task.mask_of(sample, query + n) {
             let hidden = scores.iter_mut().zip(hidden).filter(|(_, hidden)| **hidden);
             hidden.for_each(|(lanes, _)| lanes[n] = score);
         }
     }
-    let factors = weights(scores, task.quiet);
+    let factors = weights(scores, task.quiet_softmax);
     let whole = width / COLUMNS * COLUMNS;
     for column in (0..whole).step_by(COLUMNS) {
-        let sums = weigh::<COLUMNS>(task, [sample, shared, column], scores, factors);
+        let sums = weighted_sum::<COLUMNS>(task, [sample, shared, column], scores, factors);
         out.iter_mut().zip(sums).for_each(|(out, sums)| out[column..][..COLUMNS].copy_from_slice(&sums));
     }
     for column in whole..width {
-        let sums = weigh::<1>(task, [sample, shared, column], scores, factors);
+        let sums = weighted_sum::<1>(task, [sample, shared, column], scores, factors);
         out.iter_mut().zip(sums).for_each(|(out, [sum])| out[column] = sum);
     }
 }
 
 impl Attention<'_> {
-    /// Which keys a query does not see, and their score.
+    /// The masked keys of a query, and their score.
     #[inline(always)]
-    fn hidden_from(&self, sample: usize, query: usize) -> Option<(&[bool], f32)> {
-        let Mask { keys, steps, score } = self.hidden?;
+    fn mask_of(&self, sample: usize, query: usize) -> Option<(&[bool], f32)> {
+        let Mask { keys, steps, score } = self.mask?;
         Some((&keys[sample * steps[0] + query * steps[1]..][..self.rows[1]], score))
     }
 }
@@ -232,7 +247,7 @@ fn products<const N: usize>(queries: &[Lanes], keys: [&[f32]; N], scale: f32) ->
 
 /// Turns the scores of each lane into weights, but for a factor.
 #[inline(always)]
-fn weights(scores: &mut [Lanes], quiet: bool) -> Lanes {
+fn weights(scores: &mut [Lanes], quiet_softmax: bool) -> Lanes {
     let mut largest = [f32::NEG_INFINITY; QUERIES];
     for scores in scores.iter() {
         largest = std::array::from_fn(|n| larger(largest[n], scores[n]));
@@ -241,16 +256,16 @@ fn weights(scores: &mut [Lanes], quiet: bool) -> Lanes {
         *scores = std::array::from_fn(|n| scores[n] - largest[n]);
     }
     scores.as_flattened_mut().iter_mut().for_each(|x| *x = exp(*x));
-    let mut sums = if quiet { largest.map(|x| exp(-x)) } else { [0.0; QUERIES] };
+    let mut sums = if quiet_softmax { largest.map(|x| exp(-x)) } else { [0.0; QUERIES] };
     for weights in scores.iter() {
         sums = std::array::from_fn(|n| sums[n] + weights[n]);
     }
     sums.map(|sum| 1.0 / sum)
 }
 
-/// Some columns of the values, weighed for each lane.
+/// The weighted sums of some columns of the values, for each lane.
 #[inline(always)]
-fn weigh<const WIDTH: usize>(
+fn weighted_sum<const WIDTH: usize>(
     task: &Attention<'_>,
     [sample, head, column]: [usize; 3],
     weights: &[Lanes],

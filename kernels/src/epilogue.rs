@@ -1,77 +1,232 @@
-//! From the sums of a tile to what a caller stores.
+//! From the sums of a tile to the outputs that a caller gets: one for products and convolutions.
 
-use super::math::Activation;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
-/// Turns the sums of one tile row into outputs.
-pub(super) trait Epilogue<Sum>: Sync {
-    /// What is stored.
-    type Out: Copy + Default + Send;
+use crate::isa::{Isa, Op, Sum, TRANSPOSED_ROWS, transpose};
+use crate::scratch::CacheAligned;
+use crate::uninit::{Block, init_map};
+use crate::vecmath::Activation;
+use crate::weight::NR;
 
-    /// Writes the outputs of `row`, columns from `column` on, for all of `sums`. Columns past the last are padding: what
-    /// they give is not used.
-    fn finish(&self, row: usize, column: usize, sums: &[Sum], out: &mut [Self::Out]);
-}
+/// Turns sums into outputs. A row is a row of a product's inputs, or a sample of a convolution's.
+pub(crate) trait Epilogue<S: Sum>: Sync {
+    /// The element of an output.
+    type Output: Copy + Default + Send;
 
-/// `sum as f32 * (x_scale * w_scale) + bias`, in that order everywhere, and what is done to that.
-#[derive(Clone, Copy)]
-pub(super) struct Scaled<'a> {
-    /// Per row; empty for float activations, which have none.
-    pub(super) x_scales: &'a [f32],
-    pub(super) w_scales: &'a [f32],
-    pub(super) bias: Option<&'a [f32]>,
-    pub(super) activation: Activation,
-}
+    /// Writes what the sums of neighbouring channels give, the first of them `channel`. Channels past the last are padding:
+    /// nobody uses what they give.
+    fn channels(&self, row: usize, channel: usize, sums: &[S], out: &mut [Self::Output]);
 
-impl Scaled<'_> {
-    /// One row of outputs, from `column` on.
-    #[inline(always)]
-    pub(super) fn scale(
+    /// Writes what the sums of neighbouring pixels of one channel give, after `offset` is taken out of them.
+    fn pixels<'o>(
         &self,
-        x_scale: f32,
-        column: usize,
-        sums: impl Iterator<Item = f32>,
-        out: &mut [f32],
-    ) {
-        let w_scales = &self.w_scales[column..];
+        at: [usize; 2],
+        sums: &[S],
+        offset: i32,
+        out: &'o mut [MaybeUninit<Self::Output>],
+    ) -> &'o mut [Self::Output];
+
+    /// Writes what sums give that hold a row of channels for each pixel.
+    fn transposed<I: Isa>(&self, isa: I, chunk: &PixelRows<'_, S>, block: &mut Block<'_, Self::Output>);
+
+    /// The output of one sum of a row and a channel.
+    fn one(&self, at: [usize; 2], sum: S, offset: i32) -> Self::Output;
+
+    /// The output of a sum that took more than one tile.
+    fn total(&self, at: [usize; 2], total: i64) -> Self::Output;
+}
+
+/// Sums that hold a row of channels for each of some pixels, and where their outputs go.
+pub(crate) struct PixelRows<'a, S> {
+    /// The sums, one row a pixel.
+    pub(crate) sums: &'a [[S; NR]],
+    /// The sample.
+    pub(crate) row: usize,
+    pub(crate) channels: Range<usize>,
+    /// What the encoding of the inputs put into each channel's sums.
+    pub(crate) offsets: &'a [i32; NR],
+    /// The first of the block's rows that the channels are.
+    pub(crate) block_row: usize,
+    /// The columns of the block that the pixels are.
+    pub(crate) columns: Range<usize>,
+}
+
+/// [`Epilogue::pixels`] as an operation.
+pub(crate) struct FinishPixels<'a, 'o, S: Sum, E: Epilogue<S>> {
+    pub(crate) epilogue: &'a E,
+    pub(crate) at: [usize; 2],
+    pub(crate) sums: &'a [S],
+    pub(crate) offset: i32,
+    pub(crate) out: &'o mut [MaybeUninit<E::Output>],
+}
+
+impl<'o, S: Sum, E: Epilogue<S>> Op for FinishPixels<'_, 'o, S, E> {
+    type Output = &'o mut [E::Output];
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) -> &'o mut [E::Output] {
+        self.epilogue.pixels(self.at, self.sums, self.offset, self.out)
+    }
+}
+
+/// [`Epilogue::transposed`] as an operation.
+pub(crate) struct FinishTransposed<'a, 'b, 'o, S: Sum, E: Epilogue<S>> {
+    pub(crate) epilogue: &'a E,
+    pub(crate) chunk: PixelRows<'a, S>,
+    pub(crate) block: &'b mut Block<'o, E::Output>,
+}
+
+impl<S: Sum, E: Epilogue<S>> Op for FinishTransposed<'_, '_, '_, S, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        self.epilogue.transposed(isa, &self.chunk, self.block);
+    }
+}
+
+/// `sum as f32 * (x_scale * w_scale) + bias`, in that order everywhere, and the activation of that.
+#[derive(Clone, Copy)]
+pub(crate) struct Dequantize<'a> {
+    /// The scale of each row's inputs; empty if all are 1.
+    pub(crate) x_scales: &'a [f32],
+    /// The scale of each channel's weights.
+    pub(crate) w_scales: &'a [f32],
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) activation: Activation,
+}
+
+impl Dequantize<'_> {
+    #[inline(always)]
+    fn x_scale(&self, row: usize) -> f32 {
+        self.x_scales.get(row).copied().unwrap_or(1.0)
+    }
+
+    /// The outputs of one row, from `channel` on.
+    #[inline(always)]
+    pub(crate) fn scale(&self, row: usize, channel: usize, sums: impl Iterator<Item = f32>, out: &mut [f32]) {
+        let (x_scale, w_scales) = (self.x_scale(row), &self.w_scales[channel..]);
         let scaled = sums.zip(w_scales).map(|(sum, w_scale)| sum * (x_scale * w_scale));
         match self.bias {
             None => out.iter_mut().zip(scaled).for_each(|(out, y)| *out = y),
             Some(bias) => {
-                let biased = scaled.zip(&bias[column..]).map(|(y, b)| y + b);
+                let biased = scaled.zip(&bias[channel..]).map(|(y, b)| y + b);
                 out.iter_mut().zip(biased).for_each(|(out, y)| *out = y);
             }
         }
         self.activation.apply(out);
     }
-}
 
-impl Epilogue<i32> for Scaled<'_> {
-    type Out = f32;
-
+    /// The scale of one row's sums for one channel, and the channel's bias.
     #[inline(always)]
-    fn finish(&self, row: usize, column: usize, sums: &[i32], out: &mut [f32]) {
-        self.scale(self.x_scales[row], column, sums.iter().map(|&sum| sum as f32), out);
+    fn scale_and_bias(&self, [row, channel]: [usize; 2]) -> [f32; 2] {
+        [self.x_scale(row) * self.w_scales[channel], self.bias.map_or(0.0, |bias| bias[channel])]
+    }
+
+    fn activated(&self, y: f32) -> f32 {
+        let mut y = [y];
+        self.activation.apply(&mut y);
+        y[0]
     }
 }
 
-impl Epilogue<f32> for Scaled<'_> {
-    type Out = f32;
+impl<S: Sum> Epilogue<S> for Dequantize<'_> {
+    type Output = f32;
 
     #[inline(always)]
-    fn finish(&self, _row: usize, column: usize, sums: &[f32], out: &mut [f32]) {
-        self.scale(1.0, column, sums.iter().copied(), out);
+    fn channels(&self, row: usize, channel: usize, sums: &[S], out: &mut [f32]) {
+        self.scale(row, channel, sums.iter().map(|sum| sum.to_f32(0)), out);
+    }
+
+    #[inline(always)]
+    fn pixels<'o>(
+        &self,
+        at: [usize; 2],
+        sums: &[S],
+        offset: i32,
+        out: &'o mut [MaybeUninit<f32>],
+    ) -> &'o mut [f32] {
+        let [scale, bias] = self.scale_and_bias(at);
+        let out = init_map(out, sums, |sum| sum.to_f32(offset) * scale + bias);
+        self.activation.apply(out);
+        out
+    }
+
+    #[inline(always)]
+    fn transposed<I: Isa>(&self, isa: I, chunk: &PixelRows<'_, S>, block: &mut Block<'_, f32>) {
+        let (mut scales, mut biases) = ([0.0; NR], [0.0; NR]);
+        for (channel, (scale, bias)) in chunk.channels.clone().zip(scales.iter_mut().zip(&mut biases)) {
+            [*scale, *bias] = self.scale_and_bias([chunk.row, channel]);
+        }
+        let columns = chunk.channels.len().next_multiple_of(8).min(NR); // as `transpose` wants them
+        let mut scaled = CacheAligned([[0.0; NR]; TRANSPOSED_ROWS]);
+        let mut transposed = CacheAligned([[0.0; TRANSPOSED_ROWS]; NR]);
+        let starts = chunk.columns.clone().step_by(TRANSPOSED_ROWS);
+        for (start, first) in starts.zip((0..).step_by(TRANSPOSED_ROWS)) {
+            for (scaled, sums) in scaled.0.iter_mut().zip(&chunk.sums[first..]) {
+                let by = chunk.offsets[..columns].iter().zip(&scales).zip(&biases);
+                for ((scaled, sum), ((&offset, scale), bias)) in scaled.iter_mut().zip(sums).zip(by) {
+                    *scaled = sum.to_f32(offset) * scale + bias;
+                }
+                self.activation.apply(&mut scaled[..columns]);
+            }
+            transpose(isa, &scaled.0, columns, &mut transposed.0);
+            let pixels = start..chunk.columns.end.min(start + TRANSPOSED_ROWS);
+            for (channel, values) in transposed.0.iter().enumerate().take(chunk.channels.len()) {
+                block.append_copy::<TRANSPOSED_ROWS>(chunk.block_row + channel, pixels.clone(), values);
+            }
+        }
+    }
+
+    fn one(&self, at: [usize; 2], sum: S, offset: i32) -> f32 {
+        let [scale, bias] = self.scale_and_bias(at);
+        self.activated(sum.to_f32(offset) * scale + bias)
+    }
+
+    fn total(&self, at: [usize; 2], total: i64) -> f32 {
+        let [scale, bias] = self.scale_and_bias(at);
+        self.activated(total as f32 * scale + bias)
     }
 }
 
-/// The integer sums themselves.
+/// The exact integer sums themselves.
 #[derive(Clone, Copy)]
-pub(super) struct Bare;
+pub(crate) struct RawAccumulators;
 
-impl Epilogue<i32> for Bare {
-    type Out = i32;
+impl<S: Sum> Epilogue<S> for RawAccumulators {
+    type Output = i32;
 
     #[inline(always)]
-    fn finish(&self, _row: usize, _column: usize, sums: &[i32], out: &mut [i32]) {
-        out[..sums.len()].copy_from_slice(sums);
+    fn channels(&self, _row: usize, _channel: usize, sums: &[S], out: &mut [i32]) {
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum.exact(0));
+    }
+
+    #[inline(always)]
+    fn pixels<'o>(
+        &self,
+        _at: [usize; 2],
+        sums: &[S],
+        offset: i32,
+        out: &'o mut [MaybeUninit<i32>],
+    ) -> &'o mut [i32] {
+        init_map(out, sums, |sum| sum.exact(offset))
+    }
+
+    #[inline(always)]
+    fn transposed<I: Isa>(&self, _isa: I, chunk: &PixelRows<'_, S>, block: &mut Block<'_, i32>) {
+        for channel in 0..chunk.channels.len() {
+            block.append(chunk.block_row + channel, chunk.columns.clone(), |out| {
+                init_map(out, chunk.sums, |sums| sums[channel].exact(chunk.offsets[channel]))
+            });
+        }
+    }
+
+    fn one(&self, _at: [usize; 2], sum: S, offset: i32) -> i32 {
+        sum.exact(offset)
+    }
+
+    fn total(&self, _at: [usize; 2], total: i64) -> i32 {
+        total as i32
     }
 }

@@ -1,64 +1,85 @@
-//! The products of a float matrix with packed weights.
+//! Matrix products of float rows with packed INT8 weights.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::Range;
 
-use super::aligned::{CODES, SCALES, lend};
-use super::epilogue::Scaled;
-use super::isa::{Active, Job, written};
-use super::math::Activation;
-use super::pack::{KR, NR, PackedWeights};
-use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
-use super::quantize::{QUANTIZING, QuantRange, encode_rows};
+use crate::epilogue::{Dequantize, Epilogue, RawAccumulators};
+use crate::isa::{
+    Accumulator, Integers, Isa, Kernel, MR, Matrix, Microkernel, Op, Operands, Role, Sum, Sums, WeightOnly,
+    gemm_tile,
+};
+use crate::parallel::{for_each, threads_for};
+use crate::quantize::{Absmax, CodeBytes, quantize_into};
+use crate::range::{MAX_ABSMAX, QuantRange, overflow_guard};
+use crate::scratch::{CacheAligned, QUANTIZED, SCALES, with_scratch};
+use crate::uninit::{BLOCK_ROWS, Block, collect_uninit};
+use crate::vecmath::Activation;
+use crate::weight::{KR, NR, PackedWeights, Panel};
 
-/// What an input is multiplied with, and what becomes of the products.
+/// The weights that an input is multiplied with, and what becomes of the products.
 #[derive(Clone, Copy)]
-pub struct Layer<'a> {
-    /// Of `n` outputs.
+pub struct Product<'a> {
+    /// The weights, `[k, n]`.
     pub weights: &'a PackedWeights,
-    /// One an output, if there are any.
+    /// One bias an output, if there are any.
     pub bias: Option<&'a [f32]>,
-    /// What is done to the outputs.
+    /// The function that is applied to each output.
     pub activation: Activation,
 }
 
-impl<'a> Layer<'a> {
-    /// Of plain products.
+impl<'a> Product<'a> {
+    /// Plain products, without an activation.
     pub fn new(weights: &'a PackedWeights, bias: Option<&'a [f32]>) -> Self {
         Self { weights, bias, activation: Activation::Identity }
     }
 
-    fn scaled<'e>(&self, x_scales: &'e [f32]) -> Scaled<'e>
+    fn dequantize<'e>(&self, x_scales: &'e [f32]) -> Dequantize<'e>
     where
         'a: 'e,
     {
         let Self { weights, bias, activation } = *self;
-        Scaled { x_scales, w_scales: weights.scales(), bias, activation }
+        Dequantize { x_scales, w_scales: weights.scales(), bias, activation }
     }
 }
 
-/// `x · weights` of each layer with dynamically quantized activations:
+/// `x · weights` of each product with dynamically quantized inputs:
 /// `out[i, j] = activation(sum as f32 * (x_scale[i] * w_scale[j]) + bias[j])`.
 ///
-/// `x` is `[m, k]`, an output `[m, n]`, all row-major; the sums are exact. `x` is quantized once for all layers.
+/// `x` is `[m, k]`, an output `[m, n]`, all row-major; the sums are exact. `x` is quantized once for all products.
 ///
 /// # Panics
 ///
-/// If a slice does not match the shapes, or layers differ in their `k`.
+/// If a slice does not match the shapes, or products differ in their `k`.
+///
+/// # Example
+///
+/// ```
+/// use burn_int8_kernels::{Kernel, PackedWeights, QTensor, QuantRange, WeightLayout};
+/// use burn_int8_kernels::gemm::{Product, dynamic};
+///
+/// let tensor = QTensor::new(vec![1, -2, 3, 4], vec![1.0, 0.5], WeightLayout::Linear([2, 2]))?;
+/// let weights = PackedWeights::from_qtensor(&tensor);
+/// let x = [127.0, 1.0]; // its scale is 1
+/// let [out] = dynamic(Kernel::detect(), (&x, 1), QuantRange::Symmetric, [Product::new(&weights, None)]);
+/// assert_eq!(out, [130.0, -125.0]);
+/// # Ok::<(), burn_int8_kernels::QTensorError>(())
+/// ```
 pub fn dynamic<const N: usize>(
-    kernel: Active,
+    kernel: Kernel,
     (x, m): (&[f32], usize),
     range: QuantRange,
-    layers: [Layer<'_>; N],
+    products: [Product<'_>; N],
 ) -> [Vec<f32>; N] {
-    let problems = problems(kernel, x, m, &layers);
-    let Some(first) = problems.first() else { return [(); N].map(|()| Vec::new()) };
-    with_activations(first, x, range, |codes, x_scales| {
-        let epilogues = layers.map(|layer| layer.scaled(x_scales));
-        if first.weights.slices().len() > 1 {
-            return std::array::from_fn(|i| sliced(&problems[i], codes, &epilogues[i]));
+    let shapes = shapes(x, m, &products);
+    let Some(first) = shapes.first() else { return [(); N].map(|()| Vec::new()) };
+    with_quantized(kernel, first, x, range, |input, x_scales| {
+        let epilogues = products.map(|product| product.dequantize(x_scales));
+        if first.weights.k_blocks().len() > 1 {
+            return std::array::from_fn(|i| split(kernel, &shapes[i], input, &epilogues[i]));
         }
-        let jobs = problems.each_ref().map(|problem| problem.job(codes, 0, 0..problem.groups));
-        run(&problems, |i, block| kernel.dynamic(&jobs[i], &epilogues[i], block))
+        run(&shapes, |i, block| {
+            let part = shapes[i].part(input, 0);
+            kernel.run(MultiplyBlock::<Integers, _> { part, epilogue: &epilogues[i], block });
+        })
     })
 }
 
@@ -67,135 +88,122 @@ pub fn dynamic<const N: usize>(
 /// # Panics
 ///
 /// If a slice does not match the shapes, or there are so many inputs that a sum might not fit an `i32`.
-pub fn accumulate(
-    kernel: Active,
+pub fn accumulators(
+    kernel: Kernel,
     (x, m): (&[f32], usize),
     range: QuantRange,
     weights: &PackedWeights,
 ) -> Vec<i32> {
-    let [problem] = problems(kernel, x, m, &[Layer::new(weights, None)]);
-    assert!(weights.slices().len() <= 1, "more inputs than an i32 sum surely holds");
-    with_activations(&problem, x, range, |codes, _| {
-        let job = problem.job(codes, 0, 0..problem.groups);
-        problem.run(|block| kernel.accumulate(&job, block))
-    })
+    let [shape] = shapes(x, m, &[Product::new(weights, None)]);
+    assert!(weights.k_blocks().len() <= 1, "more inputs than an i32 sum surely holds");
+    with_quantized(kernel, &shape, x, range, |input, _| raw(kernel, &shape, input, 0))
 }
 
-/// `x · weights` with float activations:
+/// `x · weights` with float inputs:
 /// `out[i, j] = activation((sum over k of x[i, k] * q[k, j]) * w_scale[j] + bias[j])`.
 ///
-/// The integers become floats in registers; the sum is a float sum, in an order of the kernel's own.
+/// The integers become floats in registers; the sum is a float sum, in an order of the kernel's own. It overflows only where
+/// the output does: rows near the largest float are multiplied by a power of two before the sum, and the sum after it.
 ///
 /// # Panics
 ///
 /// If a slice does not match the shapes.
-pub fn weight_only(kernel: Active, (x, m): (&[f32], usize), layer: Layer<'_>) -> Vec<f32> {
-    let [problem] = problems(kernel, x, m, &[layer]);
-    let epilogue = layer.scaled(&[]);
-    let run = |x: &[u8]| {
-        let x_stride = problem.padded() * size_of::<f32>();
-        let job = Job { x_stride, ..problem.job(x, 0, 0..problem.groups) };
-        problem.run(|block| kernel.weight_only(&job, &epilogue, block))
+pub fn weight_only(kernel: Kernel, (x, m): (&[f32], usize), product: Product<'_>) -> Vec<f32> {
+    let [shape] = shapes(x, m, &[product]);
+    let (k, padded) = (shape.k, shape.padded());
+    let multiply = |x: &[u8], x_scales: &[f32]| {
+        let input = Input { x, stride: padded * size_of::<f32>() };
+        let epilogue = product.dequantize(x_scales);
+        let [out] = run(std::array::from_ref(&shape), |_, block| {
+            let part = shape.part(input, 0);
+            kernel.run(MultiplyBlock::<WeightOnly, _> { part, epilogue: &epilogue, block });
+        });
+        out
     };
-    if problem.padded() == problem.k {
-        return run(bytemuck::cast_slice(x));
+    let all_small = kernel.run(Absmax(x)) < MAX_ABSMAX;
+    if padded == k && all_small {
+        return multiply(bytemuck::cast_slice(x), &[]);
     }
-    lend(&CODES, |buffer| {
-        let bytes = buffer.at_least(problem.m * problem.padded() * size_of::<f32>());
-        let padded: &mut [f32] = bytemuck::cast_slice_mut(bytes);
-        for (row, x) in padded.chunks_exact_mut(problem.padded()).zip(x.chunks_exact(problem.k)) {
-            row[..problem.k].copy_from_slice(x);
-            row[problem.k..].fill(0.0);
+    with_scratch(&QUANTIZED, |buffer| {
+        let bytes = buffer.at_least(m * padded * size_of::<f32>());
+        let copy: &mut [f32] = bytemuck::cast_slice_mut(bytes);
+        let mut x_scales = Vec::new();
+        for (row, x) in copy.chunks_exact_mut(padded.max(1)).zip(x.chunks_exact(k.max(1))) {
+            row[..k].copy_from_slice(x);
+            row[k..].fill(0.0);
+            if !all_small {
+                let [down, up] = overflow_guard(kernel.run(Absmax(x)));
+                row.iter_mut().for_each(|x| *x *= down);
+                x_scales.push(up);
+            }
         }
-        run(bytes)
+        multiply(bytes, &x_scales)
     })
 }
 
-/// More inputs than one `i32` sum holds: exact sums slice by slice, added up in `i64`.
-fn sliced(problem: &Problem<'_>, codes: &[u8], epilogue: &Scaled<'_>) -> Vec<f32> {
-    let mut totals = vec![0i64; problem.m * problem.n];
-    for (slice, groups) in problem.weights.slices().iter().enumerate() {
-        let job = problem.job(codes, slice, groups.clone());
-        let sums = problem.run(|block| problem.kernel.accumulate(&job, block));
+/// More inputs than one `i32` sum holds: exact sums of one block of `k` after the other, added up in `i64`.
+fn split(kernel: Kernel, shape: &Shape<'_>, input: Input<'_>, epilogue: &Dequantize<'_>) -> Vec<f32> {
+    let mut totals = vec![0i64; shape.m * shape.n];
+    for k_block in 0..shape.weights.k_blocks().len() {
+        let sums = raw(kernel, shape, input, k_block);
         totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += i64::from(sum));
     }
     let mut out = vec![0.0; totals.len()];
-    let rows = totals.chunks_exact(problem.n.max(1)).zip(out.chunks_exact_mut(problem.n.max(1)));
-    for ((totals, out), &x_scale) in rows.zip(epilogue.x_scales) {
-        epilogue.scale(x_scale, 0, totals.iter().map(|&total| total as f32), out);
+    let n = shape.n.max(1);
+    for (row, (totals, out)) in totals.chunks_exact(n).zip(out.chunks_exact_mut(n)).enumerate() {
+        epilogue.scale(row, 0, totals.iter().map(|&total| total as f32), out);
     }
     out
 }
 
-/// Checked shapes of one product.
-struct Problem<'a> {
-    kernel: Active,
+/// The integer sums over one block of `k`.
+fn raw(kernel: Kernel, shape: &Shape<'_>, input: Input<'_>, k_block: usize) -> Vec<i32> {
+    let [sums] = run(std::array::from_ref(shape), |_, block| {
+        let part = shape.part(input, k_block);
+        kernel.run(MultiplyBlock::<Integers, _> { part, epilogue: &RawAccumulators, block });
+    });
+    sums
+}
+
+/// The checked sizes of one product.
+struct Shape<'a> {
     weights: &'a PackedWeights,
     m: usize,
     k: usize,
     n: usize,
-    groups: usize,
     threads: usize,
 }
 
 /// Fewer rows take as long as so many: their weights come from memory.
 const FEW_ROWS: usize = 3;
 
-/// Those of several layers, which share the threads.
-fn problems<'a, const N: usize>(
-    kernel: Active,
-    x: &[f32],
-    m: usize,
-    layers: &[Layer<'a>; N],
-) -> [Problem<'a>; N] {
-    let outputs: usize = layers.iter().map(|layer| layer.weights.shape()[1]).sum();
-    layers.map(|Layer { weights, bias, .. }| {
+/// The sizes of several products of one input, which share the threads.
+fn shapes<'a, const N: usize>(x: &[f32], m: usize, products: &[Product<'a>; N]) -> [Shape<'a>; N] {
+    let outputs: usize = products.iter().map(|product| product.weights.shape()[1]).sum();
+    products.map(|Product { weights, bias, .. }| {
         let [k, n] = weights.shape();
-        assert_eq!(x.len(), m * k, "the input does not match [{m}, {k}]");
+        assert_eq!(m.checked_mul(k), Some(x.len()), "the input does not match [{m}, {k}]");
+        assert!(m.checked_mul(n).is_some(), "an output of [{m}, {n}] is too large");
         assert!(bias.is_none_or(|bias| bias.len() == n), "the bias does not match {n} outputs");
-        let groups = k.div_ceil(KR);
-        let threads = threads_for(m.max(FEW_ROWS) * k * outputs);
-        Problem { kernel, weights, m, k, n, groups, threads }
+        let work = m.max(FEW_ROWS).saturating_mul(k).saturating_mul(outputs);
+        Shape { weights, m, k, n, threads: threads_for(work) }
     })
 }
 
-/// Computes all blocks of the outputs, on as many threads as they are worth.
-fn run<T: Send + Copy, const N: usize>(
-    problems: &[Problem<'_>; N],
-    compute: impl Fn(usize, &mut Block<'_, T>) + Sync,
-) -> [Vec<T>; N] {
-    let threads = problems.first().map_or(1, |problem| problem.threads);
-    written(problems.each_ref().map(|problem| problem.m * problem.n), |outs| {
-        let counts = [(); N].map(|()| AtomicUsize::new(0));
-        let outs = problems.iter().zip(outs).enumerate().filter(|(_, (_, out))| !out.is_empty());
-        let blocks = outs.flat_map(|(i, (problem, out))| {
-            Blocks::new(out, problem.n, problem.block_size()).map(move |block| (i, block))
-        });
-        for_each(threads, blocks, |(i, mut block)| {
-            compute(i, &mut block);
-            counts[i].fetch_add(block.written(), Ordering::Relaxed);
-        });
-        counts.map(AtomicUsize::into_inner)
-    })
-}
-
-impl<'a> Problem<'a> {
+impl<'a> Shape<'a> {
+    /// The inputs of a row, up to a multiple of [`KR`].
     fn padded(&self) -> usize {
-        self.groups * KR
+        self.k.next_multiple_of(KR)
     }
 
-    fn job<'j>(&self, x: &'j [u8], slice: usize, groups: std::ops::Range<usize>) -> Job<'j>
+    fn part<'p>(&self, input: Input<'p>, k_block: usize) -> PartialProduct<'p>
     where
-        'a: 'j,
+        'a: 'p,
     {
-        let x_stride = self.padded() * self.kernel.code_bytes();
-        Job { weights: self.weights, x, x_stride, groups, sums: self.weights.sums(slice) }
-    }
-
-    /// Computes all blocks of the output.
-    fn run<T: Send + Copy>(&self, compute: impl Fn(&mut Block<'_, T>) + Sync) -> Vec<T> {
-        let [out] = run(std::array::from_ref(self), |_, block| compute(block));
-        out
+        let weights = self.weights;
+        let whole = 0..self.k.div_ceil(KR);
+        let steps = weights.k_blocks().get(k_block).cloned().unwrap_or(whole);
+        PartialProduct { weights, input, steps, column_sums: weights.sums(k_block) }
     }
 
     /// Bands of rows, cut into strips of columns until all threads end together.
@@ -214,28 +222,167 @@ impl<'a> Problem<'a> {
 
 /// At the end a thread waits for at most one block of another: 1/16 of what each of them does.
 const BLOCKS_PER_THREAD: usize = 32;
-/// Multiply-adds of a block that are worth the trip to the queue.
+/// The multiply-adds of a block that are worth the trip to the queue.
 const SMALLEST_BLOCK: usize = 64_000;
 
+/// Computes all blocks of the outputs, on as many threads as they are worth.
+fn run<T: Send + Copy, const N: usize>(
+    shapes: &[Shape<'_>; N],
+    compute: impl Fn(usize, &mut Block<'_, T>) + Sync,
+) -> [Vec<T>; N] {
+    let threads = shapes.first().map_or(1, |shape| shape.threads);
+    collect_uninit(shapes.each_ref().map(|shape| shape.m * shape.n), |outs| {
+        let outs = shapes.iter().zip(outs).enumerate().filter(|(_, (_, out))| out.len() > 0);
+        let blocks = outs.flat_map(|(i, (shape, out))| {
+            out.into_blocks(shape.n, shape.block_size()).map(move |block| (i, block))
+        });
+        for_each(threads, blocks, |(i, mut block)| compute(i, &mut block));
+    })
+}
+
 /// Quantizes `x` into this thread's buffers.
-fn with_activations<R>(
-    problem: &Problem<'_>,
+fn with_quantized<R>(
+    kernel: Kernel,
+    shape: &Shape<'_>,
     x: &[f32],
     range: QuantRange,
-    run: impl FnOnce(&[u8], &[f32]) -> R,
+    run: impl FnOnce(Input<'_>, &[f32]) -> R,
 ) -> R {
-    lend(&CODES, |codes| {
-        lend(&SCALES, |scales| {
-            let stride = problem.padded() * problem.kernel.code_bytes();
-            let codes = codes.at_least(problem.m * stride);
-            let scales: &mut [f32] = bytemuck::cast_slice_mut(scales.at_least(problem.m * size_of::<f32>()));
-            if problem.k == 0 {
+    with_scratch(&QUANTIZED, |out| {
+        with_scratch(&SCALES, |scales| {
+            let stride = shape.padded() * kernel.run(CodeBytes);
+            let out = out.at_least(shape.m * stride);
+            let scales: &mut [f32] = bytemuck::cast_slice_mut(scales.at_least(shape.m * size_of::<f32>()));
+            if shape.k == 0 {
                 scales.fill(1.0);
             } else {
-                let threads = threads_for(problem.m * problem.k * QUANTIZING);
-                encode_rows(problem.kernel, x, problem.k, range, (&mut *codes, stride), scales, threads);
+                quantize_into(kernel, x, shape.k, range, (&mut *out, stride), scales);
             }
-            run(codes, scales)
+            run(Input { x: out, stride }, scales)
         })
     })
+}
+
+/// The inputs of a product, in the encoding of its microkernel.
+#[derive(Clone, Copy)]
+struct Input<'a> {
+    /// Row-major, padded to a multiple of [`KR`].
+    x: &'a [u8],
+    /// The bytes from one row to the next.
+    stride: usize,
+}
+
+/// A part of a product: some of the K steps.
+struct PartialProduct<'a> {
+    weights: &'a PackedWeights,
+    input: Input<'a>,
+    steps: Range<usize>,
+    /// The column sums of the weights over those steps.
+    column_sums: &'a [i32],
+}
+
+/// Computes one block of an output.
+struct MultiplyBlock<'a, 'b, 'o, R: Role, E: Epilogue<R::Sum>> {
+    part: PartialProduct<'a>,
+    epilogue: &'a E,
+    block: &'b mut Block<'o, E::Output>,
+}
+
+impl<R: Role, E: Epilogue<R::Sum>> Op for MultiplyBlock<'_, '_, '_, R, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Self { part, epilogue, block } = self;
+        // Few rows are bound by the memory that the weights come from: these are read in order.
+        let few = block.rows() <= <R::Gemm<I> as Accumulator>::MR;
+        let kc = if few { R::Gemm::<I>::KC } else { usize::MAX };
+        let tiles = block.rows().div_ceil(R::Gemm::<I>::rows(block.rows()));
+        let mut sums = CacheAligned([[Default::default(); NR]; MR]);
+        for offset in (0..block.columns()).step_by(NR) {
+            let panel = part.weights.panel(block.first_column + offset);
+            let mut row = 0;
+            for left in (1..=tiles).rev() {
+                let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
+                multiply_rows::<I, R>(isa, &part, &panel, [block.first_row + row, rows], kc, &mut sums.0);
+                finish_rows::<I, R, E>(
+                    &part,
+                    epilogue,
+                    block,
+                    ([row, rows], offset, panel.columns),
+                    &mut sums.0,
+                );
+                row += rows;
+            }
+        }
+    }
+}
+
+/// The sums of all columns of a panel, for so many rows from the first on, `kc` steps at a time.
+#[inline(always)]
+fn multiply_rows<I: Isa, R: Role>(
+    isa: I,
+    part: &PartialProduct<'_>,
+    panel: &Panel<'_>,
+    [row, rows]: [usize; 2],
+    kc: usize,
+    sums: &mut Sums<R::Sum>,
+) {
+    let end = |start: usize| part.steps.end.min(start.saturating_add(kc));
+    let mut start = end(part.steps.start);
+    multiply_steps::<I, R>(isa, part, panel, [row, rows], part.steps.start..start, sums);
+    if start == part.steps.end {
+        return;
+    }
+    let mut more = CacheAligned([[Default::default(); NR]; MR]);
+    while start < part.steps.end {
+        multiply_steps::<I, R>(isa, part, panel, [row, rows], start..end(start), &mut more.0);
+        let rows = sums.iter_mut().zip(&more.0).take(rows);
+        let columns = rows.flat_map(|(sums, more)| sums.iter_mut().zip(more));
+        columns.for_each(|(sum, more)| *sum = sum.join(*more));
+        start = end(start);
+    }
+}
+
+/// The sums of all columns of a panel over some steps.
+#[inline(always)]
+fn multiply_steps<I: Isa, R: Role>(
+    isa: I,
+    part: &PartialProduct<'_>,
+    panel: &Panel<'_>,
+    [row, rows]: [usize; 2],
+    steps: Range<usize>,
+    sums: &mut Sums<R::Sum>,
+) {
+    let lanes = <R::Gemm<I> as Accumulator>::LANES;
+    let step = R::Gemm::<I>::INPUT_BYTES;
+    let width = lanes * R::Gemm::<I>::vectors(rows);
+    for first in (0..panel.columns).step_by(width) {
+        let operands = Operands {
+            x: &part.input.x[row * part.input.stride + steps.start * step..],
+            rows: Matrix { stride: part.input.stride, step, steps: steps.len() },
+            w: &panel.bytes[steps.start * panel.stride + first * KR..],
+            w_stride: panel.stride,
+        };
+        let vectors = width.min(panel.columns - first) / lanes;
+        gemm_tile::<I, R, _>(isa, [rows, vectors], &operands, first, sums);
+    }
+}
+
+/// Writes the outputs of some rows of a block, of the panel that is `offset` columns from its corner.
+#[inline(always)]
+fn finish_rows<I: Isa, R: Role, E: Epilogue<R::Sum>>(
+    part: &PartialProduct<'_>,
+    epilogue: &E,
+    block: &mut Block<'_, E::Output>,
+    ([row, rows], offset, width): ([usize; 2], usize, usize),
+    sums: &mut Sums<R::Sum>,
+) {
+    let (column, columns) = (block.first_column + offset, offset..(offset + width).min(block.columns()));
+    let mut out = CacheAligned([E::Output::default(); NR]);
+    for (i, sums) in sums.iter_mut().enumerate().take(rows) {
+        R::compensate::<I>(&mut sums[..width], &part.column_sums[column..]);
+        epilogue.channels(block.first_row + row + i, column, &sums[..width], &mut out.0[..width]);
+        block.append_copy::<NR>(row + i, columns.clone(), &out.0);
+    }
 }

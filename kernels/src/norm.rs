@@ -1,17 +1,17 @@
 //! Layer normalization of float rows.
 
-use super::isa::Active;
-use super::math::sum;
-use super::parallel::{for_each, threads_for};
+use crate::isa::{Isa, Kernel, Op};
+use crate::parallel::{for_each, threads_for};
+use crate::vecmath::sum;
 
 /// How rows are normalized: `(x - mean) / sqrt(variance + epsilon) * gamma + beta`.
 #[derive(Clone, Copy)]
 pub struct Norm<'a> {
-    /// One a column.
+    /// One factor a column.
     pub gamma: &'a [f32],
-    /// One a column, if there are any.
+    /// One summand a column, if there are any.
     pub beta: Option<&'a [f32]>,
-    /// Added to the variance.
+    /// A number that is added to the variance.
     pub epsilon: f32,
 }
 
@@ -20,7 +20,7 @@ pub struct Norm<'a> {
 /// # Panics
 ///
 /// If a slice does not match the others.
-pub fn layer_norm(kernel: Active, x: &[f32], residual: Option<&[f32]>, norm: &Norm<'_>) -> Vec<f32> {
+pub fn layer_norm(kernel: Kernel, x: &[f32], residual: Option<&[f32]>, norm: &Norm<'_>) -> Vec<f32> {
     let width = norm.gamma.len();
     let rows = x.len() / width.max(1);
     assert_eq!(x.len(), rows * width, "{} values are no rows of {width}", x.len());
@@ -30,22 +30,37 @@ pub fn layer_norm(kernel: Active, x: &[f32], residual: Option<&[f32]>, norm: &No
     if out.is_empty() {
         return out;
     }
-    let threads = threads_for(x.len() * OPERATIONS);
+    let threads = threads_for(x.len() * VALUE_COST);
     let part = rows.div_ceil(threads * 4) * width;
     let parts = out.chunks_mut(part).enumerate().map(|(i, out)| {
         let residual = residual.map(|residual| &residual[i * part..][..out.len()]);
         (out, residual)
     });
-    for_each(threads, parts, |(out, residual)| kernel.layer_norm(out, residual, norm));
+    for_each(threads, parts, |(out, residual)| kernel.run(Normalize { rows: out, residual, norm }));
     out
 }
 
-/// What a value costs, in multiply-adds of integers.
-const OPERATIONS: usize = 32;
+/// The cost of a value, in multiply-adds of integers.
+const VALUE_COST: usize = 32;
 
-/// Normalizes rows in place.
+/// Normalizes rows in place, after it has added the residual's.
+struct Normalize<'a> {
+    rows: &'a mut [f32],
+    residual: Option<&'a [f32]>,
+    norm: &'a Norm<'a>,
+}
+
+impl Op for Normalize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) {
+        normalize(self.rows, self.residual, self.norm);
+    }
+}
+
 #[inline(always)]
-pub(super) fn normalize(rows: &mut [f32], residual: Option<&[f32]>, norm: &Norm<'_>) {
+fn normalize(rows: &mut [f32], residual: Option<&[f32]>, norm: &Norm<'_>) {
     let width = norm.gamma.len();
     for (i, row) in rows.chunks_exact_mut(width).enumerate() {
         if let Some(residual) = residual {
@@ -66,9 +81,8 @@ pub(super) fn normalize(rows: &mut [f32], residual: Option<&[f32]>, norm: &Norm<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isa::tested;
 
-    /// Of normalized values around 1, after sums of up to a thousand `f32`.
+    /// The error of normalized values around 1, after sums of up to a thousand `f32`.
     const ERROR: f64 = 2e-6;
 
     #[test]
@@ -81,7 +95,7 @@ mod tests {
             let beta: Vec<_> = gamma.iter().map(|gamma| gamma - 1.5).collect();
             for (residual, beta) in [(None, None), (Some(y.as_slice()), Some(beta.as_slice()))] {
                 let norm = Norm { gamma: &gamma, beta, epsilon: 1e-5 };
-                let mut outs = tested().map(|kernel| layer_norm(kernel, &x, residual, &norm));
+                let mut outs = Kernel::tested().map(|kernel| layer_norm(kernel, &x, residual, &norm));
                 let first = outs.next().expect("there is the portable kernel");
                 assert!(outs.all(|out| out == first), "{rows} x {width}");
                 let sum: Vec<_> = (0..x.len())
@@ -107,7 +121,7 @@ mod tests {
         for width in [0, 4] {
             let gamma = vec![1.0; width];
             let norm = Norm { gamma: &gamma, beta: None, epsilon: 1e-5 };
-            assert!(tested().all(|kernel| layer_norm(kernel, &[], None, &norm).is_empty()));
+            assert!(Kernel::tested().all(|kernel| layer_norm(kernel, &[], None, &norm).is_empty()));
         }
     }
 
@@ -115,6 +129,6 @@ mod tests {
     #[should_panic(expected = "5 values are no rows of 4")]
     fn half_a_row_is_refused() {
         let norm = Norm { gamma: &[1.0; 4], beta: None, epsilon: 1e-5 };
-        layer_norm(crate::active(), &[0.0; 5], None, &norm);
+        layer_norm(Kernel::detect(), &[0.0; 5], None, &norm);
     }
 }

@@ -1,8 +1,8 @@
 //! Every kernel the CPU has, and an emulated one, against loops in `i64`.
 
-use super::isa::{choose, tested};
-use super::pack::MAX_EXACT_INPUTS;
-use super::*;
+use crate::gemm::{Product, accumulators, dynamic, weight_only};
+use crate::weight::MAX_EXACT_INPUTS;
+use crate::*;
 
 /// The environment variable by which CI names the kernels that must be tested, so that a skip can't look like a pass.
 const REQUIRED: &str = "BURN_INT8_REQUIRE_KERNELS";
@@ -43,12 +43,17 @@ fn floats(x: &[i8]) -> Vec<f32> {
     x.iter().map(|&v| f32::from(v)).collect()
 }
 
+/// Weights that are integers already.
+pub(crate) fn packed(integers: &[i8], scales: &[f32], layout: WeightLayout) -> PackedWeights {
+    PackedWeights::from_qtensor(&QTensor::new(integers.to_vec(), scales.to_vec(), layout).unwrap())
+}
+
 /// Runs one shape on every kernel and compares each sum with `==`.
 fn check([m, k, n]: [usize; 3], x: &[i8], w: &[i8]) {
     let expected = naive(x, w, [m, k, n]);
-    let packed = PackedWeights::from_integers(w, &vec![1.0; n], &WeightLayout::Linear([k, n]));
-    for kernel in tested() {
-        let sums = accumulate(kernel, (&floats(x), m), QuantRange::Full, &packed);
+    let packed = packed(w, &vec![1.0; n], WeightLayout::Linear([k, n]));
+    for kernel in Kernel::tested() {
+        let sums = accumulators(kernel, (&floats(x), m), QuantRange::Full, &packed);
         assert_eq!(sums.len(), m * n);
         for (i, (&sum, &expected)) in sums.iter().zip(&expected).enumerate() {
             assert_eq!(i64::from(sum), expected, "{kernel:?} m={m} k={k} n={n} at {i}");
@@ -58,8 +63,8 @@ fn check([m, k, n]: [usize; 3], x: &[i8], w: &[i8]) {
 
 #[test]
 fn required_kernels_are_here() {
-    let here: Vec<_> = supported().map(|kernel| kernel.name()).collect();
-    for name in NAMES.iter().filter(|name| !here.contains(*name)) {
+    let here: Vec<_> = Kernel::all().map(|kernel| kernel.name()).collect();
+    for name in Kernel::NAMES.iter().filter(|name| !here.contains(*name)) {
         eprintln!("kernel {name} is not supported by this CPU: not tested");
     }
     for name in std::env::var(REQUIRED).iter().flat_map(|names| names.split(',')) {
@@ -69,18 +74,26 @@ fn required_kernels_are_here() {
 }
 
 #[test]
-fn names_are_the_table() {
-    assert!(supported().all(|kernel| NAMES.contains(&kernel.name())));
-    for kernel in supported() {
-        assert_eq!(choose(Some(kernel.name())).name(), kernel.name());
+fn kernels_have_their_names() {
+    for kernel in Kernel::all() {
+        assert!(Kernel::NAMES.contains(&kernel.name()));
+        assert_eq!(Kernel::by_name(kernel.name()).unwrap().name(), kernel.name());
     }
-    assert_eq!(choose(None).name(), supported().next().map(|k| k.name()).unwrap());
+    let mut names = Kernel::NAMES.to_vec();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), Kernel::NAMES.len(), "each name is there once");
 }
 
 #[test]
-#[should_panic(expected = "there is no such kernel; this CPU supports")]
-fn an_unknown_override_says_what_there_is() {
-    choose(Some("abacus"));
+fn a_kernel_that_is_not_here_says_what_there_is() {
+    let error = Kernel::by_name("abacus").unwrap_err();
+    assert_eq!((error.name.as_str(), error.reason), ("abacus", "there is no such kernel"));
+    assert!(error.to_string().ends_with("portable"), "{error}");
+    let here: Vec<_> = Kernel::all().map(Kernel::name).collect();
+    for name in Kernel::NAMES.iter().filter(|name| !here.contains(*name)) {
+        assert_eq!(Kernel::by_name(name).unwrap_err().reason, "the CPU lacks its instructions");
+    }
 }
 
 /// All sizes around every tile edge: 6 rows, groups of 4 inputs, vectors of 4, 8 and 16 columns, panels of 64.
@@ -151,10 +164,10 @@ fn longer_columns_are_split() {
     let (k, n) = (MAX_EXACT_INPUTS + 5, 17);
     let mut numbers = Numbers(3);
     for (x, w) in [(vec![-128i8; k], vec![-128i8; k * n]), (numbers.rows(1, k), numbers.int8(k * n))] {
-        let packed = PackedWeights::from_integers(&w, &vec![1.0; n], &WeightLayout::Linear([k, n]));
+        let packed = packed(&w, &vec![1.0; n], WeightLayout::Linear([k, n]));
         let expected: Vec<_> = naive(&x, &w, [1, k, n]).into_iter().map(|sum| sum as f32).collect();
-        for kernel in tested() {
-            let [out] = dynamic(kernel, (&floats(&x), 1), QuantRange::Full, [Layer::new(&packed, None)]);
+        for kernel in Kernel::tested() {
+            let [out] = dynamic(kernel, (&floats(&x), 1), QuantRange::Full, [Product::new(&packed, None)]);
             assert_eq!(out, expected, "{kernel:?}");
         }
     }
@@ -162,12 +175,12 @@ fn longer_columns_are_split() {
 
 #[test]
 fn no_inputs_give_the_bias() {
-    let packed = PackedWeights::from_integers(&[], &[1.0; 3], &WeightLayout::Linear([0, 3]));
-    for kernel in tested() {
+    let packed = packed(&[], &[1.0; 3], WeightLayout::Linear([0, 3]));
+    for kernel in Kernel::tested() {
         let [out] =
-            dynamic(kernel, (&[], 2), QuantRange::Symmetric, [Layer::new(&packed, Some(&[1.0, 2.0, 3.0]))]);
+            dynamic(kernel, (&[], 2), QuantRange::Symmetric, [Product::new(&packed, Some(&[1.0, 2.0, 3.0]))]);
         assert_eq!(out, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0], "{kernel:?}");
-        let out = weight_only(kernel, (&[], 2), Layer::new(&packed, None));
+        let out = weight_only(kernel, (&[], 2), Product::new(&packed, None));
         assert_eq!(out, [0.0; 6], "{kernel:?}");
     }
 }
@@ -183,12 +196,12 @@ fn dynamic_outputs_are_identical_on_all_kernels() {
         let form = WeightLayout::Linear([k, n]);
         let (packed, _) = PackedWeights::quantize(&w, &form, QuantRange::Symmetric).unwrap();
         let (q, x_scales) = quantize_rows(&x, k, QuantRange::Symmetric);
-        let sums = naive(&q, &packed.to_integers(&form), [m, k, n]);
+        let sums = naive(&q, &packed.to_integers(), [m, k, n]);
         let expected: Vec<f32> = (0..m * n)
             .map(|i| sums[i] as f32 * (x_scales[i / n] * packed.scales()[i % n]) + bias[i % n])
             .collect();
-        for kernel in tested() {
-            let [out] = dynamic(kernel, (&x, m), QuantRange::Symmetric, [Layer::new(&packed, Some(&bias))]);
+        for kernel in Kernel::tested() {
+            let [out] = dynamic(kernel, (&x, m), QuantRange::Symmetric, [Product::new(&packed, Some(&bias))]);
             assert_eq!(out, expected, "{kernel:?} m={m} k={k} n={n}");
         }
     }
@@ -200,24 +213,23 @@ fn layers_of_one_input_are_as_each_alone() {
     let mut numbers = Numbers(6);
     for [m, k] in [[0, 4], [1, 7], [65, 130], [1, MAX_EXACT_INPUTS + 3]] {
         let x: Vec<f32> = (0..m * k).map(|_| numbers.next() as f32 / 1e9 - 1.0).collect();
-        let packed = [1, 0, 200].map(|n| {
-            PackedWeights::from_integers(&numbers.int8(k * n), &vec![0.01; n], &WeightLayout::Linear([k, n]))
-        });
+        let packed =
+            [1, 0, 200].map(|n| packed(&numbers.int8(k * n), &vec![0.01; n], WeightLayout::Linear([k, n])));
         let activations = [Activation::Gelu, Activation::Identity, Activation::GeluApproximate];
-        for kernel in tested() {
+        for kernel in Kernel::tested() {
             let mut each = packed.iter().zip(activations);
             let layers = [(); 3].map(|()| {
                 let (weights, activation) = each.next().unwrap();
-                Layer { activation, ..Layer::new(weights, None) }
+                Product { activation, ..Product::new(weights, None) }
             });
             let together = dynamic(kernel, (&x, m), QuantRange::Symmetric, layers);
             for ((layer, out), activation) in layers.iter().zip(together).zip(activations) {
                 let mut expected =
-                    dynamic(kernel, (&x, m), QuantRange::Symmetric, [Layer::new(layer.weights, None)]);
+                    dynamic(kernel, (&x, m), QuantRange::Symmetric, [Product::new(layer.weights, None)]);
                 activation.apply(&mut expected[0]);
                 assert_eq!([out], expected, "{kernel:?} m={m} k={k}");
                 let out = weight_only(kernel, (&x, m), *layer);
-                let mut expected = weight_only(kernel, (&x, m), Layer::new(layer.weights, None));
+                let mut expected = weight_only(kernel, (&x, m), Product::new(layer.weights, None));
                 activation.apply(&mut expected);
                 assert_eq!(out, expected, "{kernel:?} m={m} k={k}, float activations");
             }
@@ -240,9 +252,9 @@ fn weight_only_equal_the_float_product() {
                 let x: Vec<f32> = (0..m * k).map(|_| numbers.next() as f32 / 1e9 - 1.0).collect();
                 let w = numbers.int8(k * n);
                 let scales: Vec<f32> = (1..=n).map(|j| j as f32 / 64.0).collect();
-                let packed = PackedWeights::from_integers(&w, &scales, &WeightLayout::Linear([k, n]));
-                for kernel in tested() {
-                    let out = weight_only(kernel, (&x, m), Layer::new(&packed, None));
+                let packed = packed(&w, &scales, WeightLayout::Linear([k, n]));
+                for kernel in Kernel::tested() {
+                    let out = weight_only(kernel, (&x, m), Product::new(&packed, None));
                     assert_eq!(out.len(), m * n);
                     for (at, &y) in out.iter().enumerate() {
                         let (i, j) = (at / n, at % n);
@@ -270,8 +282,8 @@ fn packing_is_reversible() {
             let w = numbers.int8(k * n);
             let scales: Vec<f32> = (0..n).map(|j| j as f32).collect();
             let form = WeightLayout::Linear([k, n]);
-            let packed = PackedWeights::from_integers(&w, &scales, &form);
-            assert_eq!(packed.to_integers(&form), w);
+            let packed = packed(&w, &scales, form);
+            assert_eq!(packed.to_integers(), w);
             assert_eq!(packed.scales(), scales);
             assert_eq!(packed.shape(), [k, n]);
         }
@@ -312,9 +324,9 @@ fn rows_that_are_zero_or_not_finite_stay_apart() {
     assert_eq!(q, [0, 0, 0, 0, 0, 0, 64, -127]);
     assert_eq!(scales[0], 1.0);
     assert!(scales[1].is_nan() && scales[2].is_nan());
-    let packed = PackedWeights::from_integers(&[1, 2, 3, 4], &[1.0, 1.0], &WeightLayout::Linear([2, 2]));
-    for kernel in tested() {
-        let [out] = dynamic(kernel, (&x, 4), QuantRange::Symmetric, [Layer::new(&packed, None)]);
+    let packed = packed(&[1, 2, 3, 4], &[1.0, 1.0], WeightLayout::Linear([2, 2]));
+    for kernel in Kernel::tested() {
+        let [out] = dynamic(kernel, (&x, 4), QuantRange::Symmetric, [Product::new(&packed, None)]);
         assert_eq!(out[..2], [0.0, 0.0], "{kernel:?}");
         assert!(out[2..6].iter().all(|y| y.is_nan()), "{kernel:?}");
         let scale = 4.0 / 127.0;
@@ -343,7 +355,7 @@ fn fidelity_is_the_signal_to_noise_ratio() {
     let form = WeightLayout::Linear([100, 10]);
     let (packed, fidelity) = PackedWeights::quantize(&w, &form, QuantRange::Symmetric).unwrap();
     let (mut signal, mut noise) = (0.0, 0.0);
-    for (i, (&w, q)) in w.iter().zip(packed.to_integers(&form)).enumerate() {
+    for (i, (&w, q)) in w.iter().zip(packed.to_integers()).enumerate() {
         signal += f64::from(w).powi(2);
         noise += (f64::from(w) - f64::from(packed.scales()[i % 10]) * f64::from(q)).powi(2);
     }
@@ -356,4 +368,19 @@ fn fidelity_is_the_signal_to_noise_ratio() {
     let (_, exact) =
         PackedWeights::quantize(&[127.0, 1.0], &WeightLayout::Linear([2, 1]), QuantRange::Symmetric).unwrap();
     assert_eq!(exact.sqnr_db(), None);
+}
+
+/// Where a layer's output is finite, a float sum on the way to it is, too; other rows keep their bits.
+#[test]
+fn weight_only_does_not_overflow_before_its_output() {
+    let weights = packed(&[127; 8], &[1e-3 / 127.0], WeightLayout::Linear([8, 1]));
+    let mut x = vec![1e37f32; 8];
+    x.extend([0.3; 8]);
+    x.extend([f32::INFINITY, 1e38, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    for kernel in Kernel::tested() {
+        let out = weight_only(kernel, (&x, 3), Product::new(&weights, None));
+        assert!((out[0] / 8e34 - 1.0).abs() < 1e-6, "{kernel:?}: {}", out[0]);
+        assert_eq!(out[1], weight_only(kernel, (&x[8..16], 1), Product::new(&weights, None))[0]);
+        assert!(!out[2].is_finite(), "{kernel:?}: {}", out[2]);
+    }
 }

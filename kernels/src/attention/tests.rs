@@ -1,7 +1,7 @@
 //! Every kernel against the definition.
 
 use super::*;
-use crate::isa::tested;
+use crate::isa::Kernel;
 
 /// Of weighted means of values below 1, from scores of some tens of products.
 const ERROR: f64 = 2e-6;
@@ -20,15 +20,14 @@ fn naive(task: &Attention<'_>) -> Vec<f64> {
             |vectors: &StridedHeads<'_>, head, row| vectors.get([sample, head, row], task.width).to_vec();
         let x = at(&task.queries, head, query);
         let score = |key| {
-            let is_hidden =
-                |hidden: &Mask<'_>| hidden.keys[sample * hidden.steps[0] + query * hidden.steps[1] + key];
-            let hidden = task.hidden.filter(is_hidden);
+            let is_masked = |mask: &Mask<'_>| mask.keys[sample * mask.steps[0] + query * mask.steps[1] + key];
+            let masked = task.mask.filter(is_masked);
             let y = at(&task.keys, head / task.group, key);
             let product: f64 = x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(y)).sum();
-            hidden.map_or(product * f64::from(task.scale), |hidden| f64::from(hidden.score)).exp()
+            masked.map_or(product * f64::from(task.scale), |mask| f64::from(mask.score)).exp()
         };
         let weights: Vec<_> = (0..keys).map(score).collect();
-        let sum = weights.iter().sum::<f64>() + f64::from(u8::from(task.quiet));
+        let sum = weights.iter().sum::<f64>() + f64::from(u8::from(task.quiet_softmax));
         for column in 0..task.width {
             let value = |key| f64::from(at(&task.values, head / task.group, key)[column]);
             out.push((0..keys).map(|key| weights[key] / sum * value(key)).sum());
@@ -39,7 +38,7 @@ fn naive(task: &Attention<'_>) -> Vec<f64> {
 
 fn check(task: &Attention<'_>) {
     let expected = naive(task);
-    let mut outs = tested().map(|kernel| attention(kernel, task));
+    let mut outs = Kernel::tested().map(|kernel| attention(kernel, task));
     let first = outs.next().expect("there is the portable kernel");
     assert!(outs.all(|out| out == first), "every kernel computes the same");
     assert_eq!(first.len(), expected.len());
@@ -67,13 +66,13 @@ fn every_kernel_equals_the_definition() {
                     keys: StridedHeads::by_row(&k, [keys, heads / group, width]),
                     values: StridedHeads::by_row(&v, [keys, heads / group, width]),
                     scale: 0.7,
-                    hidden: None,
-                    quiet: width == 20,
+                    mask: None,
+                    quiet_softmax: width == 20,
                 };
                 check(&task);
                 let mask: Vec<_> = (0..batch * queries * keys).map(|i| i % 3 == 1).collect();
                 for steps in [[queries * keys, keys], [keys, 0], [0, keys], [0, 0]] {
-                    task.hidden = Some(Mask { keys: &mask, steps, score: -3.0 });
+                    task.mask = Some(Mask { keys: &mask, steps, score: -3.0 });
                     check(&task);
                 }
             }
@@ -98,8 +97,8 @@ fn threads_leave_no_seam() {
             keys: StridedHeads::by_row(&k, [keys, heads, width]),
             values: StridedHeads::by_row(&k, [keys, heads, width]),
             scale: 0.1,
-            hidden: None,
-            quiet: false,
+            mask: None,
+            quiet_softmax: false,
         });
     }
 }
@@ -122,10 +121,10 @@ fn any_number_of_threads_computes_the_same() {
             keys: vectors(rows[1]),
             values: vectors(rows[1]),
             scale: 0.1,
-            hidden: None,
-            quiet: false,
+            mask: None,
+            quiet_softmax: false,
         };
-        let [one, many] = [1, 5].map(|threads| pool(threads).install(|| attention(crate::active(), &task)));
+        let [one, many] = [1, 5].map(|threads| pool(threads).install(|| attention(Kernel::detect(), &task)));
         assert_eq!(one, many);
     }
 }
@@ -148,10 +147,10 @@ fn not_a_number_stays_in_its_query() {
         keys: vectors(&k),
         values: vectors(&k),
         scale: 1.0,
-        hidden: None,
-        quiet: false,
+        mask: None,
+        quiet_softmax: false,
     };
-    for kernel in tested() {
+    for kernel in Kernel::tested() {
         for (query, out) in attention(kernel, &task).chunks(width).enumerate() {
             assert!(out.iter().all(|x| x.is_nan() == (query == 3)), "{kernel:?}, query {query}");
         }
@@ -172,9 +171,9 @@ fn no_keys_give_zeros_and_no_queries_nothing() {
             keys: none,
             values: none,
             scale: 1.0,
-            hidden: None,
-            quiet: false,
+            mask: None,
+            quiet_softmax: false,
         };
-        assert!(tested().all(|kernel| attention(kernel, &task) == vec![0.0; expected]));
+        assert!(Kernel::tested().all(|kernel| attention(kernel, &task) == vec![0.0; expected]));
     }
 }

@@ -1,75 +1,77 @@
-//! Convolutions of float images with packed filters, without copies of patches.
+//! Convolutions of float images with packed INT8 weights, without copies of patches.
 //!
-//! Each group of a sample is quantized once, into cells with zeros around them; a tile of outputs then reads, step by
-//! step, the cells under one tap and some channels, all neighbours in memory. Where there are many output channels, they
+//! Each group of a sample is quantized once, into a blocked input with zeros around it; a tile of outputs then reads, step by
+//! step, the blocks under one tap and some channels, all neighbours in memory. Where there are many output channels, they
 //! are the neighbours, and the pixels of a tile lie where they lie.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `plan` | where everything is: cells, steps, outputs |
-//! | `cells` | filling the cells |
-//! | `tiles` | which pixels are computed together |
-//! | `walk` | the walk over channels and tiles of neighbouring pixels |
-//! | `across` | the walk over pixels and tiles of neighbouring channels |
-//! | `single` | the walk over pixels of groups that read a single channel |
-//! | `finish` | how sums are made, and from sums to outputs |
+//! | `geometry` | where filters stand on an input; every size is checked here |
+//! | `plan` | where everything is: blocks, steps, outputs |
+//! | `input` | filling the blocked input |
+//! | `tiles` | the pixels that are computed together |
+//! | `direct` | tiles of channels x neighbouring pixels |
+//! | `igemm` | tiles of pixels x neighbouring channels |
+//! | `depthwise` | groups that read a single channel |
 
-mod across;
-mod cells;
-mod finish;
+mod depthwise;
+mod direct;
+mod geometry;
+mod igemm;
+mod input;
 mod plan;
-mod single;
 #[cfg(test)]
 mod tests;
 mod tiles;
-mod walk;
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::aligned::{CODES, UNPACKED, lend};
-use super::form::{ConvGeometry, ConvSpec};
-use super::isa::{Active, LINE, TileSize, written};
-use super::pack::{COLUMN_BLOCK, NR, PackedWeights};
-use super::parallel::{BLOCK_ROWS, Block, Blocks, for_each, threads_for};
-use super::quantize::{LOOKING, QuantRange, Quantizer};
-use cells::Source;
-use finish::{Arithmetic, Bare, Finish, InFloats, InIntegers, Scaled};
-use plan::{Cells, Plan};
+use crate::epilogue::{Dequantize, Epilogue, RawAccumulators};
+use crate::isa::{Floats, InputEncoding, Integers, Isa, Kernel, Op, Role, TileSize, TileSizes};
+use crate::parallel::{for_each, threads_for};
+use crate::quantize::{ABSMAX_COST, Absmax};
+use crate::range::{QuantRange, Quantizer, overflow_guard};
+use crate::scratch::{QUANTIZED, UNPACKED, with_scratch};
+use crate::uninit::{BLOCK_ROWS, Block, UninitSlice, collect_uninit};
+use crate::vecmath::Activation;
+use crate::weight::{COLUMN_BLOCK, NR, PackedWeights, WeightLayout};
+use direct::{ConvWeights, GroupConv};
+use input::InputFiller;
+use plan::{InputKind, Plan};
 use tiles::Tiles;
-use walk::{Filters, Part};
+
+pub use geometry::{ConvGeometry, GeometryError};
 
 /// A batch of images `[batch, channels, ..]` and the filters that slide over them.
 #[derive(Clone, Copy)]
 pub struct ConvInput<'a> {
-    /// Row-major.
+    /// The values, row-major.
     pub values: &'a [f32],
-    /// How many samples there are.
+    /// The samples.
     pub batch: usize,
-    /// The filters' sizes.
-    pub filter: &'a ConvSpec,
-    /// Where they stand.
-    pub window: &'a ConvGeometry,
+    /// Where the filters stand.
+    pub geometry: &'a ConvGeometry,
     /// The filters.
     pub weights: &'a PackedWeights,
 }
 
-/// Convolves with dynamically quantized activations, one scale per sample:
+/// Convolves with dynamically quantized inputs, one scale per sample:
 /// `out = sum as f32 * (x_scale * w_scale) + bias`, `[batch, channels, ..]`, the sums exact.
 ///
 /// # Panics
 ///
-/// If a slice does not match the shapes.
-pub fn dynamic(kernel: Active, images: &ConvInput<'_>, range: QuantRange, bias: Option<&[f32]>) -> Vec<f32> {
-    let quantizers = images.quantizers(kernel, range);
-    let scaled = |sample: usize| Scaled {
-        x_scale: quantizers[sample].map_or(f32::NAN, |q: Quantizer| q.scale),
-        w_scales: images.weights.scales(),
-        bias: images.checked(bias),
-    };
-    if images.has_planes() {
-        Job::<InFloats>::new(kernel, images, Cells::Integers, &quantizers).run(scaled)
+/// If a slice does not match the shapes, or the weights are not those of the geometry's convolution.
+pub fn dynamic(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange, bias: Option<&[f32]>) -> Vec<f32> {
+    input.check(bias);
+    let quantizers = input.quantizers(kernel, range);
+    let scale = |quantizer: &Option<Quantizer>| quantizer.map_or(f32::NAN, |quantizer| quantizer.scale);
+    let x_scales: Vec<_> = quantizers.iter().map(scale).collect();
+    let epilogue = input.dequantize(&x_scales, bias);
+    if input.is_depthwise() {
+        Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &quantizers, &[]).run(&epilogue)
     } else {
-        Job::<InIntegers>::new(kernel, images, Cells::Codes, &quantizers).run(scaled)
+        Convolution::<Integers>::new(kernel, input, InputKind::Quantized, &quantizers, &[]).run(&epilogue)
     }
 }
 
@@ -78,266 +80,334 @@ pub fn dynamic(kernel: Active, images: &ConvInput<'_>, range: QuantRange, bias: 
 /// # Panics
 ///
 /// As [`dynamic`].
-pub fn accumulate(kernel: Active, images: &ConvInput<'_>, range: QuantRange) -> Vec<i32> {
-    let quantizers = images.quantizers(kernel, range);
-    if images.has_planes() {
-        Job::<InFloats>::new(kernel, images, Cells::Integers, &quantizers).run(|_| Bare)
+pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange) -> Vec<i32> {
+    input.check(None);
+    let quantizers = input.quantizers(kernel, range);
+    if input.is_depthwise() {
+        let conv = Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &quantizers, &[]);
+        conv.run(&RawAccumulators)
     } else {
-        Job::<InIntegers>::new(kernel, images, Cells::Codes, &quantizers).run(|_| Bare)
+        Convolution::<Integers>::new(kernel, input, InputKind::Quantized, &quantizers, &[])
+            .run(&RawAccumulators)
     }
 }
 
-/// Convolves with float activations: `out = (sum of x * q) * w_scale + bias`, a float sum in an order of the kernel's own.
+/// Convolves with float inputs: `out = (sum of x * q) * w_scale + bias`, a float sum in an order of the kernel's own.
+///
+/// It overflows only where the output does: samples near the largest float are multiplied by a power of two before the sum,
+/// and the sum after it.
 ///
 /// # Panics
 ///
 /// As [`dynamic`].
-pub fn weight_only(kernel: Active, images: &ConvInput<'_>, bias: Option<&[f32]>) -> Vec<f32> {
-    let w_scales = images.weights.scales();
-    Job::<InFloats>::new(kernel, images, Cells::Floats, &[]).run(|_| Scaled {
-        x_scale: 1.0,
-        w_scales,
-        bias: images.checked(bias),
-    })
+pub fn weight_only(kernel: Kernel, input: &ConvInput<'_>, bias: Option<&[f32]>) -> Vec<f32> {
+    input.check(bias);
+    let guards: Vec<_> = input.absmaxes(kernel).into_iter().map(overflow_guard).collect();
+    let (factors, x_scales): (Vec<_>, Vec<_>) = guards.into_iter().map(|[down, up]| (down, up)).unzip();
+    let epilogue = input.dequantize(&x_scales, bias);
+    Convolution::<Floats>::new(kernel, input, InputKind::Floats, &[], &factors).run(&epilogue)
 }
 
 impl ConvInput<'_> {
-    /// Whether a group reads a single channel: then there are no four channels to multiply at once, and floats, which hold
+    /// True if a group reads a single channel: then there are no four channels to multiply at once, and floats, which hold
     /// such short sums exactly, are as fast.
-    fn has_planes(&self) -> bool {
-        self.filter.group_channels()[0] == 1
+    fn is_depthwise(&self) -> bool {
+        self.geometry.spec().group_channels()[0] == 1
     }
 
-    fn checked<'b>(&self, bias: Option<&'b [f32]>) -> Option<&'b [f32]> {
-        let channels = self.filter.channels[1];
+    fn check(&self, bias: Option<&[f32]>) {
+        let spec = self.geometry.spec();
+        let fits = self.weights.layout() == WeightLayout::Conv(*spec);
+        assert!(fits, "the weights {:?} are not those of {spec:?}", self.weights.layout());
+        let (sample, channels) = (self.geometry.sample(), spec.channels[1]);
+        assert_eq!(
+            self.batch.checked_mul(sample),
+            Some(self.values.len()),
+            "the images do not match their shape"
+        );
+        let output = self.geometry.output().iter().product::<usize>() * channels;
+        let bytes = output.checked_mul(size_of::<f32>()).and_then(|bytes| bytes.checked_mul(self.batch));
+        assert!(
+            bytes.is_some_and(|bytes| bytes <= isize::MAX as usize),
+            "the output is larger than memory can be"
+        );
         assert!(
             bias.is_none_or(|bias| bias.len() == channels),
             "the bias does not match {channels} channels"
         );
-        bias
     }
 
-    /// Values of one sample.
-    fn sample(&self) -> usize {
-        self.filter.channels[0] * self.window.input.iter().product::<usize>()
+    fn dequantize<'e>(&'e self, x_scales: &'e [f32], bias: Option<&'e [f32]>) -> Dequantize<'e> {
+        Dequantize { x_scales, w_scales: self.weights.scales(), bias, activation: Activation::Identity }
     }
 
-    /// How each sample becomes integers; `None` where it has a NaN or an infinity.
-    fn quantizers(&self, kernel: Active, range: QuantRange) -> Vec<Option<Quantizer>> {
+    /// The largest magnitude of each sample.
+    fn absmaxes(&self, kernel: Kernel) -> Vec<f32> {
         const AT_ONCE: usize = 1 << 15;
         let largest: Vec<_> = (0..self.batch).map(|_| AtomicU32::new(0)).collect();
-        if self.sample() > 0 {
-            let samples = self.values.chunks(self.sample()).zip(&largest);
+        let sample = self.geometry.sample();
+        if sample > 0 {
+            let samples = self.values.chunks(sample).zip(&largest);
             let parts = samples.flat_map(|(x, largest)| x.chunks(AT_ONCE).map(move |x| (x, largest)));
             // Magnitudes are ordered as their bits are, NaN last.
             let work = |(x, largest): (&[f32], &AtomicU32)| {
-                largest.fetch_max(kernel.absmax(x).to_bits(), Ordering::Relaxed);
+                largest.fetch_max(kernel.run(Absmax(x)).to_bits(), Ordering::Relaxed);
             };
-            for_each(threads_for(self.values.len() * LOOKING), parts, work);
+            for_each(threads_for(self.values.len().saturating_mul(ABSMAX_COST)), parts, work);
         }
-        largest.into_iter().map(|max| Quantizer::new(f32::from_bits(max.into_inner()), range)).collect()
+        largest.into_iter().map(|max| f32::from_bits(max.into_inner())).collect()
+    }
+
+    /// How each sample becomes integers; `None` where it has a NaN or an infinity.
+    fn quantizers(&self, kernel: Kernel, range: QuantRange) -> Vec<Option<Quantizer>> {
+        self.absmaxes(kernel).into_iter().map(|absmax| Quantizer::new(absmax, range)).collect()
     }
 }
 
-/// One convolution, checked and planned.
-struct Job<'a, A> {
-    kernel: Active,
-    images: &'a ConvInput<'a>,
-    kind: Cells,
-    quantizers: &'a [Option<Quantizer>],
-    plan: Plan,
-    size: TileSize,
-    /// Whether vectors hold neighbouring channels instead of neighbouring pixels.
-    across: bool,
-    /// The filters of all groups as floats, where they are short and many.
-    unpacked: Option<Vec<f32>>,
-    arithmetic: std::marker::PhantomData<A>,
+/// Asks for what the encoding adds to each quantized input.
+struct InputOffset;
+
+impl Op for InputOffset {
+    type Output = i32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) -> i32 {
+        I::Input::OFFSET
+    }
 }
 
-/// How a part is cut into blocks.
-struct Cut<'a> {
-    /// Channels and pixels.
+/// One convolution, planned.
+struct Convolution<'a, R> {
+    kernel: Kernel,
+    input: &'a ConvInput<'a>,
+    kind: InputKind,
+    /// One a sample, for quantized inputs.
+    quantizers: &'a [Option<Quantizer>],
+    /// One a sample, for float inputs.
+    factors: &'a [f32],
+    plan: Plan,
+    /// The tiles of a direct convolution and of an implicit GEMM.
+    sizes: [TileSize; 2],
+    /// True for an implicit GEMM.
+    igemm: bool,
+    /// The weights of all groups as floats, where they are short and many.
+    unpacked: Option<Vec<f32>>,
+    role: PhantomData<R>,
+}
+
+/// How the output of a group is cut into blocks.
+struct BlockCut<'a> {
+    /// The channels and pixels of a block.
     size: [usize; 2],
-    /// The tiles of each phase, if all blocks have all pixels.
+    /// The tiles of each subconvolution, if all blocks have all pixels.
     whole: &'a [Tiles],
     threads: usize,
 }
 
 /// At the end a thread waits for at most one block of another.
 const BLOCKS_PER_THREAD: usize = 12;
-/// ConvMicrokernel of a block below which its last tile, which is seldom full, weighs too much.
+/// The pixels of a block below which its last tile, which is seldom full, weighs too much.
 const SMALLEST_STRIP: usize = 256;
-/// The same where vectors hold channels: four tiles of six.
-const SMALLEST_STRIP_ACROSS: usize = 24;
+/// The same for an implicit GEMM: four tiles of six.
+const SMALLEST_STRIP_IGEMM: usize = 24;
 
-impl<'a, A: Arithmetic> Job<'a, A> {
+impl<'a, R: ConvRole> Convolution<'a, R> {
     fn new(
-        kernel: Active,
-        images: &'a ConvInput<'a>,
-        kind: Cells,
+        kernel: Kernel,
+        input: &'a ConvInput<'a>,
+        kind: InputKind,
         quantizers: &'a [Option<Quantizer>],
+        factors: &'a [f32],
     ) -> Self {
-        assert_eq!(
-            images.values.len(),
-            images.batch * images.sample(),
-            "the images do not match their shape"
-        );
-        let size = A::size(kernel);
-        let columns = if images.has_planes() { size.columns.max(LINE) } else { size.columns };
-        let plan = Plan::new(images.filter, images.window, kind, [size.cell, columns]);
-        let unpacked = images.has_planes().then(|| {
-            let channels = images.filter.channels[1];
+        let sizes @ [size, _] = kernel.run(TileSizes::<R>::new());
+        let columns = if input.is_depthwise() { size.columns.max(depthwise::LINE) } else { size.columns };
+        let plan = Plan::new(input.geometry, kind, [size.block_bytes, columns]);
+        let spec = input.geometry.spec();
+        let unpacked = input.is_depthwise().then(|| {
+            let channels = spec.channels[1];
             let mut values = vec![0.0; plan.rows.len() * channels];
-            images.weights.unpack(&plan.rows, 0..channels, channels, &mut values);
+            input.weights.unpack(&plan.rows, 0..channels, channels, &mut values);
             values
         });
-        let [_, outputs] = images.filter.group_channels();
-        let across = !images.has_planes() && across::suits(&plan, images.filter.groups, outputs);
-        let arithmetic = std::marker::PhantomData;
-        Self { kernel, images, kind, quantizers, plan, size, across, unpacked, arithmetic }
+        let [_, outputs] = spec.group_channels();
+        let igemm = !input.is_depthwise() && igemm::suits(&plan, spec.groups, outputs);
+        Self { kernel, input, kind, quantizers, factors, plan, sizes, igemm, unpacked, role: PhantomData }
     }
 
     /// Computes all groups of all samples: together if there are many, else one after the other on all threads.
-    fn run<F: Finish<A>>(&self, finish: impl Fn(usize) -> F + Sync) -> Vec<F::Out> {
-        let ConvInput { batch, filter, window, .. } = *self.images;
-        let pixels: usize = window.output.iter().product();
-        let [inputs, outputs] = filter.group_channels();
-        let len = batch * filter.channels[1] * pixels;
+    fn run<E: Epilogue<R::Sum>>(&self, epilogue: &E) -> Vec<E::Output> {
+        let ConvInput { batch, geometry, values, .. } = *self.input;
+        let (spec, output) = (geometry.spec(), geometry.output());
+        let pixels: usize = output.iter().product();
+        let [inputs, outputs] = spec.group_channels();
+        let len = batch * spec.channels[1] * pixels;
         if len == 0 {
             return Vec::new();
         }
-        let work = self.images.values.len() * self.kind.filling();
-        let threads = threads_for(len * filter.taps() * inputs + work);
-        let (apart, within) = if batch * filter.groups >= 8 * threads { (threads, 1) } else { (1, threads) };
+        let work = len.saturating_mul(spec.taps()).saturating_mul(inputs);
+        let threads = threads_for(work.saturating_add(values.len().saturating_mul(self.kind.fill_cost())));
+        let (apart, within) = if batch * spec.groups >= 8 * threads { (threads, 1) } else { (1, threads) };
         let size = self.block_size(within);
         let mut whole = Vec::new();
-        let single = self.images.has_planes() && self.plan.sums_are_short();
-        let columns = if single { single::PIXELS } else { self.size.columns };
-        if size[1] == pixels && !self.across {
-            let tiles = |phase| Tiles::new(&self.plan, phase, window.output, 0..pixels, columns);
-            whole.extend(self.plan.phases.iter().map(tiles));
+        let short = self.input.is_depthwise() && self.plan.sums_are_short();
+        let columns = if short { depthwise::TILE_PIXELS } else { self.sizes[0].columns };
+        if size[1] == pixels && !self.igemm {
+            let tiles = |subconv| Tiles::new(&self.plan, subconv, output, 0..pixels, columns);
+            whole.extend(self.plan.subconvs.iter().map(tiles));
         }
-        let cut = Cut { size, whole: &whole, threads: within };
-        let parts = batch * filter.groups;
-        let at_once = if apart == 1 { parts } else { parts.div_ceil(apart * BLOCKS_PER_THREAD) };
-        let [out] = written([len], |[out]| {
-            let count = AtomicUsize::new(0);
-            for_each(apart, out.chunks_mut(at_once * outputs * pixels).enumerate(), |(i, out)| {
-                lend(&CODES, |buffer| {
-                    let cells = buffer.at_least(self.plan.cells * self.size.cell);
-                    for (part, out) in (i * at_once..).zip(out.chunks_mut(outputs * pixels)) {
-                        let margins = part == i * at_once; // the next ones have them at the same places
-                        let sample = part / filter.groups;
-                        self.fill([sample, part % filter.groups], cells, margins, cut.threads);
-                        let written = self.part(part % filter.groups, cells, out, &cut, finish(sample));
-                        count.fetch_add(written, Ordering::Relaxed);
+        let cut = BlockCut { size, whole: &whole, threads: within };
+        let groups = batch * spec.groups;
+        let at_once = if apart == 1 { groups } else { groups.div_ceil(apart * BLOCKS_PER_THREAD) };
+        let [out] = collect_uninit([len], |[out]| {
+            for_each(apart, out.chunks(at_once * outputs * pixels).enumerate(), |(i, out)| {
+                with_scratch(&QUANTIZED, |buffer| {
+                    let blocks = buffer.at_least(self.plan.blocks * self.sizes[0].block_bytes);
+                    for (group, out) in (i * at_once..).zip(out.chunks(outputs * pixels)) {
+                        let margins = group == i * at_once; // the next ones have them at the same places
+                        let at = [group / spec.groups, group % spec.groups];
+                        self.fill(at, blocks, margins, cut.threads);
+                        self.group(at, blocks, out, &cut, epilogue);
                     }
                 });
             });
-            [count.into_inner()]
         });
         out
     }
 
-    /// Writes the cells of one group of one sample.
-    fn fill(&self, [sample, group]: [usize; 2], cells: &mut [u8], margins: bool, threads: usize) {
-        let ConvInput { values, filter, .. } = *self.images;
-        let x_len = filter.group_channels()[0] * self.plan.volume;
-        let x = &values[(sample * filter.groups + group) * x_len..][..x_len];
-        let quantizer = self.quantizers.get(sample).and_then(Option::as_ref);
-        let source = Source { kernel: self.kernel, kind: self.kind, quantizer, margins };
-        source.fill(
-            &self.plan,
-            x,
-            cells,
-            self.size.cell,
-            threads_for(x_len * self.kind.filling()).min(threads),
-        );
+    /// Writes the blocked input of one group of one sample.
+    fn fill(&self, [sample, group]: [usize; 2], blocks: &mut [u8], margins: bool, threads: usize) {
+        let ConvInput { values, geometry, .. } = *self.input;
+        let spec = geometry.spec();
+        let len = spec.group_channels()[0] * self.plan.volume;
+        let x = &values[(sample * spec.groups + group) * len..][..len];
+        let filler = InputFiller {
+            kernel: self.kernel,
+            kind: self.kind,
+            quantizer: self.quantizers.get(sample).and_then(Option::as_ref),
+            factor: self.factors.get(sample).copied().unwrap_or(1.0),
+            margins,
+        };
+        let threads = threads_for(len.saturating_mul(self.kind.fill_cost())).min(threads);
+        filler.fill(&self.plan, x, blocks, self.sizes[0].block_bytes, threads);
     }
 
-    /// Computes one group of one sample from its cells; returns how many outputs it has written.
-    fn part<F: Finish<A>>(
+    /// Computes one group of one sample from its blocked input.
+    fn group<E: Epilogue<R::Sum>>(
         &self,
-        group: usize,
-        cells: &[u8],
-        out: &mut [std::mem::MaybeUninit<F::Out>],
-        cut: &Cut<'_>,
-        finish: F,
-    ) -> usize {
-        let [_, outputs] = self.images.filter.group_channels();
-        let part = Part {
+        [sample, group]: [usize; 2],
+        input: &[u8],
+        out: UninitSlice<'_, E::Output>,
+        cut: &BlockCut<'_>,
+        epilogue: &E,
+    ) {
+        let geometry = self.input.geometry;
+        let [_, outputs] = geometry.spec().group_channels();
+        let conv = GroupConv {
             kernel: self.kernel,
             plan: &self.plan,
-            cells,
-            packed: self.images.weights,
-            offset: if self.kind == Cells::Codes && self.size.cell == 4 { 128 } else { 0 },
+            size: self.sizes[0],
+            input,
+            packed: self.input.weights,
+            offset: if self.kind == InputKind::Quantized { self.kernel.run(InputOffset) } else { 0 },
+            sample,
             first_channel: group * outputs,
-            output: self.images.window.output,
+            output: geometry.output(),
             whole: cut.whole,
-            finish: &finish,
+            epilogue,
         };
         let pixels = out.len() / outputs;
         if cut.threads == 1 && cut.size == [outputs, pixels] {
-            return self.block(&part, Block::whole(out, pixels));
+            return self.block(&conv, &mut out.into_block(pixels));
         }
-        let count = AtomicUsize::new(0);
-        for_each(cut.threads, Blocks::new(out, pixels, cut.size), |block| {
-            count.fetch_add(self.block(&part, block), Ordering::Relaxed);
-        });
-        count.into_inner()
+        for_each(cut.threads, out.into_blocks(pixels, cut.size), |mut block| self.block(&conv, &mut block));
     }
 
-    /// Computes one block; returns how many outputs it has written.
-    fn block<F: Finish<A>>(&self, part: &Part<'_, F>, mut block: Block<'_, F::Out>) -> usize {
-        let ConvInput { filter, weights, .. } = *self.images;
-        if self.kind == Cells::Codes {
-            self.walk(part, &Filters::Packed(weights), &mut block);
+    /// Computes one block.
+    fn block<E: Epilogue<R::Sum>>(&self, conv: &GroupConv<'_, E>, block: &mut Block<'_, E::Output>) {
+        let weights = self.input.weights;
+        if self.kind == InputKind::Quantized {
+            self.compute(conv, &ConvWeights::Packed(weights), block);
         } else if let Some(values) = &self.unpacked {
-            let columns = filter.channels[1];
-            self.walk(part, &Filters::Floats { values, first: 0, columns }, &mut block);
+            let columns = self.input.geometry.spec().channels[1];
+            self.compute(conv, &ConvWeights::Floats { values, first: 0, columns }, block);
         } else {
-            lend(&UNPACKED, |buffer| {
-                let first = part.first_channel + block.first_row;
+            with_scratch(&UNPACKED, |buffer| {
+                let first = conv.first_channel + block.first_row;
                 let columns = block.rows().next_multiple_of(COLUMN_BLOCK); // whole vectors
                 let bytes = buffer.at_least(self.plan.rows.len() * columns * size_of::<f32>());
                 let values = bytemuck::cast_slice_mut(bytes);
                 weights.unpack(&self.plan.rows, first..first + block.rows(), columns, values);
-                self.walk(part, &Filters::Floats { values, first, columns }, &mut block);
+                self.compute(conv, &ConvWeights::Floats { values, first, columns }, block);
             });
         }
-        block.written()
     }
 
-    fn walk<F: Finish<A>>(&self, part: &Part<'_, F>, filters: &Filters<'_>, block: &mut Block<'_, F::Out>) {
-        if self.images.has_planes() {
-            A::single(part, filters, block);
-        } else if self.across {
-            part.across::<A>(filters, block);
+    /// Computes one block in the way that suits the convolution.
+    fn compute<E: Epilogue<R::Sum>>(
+        &self,
+        conv: &GroupConv<'_, E>,
+        weights: &ConvWeights<'_>,
+        block: &mut Block<'_, E::Output>,
+    ) {
+        if self.input.is_depthwise() && R::depthwise(conv, weights, block) {
+            return;
+        }
+        if self.igemm {
+            conv.igemm::<R>(self.sizes[1], weights, block);
         } else {
-            part.block::<A>(filters, block);
+            conv.direct::<R>(weights, block);
         }
     }
 
     /// Bands of channels, cut into strips of whole lines; few channels first, so that tiles of pixels stay full.
     fn block_size(&self, threads: usize) -> [usize; 2] {
-        let ConvGeometry { output, .. } = *self.images.window;
-        let [_, channels] = self.images.filter.group_channels();
+        let output = self.input.geometry.output();
+        let [_, channels] = self.input.geometry.spec().group_channels();
         let pixels: usize = output.iter().product();
         let whole = [channels.min(BLOCK_ROWS), pixels];
         if threads == 1 {
             return whole;
         }
         let wanted = threads * BLOCKS_PER_THREAD;
-        if self.across {
+        if self.igemm {
             let strips =
-                wanted.div_ceil(channels.div_ceil(NR)).clamp(1, (pixels / SMALLEST_STRIP_ACROSS).max(1));
-            let strip = pixels.div_ceil(strips).next_multiple_of(A::channel_size(self.kernel).rows);
+                wanted.div_ceil(channels.div_ceil(NR)).clamp(1, (pixels / SMALLEST_STRIP_IGEMM).max(1));
+            let strip = pixels.div_ceil(strips).next_multiple_of(self.sizes[1].rows);
             return [channels.min(NR), strip];
         }
         let strips = (pixels / SMALLEST_STRIP).clamp(1, wanted);
         let lines = (pixels / output[2]).div_ceil(strips);
         let bands = wanted.div_ceil(strips).max(channels.div_ceil(BLOCK_ROWS));
-        let rows = channels.div_ceil(bands).next_multiple_of(self.size.rows).min(whole[0]);
+        let rows = channels.div_ceil(bands).next_multiple_of(self.sizes[0].rows).min(whole[0]);
         [rows, lines * output[2]]
+    }
+}
+
+/// A role that convolutions run in.
+trait ConvRole: Role {
+    /// Computes a block of a depthwise convolution with float weights, if the role has a way of its own for that.
+    fn depthwise<E: Epilogue<Self::Sum>>(
+        _conv: &GroupConv<'_, E>,
+        _weights: &ConvWeights<'_>,
+        _block: &mut Block<'_, E::Output>,
+    ) -> bool {
+        false
+    }
+}
+
+impl ConvRole for Integers {}
+
+impl ConvRole for Floats {
+    fn depthwise<E: Epilogue<f32>>(
+        conv: &GroupConv<'_, E>,
+        weights: &ConvWeights<'_>,
+        block: &mut Block<'_, E::Output>,
+    ) -> bool {
+        let ConvWeights::Floats { values, first: 0, columns } = *weights else { return false };
+        let suits = conv.plan.sums_are_short();
+        if suits {
+            conv.depthwise(values, columns, block);
+        }
+        suits
     }
 }

@@ -2,18 +2,18 @@
 
 use std::ops::Range;
 
-use super::plan::{PhasePlan, Plan};
+use super::plan::{Plan, SubconvPlan};
 
 /// Where a part of a tile goes.
 #[derive(Clone)]
-pub(super) struct Run {
+pub(super) struct OutputRun {
     pub(super) tile: Range<usize>,
-    /// From the block's first column.
+    /// The columns from the block's first column.
     pub(super) column: usize,
     pub(super) step: usize,
 }
 
-/// Neighbouring cells that a tile starts from, and where its outputs go.
+/// The neighbouring blocks that a tile starts from, and where its outputs go.
 #[derive(Clone)]
 pub(super) struct Tile {
     pub(super) position: usize,
@@ -21,18 +21,18 @@ pub(super) struct Tile {
     pub(super) runs: Range<usize>,
 }
 
-/// The tiles of a phase that make the outputs of some whole lines.
+/// The tiles of a subconvolution that make the outputs of some whole lines.
 #[derive(Clone, Default)]
 pub(super) struct Tiles {
     pub(super) tiles: Vec<Tile>,
-    pub(super) runs: Vec<Run>,
+    pub(super) runs: Vec<OutputRun>,
 }
 
 impl Tiles {
-    /// Tiles of at most `columns` pixels, for some columns of an output of this size: whole lines.
+    /// Makes tiles of at most `columns` pixels, for some columns of an output of this size: whole lines.
     pub(super) fn new(
         plan: &Plan,
-        phase: &PhasePlan,
+        subconv: &SubconvPlan,
         [_, height, width]: [usize; 3],
         outputs: Range<usize>,
         columns: usize,
@@ -41,14 +41,14 @@ impl Tiles {
         let lines = outputs.start / width..outputs.end / width;
         for z in lines.start / height..lines.end.div_ceil(height) {
             let within = |line: usize| line.saturating_sub(z * height).min(height);
-            let (cell_z, _, planes) = phase.outputs[0].within(z..z + 1);
-            let (cell_y, first_y, ys) = phase.outputs[1].within(within(lines.start)..within(lines.end));
-            let (cell_x, first_x, xs) = phase.outputs[2].within(0..width);
+            let (block_z, _, planes) = subconv.outputs[0].within(z..z + 1);
+            let (block_y, first_y, ys) = subconv.outputs[1].within(within(lines.start)..within(lines.end));
+            let (block_x, first_x, xs) = subconv.outputs[2].within(0..width);
             if planes * ys * xs == 0 {
                 continue;
             }
-            let first = plan.position([cell_z, cell_y, cell_x]);
-            let [step_y, step] = [1, 2].map(|axis| phase.outputs[axis].step());
+            let first = plan.position([block_z, block_y, block_x]);
+            let [step_y, step] = [1, 2].map(|axis| subconv.outputs[axis].step());
             let line = plan.axes[2].length;
             let pixels = (ys - 1) * line + xs;
             for start in (0..pixels).step_by(columns) {
@@ -59,7 +59,7 @@ impl Tiles {
                     if !tile.is_empty() {
                         let x = first_x + (tile.start - y * line) * step;
                         let column = (z * height + first_y + y * step_y) * width + x - outputs.start;
-                        all.runs.push(Run { tile: tile.start - start..tile.end - start, column, step });
+                        all.runs.push(OutputRun { tile: tile.start - start..tile.end - start, column, step });
                     }
                 }
                 let runs = first_run..all.runs.len();

@@ -4,11 +4,11 @@
 
 use std::marker::PhantomData;
 
-use super::declare::kernel;
-use super::micro::{Accumulator, Microkernel, take_out_offset, tiles};
-use super::pixels::{ConvMicrokernel, TURN, Turn, pixel_tiles};
-use crate::pack::NR;
-use crate::quantize::Encode;
+use super::conv_microkernel::{ConvMicrokernel, TRANSPOSED_ROWS, Transpose, conv_tiles};
+use super::encoding::{InputEncoding, SignedI16};
+use super::instruction_set::define_isa;
+use super::microkernel::{Accumulator, Microkernel, tiles};
+use crate::weight::NR;
 
 /// `acc + x * w`, modulo 2^32: sums of codes that have an offset may wrap on the way.
 #[inline(always)]
@@ -18,16 +18,16 @@ fn multiply_add<C: Into<i32>>(acc: i32, x: [C; 4], w: [i8; 4]) -> i32 {
     acc.wrapping_add((x0 * w0 + x1 * w1) + (x2 * w2 + x3 * w3))
 }
 
-pub(super) struct Integers<C, const ROWS: usize, const WIDTH: usize>(PhantomData<C>);
+pub(crate) struct Integers<E, const MR: usize, const VECTORS: usize>(PhantomData<E>);
 
-impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> Accumulator for Integers<C, ROWS, WIDTH> {
+impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Accumulator for Integers<E, MR, VECTORS> {
     type Sum = i32;
     type Acc = [i32; 16];
     type W = [i8; 64];
-    type X = [C; 4];
-    const COLUMNS: usize = 16;
-    const WIDTH: usize = WIDTH;
-    const ROWS: usize = ROWS;
+    type X = [E::Code; 4];
+    const LANES: usize = 16;
+    const VECTORS: usize = VECTORS;
+    const MR: usize = MR;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -48,8 +48,8 @@ impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> Accumulator f
     }
 }
 
-impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> Microkernel for Integers<C, ROWS, WIDTH> {
-    const INPUT_BYTES: usize = size_of::<[C; 4]>();
+impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Microkernel for Integers<E, MR, VECTORS> {
+    const INPUT_BYTES: usize = size_of::<[E::Code; 4]>();
 
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> Self::W {
@@ -60,27 +60,22 @@ impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> Microkernel f
     #[inline(always)]
     unsafe fn inputs(from: *const u8) -> Self::X {
         // SAFETY: the caller vouches for the bytes of four codes, which may have any bits; read without assuming alignment.
-        unsafe { from.cast::<[C; 4]>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    fn correct(sums: &mut [i32], column_sums: &[i32]) {
-        take_out_offset::<C>(sums, column_sums);
+        unsafe { from.cast::<[E::Code; 4]>().read_unaligned() }
     }
 
     tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-pub(super) struct Floats<const ROWS: usize, const WIDTH: usize>;
+pub(crate) struct Floats<const MR: usize, const VECTORS: usize>;
 
-impl<const ROWS: usize, const WIDTH: usize> Accumulator for Floats<ROWS, WIDTH> {
+impl<const MR: usize, const VECTORS: usize> Accumulator for Floats<MR, VECTORS> {
     type Sum = f32;
     type Acc = [f32; 16];
     type W = [i8; 64];
     type X = [f32; 4];
-    const COLUMNS: usize = 16;
-    const WIDTH: usize = WIDTH;
-    const ROWS: usize = ROWS;
+    const LANES: usize = 16;
+    const VECTORS: usize = VECTORS;
+    const MR: usize = MR;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -102,7 +97,7 @@ impl<const ROWS: usize, const WIDTH: usize> Accumulator for Floats<ROWS, WIDTH> 
     }
 }
 
-impl<const ROWS: usize, const WIDTH: usize> Microkernel for Floats<ROWS, WIDTH> {
+impl<const MR: usize, const VECTORS: usize> Microkernel for Floats<MR, VECTORS> {
     const INPUT_BYTES: usize = 16;
     const HOLDS_WEIGHTS: bool = false;
 
@@ -121,18 +116,16 @@ impl<const ROWS: usize, const WIDTH: usize> Microkernel for Floats<ROWS, WIDTH> 
     tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-pub(super) struct PixelIntegers<C, const ROWS: usize, const WIDTH: usize>(PhantomData<C>);
+pub(crate) struct PixelIntegers<E, const MR: usize, const VECTORS: usize>(PhantomData<E>);
 
-impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> Accumulator
-    for PixelIntegers<C, ROWS, WIDTH>
-{
+impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Accumulator for PixelIntegers<E, MR, VECTORS> {
     type Sum = i32;
     type Acc = [i32; 16];
     type W = [i8; 4];
-    type X = [[C; 4]; 16];
-    const COLUMNS: usize = 16;
-    const WIDTH: usize = WIDTH;
-    const ROWS: usize = ROWS;
+    type X = [[E::Code; 4]; 16];
+    const LANES: usize = 16;
+    const VECTORS: usize = VECTORS;
+    const MR: usize = MR;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -153,14 +146,14 @@ impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> Accumulator
     }
 }
 
-impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> ConvMicrokernel
-    for PixelIntegers<C, ROWS, WIDTH>
+impl<E: InputEncoding, const MR: usize, const VECTORS: usize> ConvMicrokernel
+    for PixelIntegers<E, MR, VECTORS>
 {
-    const CELL: usize = size_of::<[C; 4]>();
+    const BLOCK_BYTES: usize = size_of::<[E::Code; 4]>();
 
     #[inline(always)]
-    unsafe fn cells(from: *const u8) -> Self::X {
-        // SAFETY: the caller vouches for 16 cells, whose codes may have any bits; read without assuming alignment.
+    unsafe fn blocks(from: *const u8) -> Self::X {
+        // SAFETY: the caller vouches for 16 blocks, whose codes may have any bits; read without assuming alignment.
         unsafe { from.cast::<Self::X>().read_unaligned() }
     }
 
@@ -170,19 +163,19 @@ impl<C: Encode + Into<i32>, const ROWS: usize, const WIDTH: usize> ConvMicrokern
         unsafe { from.cast::<Self::W>().read_unaligned() }
     }
 
-    pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
+    conv_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-pub(super) struct PixelFloats<const ROWS: usize, const WIDTH: usize>;
+pub(crate) struct PixelFloats<const MR: usize, const VECTORS: usize>;
 
-impl<const ROWS: usize, const WIDTH: usize> Accumulator for PixelFloats<ROWS, WIDTH> {
+impl<const MR: usize, const VECTORS: usize> Accumulator for PixelFloats<MR, VECTORS> {
     type Sum = f32;
     type Acc = [f32; 16];
     type W = [f32; 16];
     type X = [f32; 16];
-    const COLUMNS: usize = 16;
-    const WIDTH: usize = WIDTH;
-    const ROWS: usize = ROWS;
+    const LANES: usize = 16;
+    const VECTORS: usize = VECTORS;
+    const MR: usize = MR;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -204,7 +197,7 @@ impl<const ROWS: usize, const WIDTH: usize> Accumulator for PixelFloats<ROWS, WI
 }
 
 /// Weights come as floats, too.
-impl<const ROWS: usize, const WIDTH: usize> Microkernel for PixelFloats<ROWS, WIDTH> {
+impl<const MR: usize, const VECTORS: usize> Microkernel for PixelFloats<MR, VECTORS> {
     const INPUT_BYTES: usize = 4;
 
     #[inline(always)]
@@ -222,11 +215,11 @@ impl<const ROWS: usize, const WIDTH: usize> Microkernel for PixelFloats<ROWS, WI
     tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-impl<const ROWS: usize, const WIDTH: usize> ConvMicrokernel for PixelFloats<ROWS, WIDTH> {
-    const CELL: usize = 4;
+impl<const MR: usize, const VECTORS: usize> ConvMicrokernel for PixelFloats<MR, VECTORS> {
+    const BLOCK_BYTES: usize = 4;
 
     #[inline(always)]
-    unsafe fn cells(from: *const u8) -> Self::X {
+    unsafe fn blocks(from: *const u8) -> Self::X {
         // SAFETY: the caller vouches for 64 bytes; read without assuming alignment.
         unsafe { from.cast::<Self::X>().read_unaligned() }
     }
@@ -237,24 +230,27 @@ impl<const ROWS: usize, const WIDTH: usize> ConvMicrokernel for PixelFloats<ROWS
         [unsafe { from.cast::<f32>().read_unaligned() }; 16]
     }
 
-    pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
+    conv_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-pub(super) struct Plain;
+pub(crate) struct Plain;
 
-impl Turn for Plain {
+impl Transpose for Plain {
     #[inline(always)]
-    unsafe fn turn(from: &[[f32; NR]; TURN], columns: usize, to: &mut [[f32; TURN]; NR]) {
+    unsafe fn transpose(
+        from: &[[f32; NR]; TRANSPOSED_ROWS],
+        columns: usize,
+        to: &mut [[f32; TRANSPOSED_ROWS]; NR],
+    ) {
         for (column, to) in to.iter_mut().enumerate().take(columns) {
             to.iter_mut().zip(from).for_each(|(to, from)| *to = from[column]);
         }
     }
 }
 
-kernel! {
-    /// Always supported.
-    pub(super) const KERNEL: "portable",
-    features: [], codes: i16, integers: Integers<i16, 2, 1>, floats: Floats<2, 1>,
-    cells: u64, pixels: PixelIntegers<i16, 2, 1>, pixel_floats: PixelFloats<2, 1>,
-    channels: Integers<i16, 2, 1>, turn: Plain
+define_isa! {
+    /// Every CPU has it.
+    Portable = "portable",
+    features: [], input: SignedI16, gemm: Integers<SignedI16, 2, 1>, weight_only: Floats<2, 1>,
+    conv: PixelIntegers<SignedI16, 2, 1>, conv_float: PixelFloats<2, 1>, transpose: Plain
 }

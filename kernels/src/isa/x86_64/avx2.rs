@@ -4,17 +4,18 @@
 
 use std::arch::x86_64::*;
 
-use super::declare::kernel;
-use super::micro::{Accumulator, Microkernel, tiles};
-use super::pixels::{ConvMicrokernel, TURN, Turn, pixel_tiles};
-use crate::pack::NR;
+use crate::isa::conv_microkernel::{ConvMicrokernel, TRANSPOSED_ROWS, Transpose, conv_tiles};
+use crate::isa::encoding::SignedI16;
+use crate::isa::instruction_set::define_isa;
+use crate::isa::microkernel::{Accumulator, Microkernel, tiles};
+use crate::weight::NR;
 
-/// Groups of a panel that the first-level cache holds.
-pub(super) const CHUNK: usize = 32;
+/// The K steps of a panel that the first-level cache holds.
+pub(super) const KC: usize = 32;
 
 /// Accumulators side by side: a tile of few rows has registers left, and reads more of a panel at a time.
 #[inline(always)]
-pub(super) fn width(rows: usize, full: usize) -> usize {
+pub(super) fn vectors(rows: usize, full: usize) -> usize {
     match rows {
         1 => 8,
         2 | 3 => 4,
@@ -23,17 +24,17 @@ pub(super) fn width(rows: usize, full: usize) -> usize {
 }
 
 /// Tiles of at most `ROWS` rows and `WIDTH` accumulators.
-struct Integers<const ROWS: usize, const WIDTH: usize>;
+pub(crate) struct Integers<const MR: usize, const VECTORS: usize>;
 
-impl<const ROWS: usize, const WIDTH: usize> Accumulator for Integers<ROWS, WIDTH> {
+impl<const MR: usize, const VECTORS: usize> Accumulator for Integers<MR, VECTORS> {
     type Sum = i32;
     /// Four columns, two partial sums each.
     type Acc = __m256i;
     type W = __m256i;
     type X = __m256i;
-    const COLUMNS: usize = 4;
-    const WIDTH: usize = WIDTH;
-    const ROWS: usize = ROWS;
+    const LANES: usize = 4;
+    const VECTORS: usize = VECTORS;
+    const MR: usize = MR;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -59,19 +60,19 @@ impl<const ROWS: usize, const WIDTH: usize> Accumulator for Integers<ROWS, WIDTH
     }
 }
 
-impl<const ROWS: usize, const WIDTH: usize> Microkernel for Integers<ROWS, WIDTH> {
+impl<const MR: usize, const VECTORS: usize> Microkernel for Integers<MR, VECTORS> {
     const INPUT_BYTES: usize = 8;
-    const CHUNK: usize = CHUNK;
+    const KC: usize = KC;
 
     /// Two tiles of two rows read whole lines of a panel, one of four would not.
     #[inline(always)]
-    fn height(rows: usize) -> usize {
-        if rows == 4 { 2 } else { ROWS }
+    fn rows(rows: usize) -> usize {
+        if rows == 4 { 2 } else { MR }
     }
 
     #[inline(always)]
-    fn width(rows: usize) -> usize {
-        width(rows, WIDTH)
+    fn vectors(rows: usize) -> usize {
+        vectors(rows, VECTORS)
     }
 
     #[inline(always)]
@@ -89,11 +90,11 @@ impl<const ROWS: usize, const WIDTH: usize> Microkernel for Integers<ROWS, WIDTH
     tiles!(Self: 1 2 3 4 5 6 x [2 4 8]);
 }
 
-impl<const ROWS: usize, const WIDTH: usize> ConvMicrokernel for Integers<ROWS, WIDTH> {
-    const CELL: usize = 8;
+impl<const MR: usize, const VECTORS: usize> ConvMicrokernel for Integers<MR, VECTORS> {
+    const BLOCK_BYTES: usize = 8;
 
     #[inline(always)]
-    unsafe fn cells(from: *const u8) -> Self::X {
+    unsafe fn blocks(from: *const u8) -> Self::X {
         // SAFETY: the caller vouches for AVX2 and for 32 bytes.
         unsafe { _mm256_loadu_si256(from.cast()) }
     }
@@ -104,10 +105,10 @@ impl<const ROWS: usize, const WIDTH: usize> ConvMicrokernel for Integers<ROWS, W
         unsafe { _mm256_cvtepi8_epi16(_mm_set1_epi32(from.cast::<i32>().read_unaligned())) }
     }
 
-    pixel_tiles!(Self: 1 2 3 x [1 2 3 4]);
+    conv_tiles!(Self: 1 2 3 x [1 2 3 4]);
 }
 
-pub(super) struct Floats256;
+pub(crate) struct Floats256;
 
 impl Accumulator for Floats256 {
     type Sum = f32;
@@ -115,9 +116,9 @@ impl Accumulator for Floats256 {
     /// One vector for each of the four inputs.
     type W = [__m256; 4];
     type X = *const f32;
-    const COLUMNS: usize = 8;
-    const WIDTH: usize = 2;
-    const ROWS: usize = 5;
+    const LANES: usize = 8;
+    const VECTORS: usize = 2;
+    const MR: usize = 5;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -149,11 +150,11 @@ impl Microkernel for Floats256 {
     const HOLDS_WEIGHTS: bool = false;
 
     #[inline(always)]
-    fn width(rows: usize) -> usize {
+    fn vectors(rows: usize) -> usize {
         match rows {
             1 => 8,
             2 => 4,
-            _ => Self::WIDTH,
+            _ => Self::VECTORS,
         }
     }
 
@@ -179,16 +180,16 @@ impl Microkernel for Floats256 {
     tiles!(Self: 1 2 3 4 5 x [2 4 6 8]);
 }
 
-pub(super) struct PixelFloats256;
+pub(crate) struct PixelFloats256;
 
 impl Accumulator for PixelFloats256 {
     type Sum = f32;
     type Acc = __m256;
     type W = __m256;
     type X = __m256;
-    const COLUMNS: usize = 8;
-    const WIDTH: usize = 2;
-    const ROWS: usize = 6;
+    const LANES: usize = 8;
+    const VECTORS: usize = 2;
+    const MR: usize = 6;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -230,10 +231,10 @@ impl Microkernel for PixelFloats256 {
 }
 
 impl ConvMicrokernel for PixelFloats256 {
-    const CELL: usize = 4;
+    const BLOCK_BYTES: usize = 4;
 
     #[inline(always)]
-    unsafe fn cells(from: *const u8) -> Self::X {
+    unsafe fn blocks(from: *const u8) -> Self::X {
         // SAFETY: the caller vouches for AVX2 and for 32 bytes.
         unsafe { _mm256_loadu_ps(from.cast()) }
     }
@@ -244,24 +245,28 @@ impl ConvMicrokernel for PixelFloats256 {
         unsafe { _mm256_set1_ps(from.cast::<f32>().read_unaligned()) }
     }
 
-    pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2]);
+    conv_tiles!(Self: 1 2 3 4 5 6 x [1 2]);
 }
 
 /// Blocks of eight by eight, in registers.
-pub(super) struct Turn256;
+pub(crate) struct Transpose256;
 
-impl Turn for Turn256 {
+impl Transpose for Transpose256 {
     #[inline(always)]
-    unsafe fn turn(from: &[[f32; NR]; TURN], columns: usize, to: &mut [[f32; TURN]; NR]) {
+    unsafe fn transpose(
+        from: &[[f32; NR]; TRANSPOSED_ROWS],
+        columns: usize,
+        to: &mut [[f32; TRANSPOSED_ROWS]; NR],
+    ) {
         assert!(columns <= NR && columns.is_multiple_of(8));
         for column in (0..columns).step_by(8) {
             // SAFETY: the caller vouches for AVX2. By the assert `column + 8` is at most the length of a row of `from` and the
             // number of rows of `to`, and these are of eight.
             unsafe {
-                let rows: [__m256; TURN] =
+                let rows: [__m256; TRANSPOSED_ROWS] =
                     std::array::from_fn(|row| _mm256_loadu_ps(from[row].as_ptr().add(column)));
-                for (to, turned) in to[column..].iter_mut().zip(turn_8x8(rows)) {
-                    _mm256_storeu_ps(to.as_mut_ptr(), turned);
+                for (to, transposed) in to[column..].iter_mut().zip(transpose_8x8(rows)) {
+                    _mm256_storeu_ps(to.as_mut_ptr(), transposed);
                 }
             }
         }
@@ -272,7 +277,7 @@ impl Turn for Turn256 {
 ///
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn turn_8x8([a, b, c, d, e, f, g, h]: [__m256; 8]) -> [__m256; 8] {
+unsafe fn transpose_8x8([a, b, c, d, e, f, g, h]: [__m256; 8]) -> [__m256; 8] {
     // SAFETY: the caller vouches for AVX2.
     unsafe {
         // Of each half, two columns of two rows; then of four; then the halves of all eight.
@@ -312,10 +317,9 @@ unsafe fn turn_8x8([a, b, c, d, e, f, g, h]: [__m256; 8]) -> [__m256; 8] {
     }
 }
 
-kernel! {
+define_isa! {
     /// Most x86 CPUs since 2013.
-    pub(super) const KERNEL: "avx2",
-    features: ["avx2", "fma"], codes: i16, integers: Integers<6, 2>, floats: Floats256,
-    cells: u64, pixels: Integers<3, 4>, pixel_floats: PixelFloats256,
-    channels: Integers<6, 2>, turn: Turn256
+    Avx2 = "avx2",
+    features: ["avx2", "fma"], input: SignedI16, gemm: Integers<6, 2>, weight_only: Floats256,
+    conv: Integers<3, 4>, conv_float: PixelFloats256, transpose: Transpose256
 }

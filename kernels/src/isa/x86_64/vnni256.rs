@@ -5,24 +5,25 @@
 
 use std::arch::x86_64::*;
 
-use super::declare::kernel;
-use super::micro::{Accumulator, Microkernel, take_out_offset, tiles};
-use super::pixels::{ConvMicrokernel, pixel_tiles};
-use super::x86_avx2::{CHUNK, Floats256, PixelFloats256, Turn256, width};
+use super::avx2::{Floats256, KC, PixelFloats256, Transpose256, vectors};
+use crate::isa::conv_microkernel::{ConvMicrokernel, conv_tiles};
+use crate::isa::encoding::OffsetU8;
+use crate::isa::instruction_set::define_isa;
+use crate::isa::microkernel::{Accumulator, Microkernel, tiles};
 
 /// One kernel for both encodings: they differ in the instruction alone.
 macro_rules! integers {
     ($name:ident, $dot:ident) => {
-        struct $name;
+        pub(crate) struct $name;
 
         impl Accumulator for $name {
             type Sum = i32;
             type Acc = __m256i;
             type W = __m256i;
             type X = __m256i;
-            const COLUMNS: usize = 8;
-            const WIDTH: usize = 2;
-            const ROWS: usize = 6;
+            const LANES: usize = 8;
+            const VECTORS: usize = 2;
+            const MR: usize = 6;
 
             #[inline(always)]
             unsafe fn zero() -> Self::Acc {
@@ -46,11 +47,11 @@ macro_rules! integers {
 
         impl Microkernel for $name {
             const INPUT_BYTES: usize = 4;
-            const CHUNK: usize = CHUNK;
+            const KC: usize = KC;
 
             #[inline(always)]
-            fn width(rows: usize) -> usize {
-                width(rows, Self::WIDTH)
+            fn vectors(rows: usize) -> usize {
+                vectors(rows, Self::VECTORS)
             }
 
             #[inline(always)]
@@ -65,19 +66,15 @@ macro_rules! integers {
                 unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
             }
 
-            #[inline(always)]
-            fn correct(sums: &mut [i32], column_sums: &[i32]) {
-                take_out_offset::<u8>(sums, column_sums);
-            }
 
             tiles!(Self: 1 2 3 4 5 6 x [2 4 6 8]);
         }
 
         impl ConvMicrokernel for $name {
-            const CELL: usize = 4;
+            const BLOCK_BYTES: usize = 4;
 
             #[inline(always)]
-            unsafe fn cells(from: *const u8) -> Self::X {
+            unsafe fn blocks(from: *const u8) -> Self::X {
                 // SAFETY: the caller vouches for AVX2 and for 32 bytes.
                 unsafe { _mm256_loadu_si256(from.cast()) }
             }
@@ -88,26 +85,24 @@ macro_rules! integers {
                 unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
             }
 
-            pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2]);
+            conv_tiles!(Self: 1 2 3 4 5 6 x [1 2]);
         }
     };
 }
 
-integers!(AvxVnni, _mm256_dpbusd_avx_epi32);
-integers!(Avx512VlVnni, _mm256_dpbusd_epi32);
+integers!(DotAvxVnni, _mm256_dpbusd_avx_epi32);
+integers!(DotAvx512Vl, _mm256_dpbusd_epi32);
 
-kernel! {
+define_isa! {
     /// Recent desktop CPUs without AVX-512.
-    pub(super) const AVX_VNNI: "avx-vnni",
-    features: ["avx2", "fma", "avxvnni"], codes: u8, integers: AvxVnni, floats: Floats256,
-    cells: u32, pixels: AvxVnni, pixel_floats: PixelFloats256,
-    channels: AvxVnni, turn: Turn256
+    AvxVnni = "avx-vnni",
+    features: ["avx2", "fma", "avxvnni"], input: OffsetU8, gemm: DotAvxVnni, weight_only: Floats256,
+    conv: DotAvxVnni, conv_float: PixelFloats256, transpose: Transpose256
 }
 
-kernel! {
+define_isa! {
     /// The same kernel in the other encoding: how a machine with AVX-512 tests it.
-    pub(super) const AVX512VL_VNNI: "avx512vl-vnni",
-    features: ["avx2", "fma", "avx512vl", "avx512vnni"], codes: u8, integers: Avx512VlVnni, floats: Floats256,
-    cells: u32, pixels: Avx512VlVnni, pixel_floats: PixelFloats256,
-    channels: Avx512VlVnni, turn: Turn256
+    Avx512VlVnni = "avx512vl-vnni",
+    features: ["avx2", "fma", "avx512vl", "avx512vnni"], input: OffsetU8, gemm: DotAvx512Vl, weight_only: Floats256,
+    conv: DotAvx512Vl, conv_float: PixelFloats256, transpose: Transpose256
 }

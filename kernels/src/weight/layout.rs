@@ -1,6 +1,9 @@
 //! What a weight tensor is to its layer, and which of its weights stands where in the matrix that is multiplied.
 
-use super::pack::{KR, MAX_EXACT_INPUTS};
+/// The inputs that are multiplied and summed by one instruction.
+pub(crate) const KR: usize = 4;
+/// The most inputs whose products surely fit an `i32` sum: `131,068 * 128 * 128 < 2^31`.
+pub(crate) const MAX_EXACT_INPUTS: usize = 131_068;
 
 /// The weights of a layer, in Burn's layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,37 +16,57 @@ pub enum WeightLayout {
     Conv(ConvSpec),
 }
 
-/// The filters of a convolution: their sizes, and how they slide. Layers of fewer than three axes have ones in front.
+/// A convolution: the sizes of its filters, and how they slide. Layers of fewer than three axes have ones in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvSpec {
-    /// Axes of the layer: 1 to 3.
+    /// The axes of the layer: 1 to 3.
     pub axes: usize,
-    /// Input and output channels.
+    /// The input and output channels.
     pub channels: [usize; 2],
-    /// How many parts of the channels are convolved apart from each other.
+    /// The parts of the channels that are convolved apart from each other.
     pub groups: usize,
-    /// Taps along each axis.
+    /// The taps along each axis.
     pub kernel: [usize; 3],
-    /// Steps of the output on the input, or of the input on the output of a transposed convolution.
+    /// The steps of the output on the input, or of the input on the output of a transposed convolution.
     pub stride: [usize; 3],
-    /// Steps between taps.
+    /// The steps between taps.
     pub dilation: [usize; 3],
-    /// Whether it is a transposed convolution, whose weights are `[in, out / groups, ..]`.
+    /// True for a transposed convolution, whose weights are `[in, out / groups, ..]`.
     pub transposed: bool,
 }
 
-/// Where filters stand on one input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConvGeometry {
-    /// Values along each axis of the input.
-    pub input: [usize; 3],
-    /// Values along each axis of the output.
-    pub output: [usize; 3],
-    /// Zeros in front of the input; of a transposed convolution, outputs cut off in front.
-    pub padding: [usize; 3],
-}
-
 impl WeightLayout {
+    /// Checks that the sizes belong together and that no product of them overflows.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        if let Self::Conv(spec) = self {
+            spec.check()?;
+        }
+        let sizes = self.shape();
+        let count = sizes.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+        // The packed rows and columns are rounded up, to a multiple of four each tap and of 16.
+        let packed = [self.inputs_checked(), self.channels().checked_next_multiple_of(64)];
+        let bytes = packed.into_iter().try_fold(1usize, |bytes, size| bytes.checked_mul(size?));
+        match (count, bytes) {
+            (Some(_), Some(bytes)) if bytes <= isize::MAX as usize => Ok(()),
+            _ => Err(format!("weights of shape {sizes:?} are more than memory can hold")),
+        }
+    }
+
+    /// The rows of the packed matrix at most, if they fit.
+    fn inputs_checked(&self) -> Option<usize> {
+        match *self {
+            Self::Linear([k, _]) | Self::Table([_, k]) => k.checked_next_multiple_of(KR),
+            Self::Conv(spec) => {
+                let inputs = spec.group_channels()[0].checked_next_multiple_of(KR)?;
+                spec.kernel.iter().try_fold(inputs, |rows, &taps| rows.checked_mul(taps))
+            }
+        }
+    }
+
     /// The shape of the weight tensor.
     pub fn shape(&self) -> Vec<usize> {
         match self {
@@ -110,23 +133,23 @@ impl WeightLayout {
             }
             _ => self.matrix_rows(),
         };
-        PackOrder { rows, columns: self.columns(), slices: Vec::new() }
+        PackOrder { rows, columns: self.columns(), k_blocks: Vec::new() }
     }
 
-    /// The order in which the CPU kernels read.
+    /// The order in which the CPU kernels read the weights.
     pub(super) fn packed_order(&self) -> PackOrder {
-        let (rows, phases) = match *self {
+        let (rows, subconvolutions) = match *self {
             Self::Conv(filter) => filter.packed_rows(),
             _ => (self.matrix_rows(), vec![self.inputs().div_ceil(KR)]),
         };
-        let mut slices = Vec::new();
+        let mut k_blocks = Vec::new();
         let mut start = 0;
-        for end in phases {
+        for end in subconvolutions {
             let parts = (start..end).step_by(MAX_EXACT_INPUTS / KR);
-            slices.extend(parts.map(|g| g..end.min(g + MAX_EXACT_INPUTS / KR)));
+            k_blocks.extend(parts.map(|g| g..end.min(g + MAX_EXACT_INPUTS / KR)));
             start = end;
         }
-        PackOrder { rows, columns: self.columns(), slices }
+        PackOrder { rows, columns: self.columns(), k_blocks }
     }
 
     fn matrix_rows(&self) -> Vec<usize> {
@@ -144,12 +167,30 @@ impl WeightLayout {
 }
 
 impl ConvSpec {
-    /// Channels that one group reads and writes.
+    fn check(&self) -> Result<(), String> {
+        let Self { axes, channels: [inputs, outputs], groups, kernel, stride, dilation, .. } = *self;
+        if !(1..=3).contains(&axes) {
+            return Err(format!("a convolution has 1 to 3 axes, not {axes}"));
+        }
+        if groups == 0 || inputs % groups != 0 || outputs % groups != 0 {
+            return Err(format!(
+                "{groups} groups do not divide {inputs} input and {outputs} output channels"
+            ));
+        }
+        if kernel.contains(&0) || stride.contains(&0) || dilation.contains(&0) {
+            return Err(format!(
+                "a kernel of {kernel:?} with a stride of {stride:?} and a dilation of {dilation:?} has a zero in it"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The channels that one group reads and writes.
     pub fn group_channels(&self) -> [usize; 2] {
         self.channels.map(|channels| channels / self.groups)
     }
 
-    /// Weights for each pair of channels.
+    /// The weights for each pair of channels.
     pub fn taps(&self) -> usize {
         self.kernel.iter().product()
     }
@@ -166,36 +207,13 @@ impl ConvSpec {
         front.into_iter().chain(self.kernel[3 - self.axes..].iter().copied()).collect()
     }
 
-    /// Where it stands on an input of this size. `padding` is the zeros in front and behind; of a transposed convolution,
-    /// what is cut off on both sides and what is added behind. `None` if there is no room for a single output.
-    pub fn window(&self, input: [usize; 3], padding: [[usize; 2]; 3]) -> Option<ConvGeometry> {
-        let mut output = [0; 3];
-        if self.stride.contains(&0) {
-            return None;
-        }
-        for axis in 0..3 {
-            let reach = (self.kernel[axis].checked_sub(1)?).checked_mul(self.dilation[axis])?;
-            let [front, behind] = padding[axis];
-            output[axis] = if self.transposed {
-                let whole =
-                    input[axis].checked_sub(1)?.checked_mul(self.stride[axis])?.checked_add(reach + 1)?;
-                whole.checked_add(behind)?.checked_sub(front.checked_mul(2)?)?
-            } else {
-                let padded = input[axis].checked_add(front)?.checked_add(behind)?;
-                padded.checked_sub(reach + 1)? / self.stride[axis] + 1
-            };
-        }
-        let window = ConvGeometry { input, output, padding: padding.map(|[front, _]| front) };
-        (!output.contains(&0)).then_some(window)
-    }
-
     /// The tensor's index of input channel `channel` (of its group) and `tap`, for output channel 0.
     fn row(&self, channel: usize, tap: usize) -> usize {
         let outputs = if self.transposed { self.group_channels()[1] } else { 1 };
         channel * outputs * self.taps() + tap
     }
 
-    /// What output channel `channel` adds to that.
+    /// The part of the tensor's index that output channel `channel` adds to that.
     fn column(&self, channel: usize) -> usize {
         let [inputs, outputs] = self.group_channels();
         if self.transposed {
@@ -205,34 +223,36 @@ impl ConvSpec {
         }
     }
 
-    /// The taps, in parts that are summed apart: all of them, or those of one residue of a transposed convolution's stride.
-    pub(super) fn phases(&self) -> Vec<Subconv> {
+    /// The taps in parts that are summed apart: all of them, or for each residue of a transposed convolution's stride its own.
+    pub(crate) fn subconvolutions(&self) -> Vec<Subconvolution> {
         let residues = if self.transposed { self.stride } else { [1; 3] };
         let along = |axis: usize, residue: usize| -> Vec<usize> {
             (0..self.kernel[axis])
                 .filter(|tap| !self.transposed || tap * self.dilation[axis] % self.stride[axis] == residue)
                 .collect()
         };
-        let mut phases = Vec::new();
+        let mut subconvolutions = Vec::new();
         for z in 0..residues[0] {
             for y in 0..residues[1] {
                 for x in 0..residues[2] {
-                    phases
-                        .push(Subconv { residue: [z, y, x], along: [along(0, z), along(1, y), along(2, x)] });
+                    subconvolutions.push(Subconvolution {
+                        residue: [z, y, x],
+                        along: [along(0, z), along(1, y), along(2, x)],
+                    });
                 }
             }
         }
-        phases
+        subconvolutions
     }
 
-    /// Rows in the order of the kernels, and where each phase ends, in groups.
+    /// The rows in the order of the kernels, and where each subconvolution ends, in K steps.
     ///
     /// A group is one tap of four neighbouring channels; where a group has a single channel, four neighbouring taps.
     fn packed_rows(&self) -> (Vec<usize>, Vec<usize>) {
         let [inputs, _] = self.group_channels();
         let (mut rows, mut ends) = (Vec::new(), Vec::new());
-        for phase in self.phases() {
-            let taps: Vec<_> = phase.taps().map(|tap| self.tap(tap)).collect();
+        for subconvolution in self.subconvolutions() {
+            let taps: Vec<_> = subconvolution.taps().map(|tap| self.tap(tap)).collect();
             if inputs == 1 {
                 rows.extend(taps.iter().map(|&tap| self.row(0, tap)));
                 rows.resize(rows.len().next_multiple_of(KR), PackOrder::PADDING);
@@ -254,15 +274,15 @@ impl ConvSpec {
     }
 }
 
-/// Taps that are summed together.
-pub(super) struct Subconv {
-    /// Of the output's position, along each axis, by the stride of a transposed convolution.
-    pub(super) residue: [usize; 3],
+/// The taps that are summed together: a transposed convolution is one convolution for each residue of its stride.
+pub(crate) struct Subconvolution {
+    /// The residue of the output's position along each axis, by the stride of a transposed convolution.
+    pub(crate) residue: [usize; 3],
     along: [Vec<usize>; 3],
 }
 
-impl Subconv {
-    pub(super) fn taps(&self) -> impl Iterator<Item = [usize; 3]> {
+impl Subconvolution {
+    pub(crate) fn taps(&self) -> impl Iterator<Item = [usize; 3]> {
         let [z, y, x] = &self.along;
         z.iter().flat_map(move |&z| y.iter().flat_map(move |&y| x.iter().map(move |&x| [z, y, x])))
     }
@@ -274,8 +294,8 @@ pub struct PackOrder {
     pub rows: Vec<usize>,
     /// The part of an index that the column decides.
     pub columns: Vec<usize>,
-    /// Ranges of groups of rows whose products are summed in one `i32`.
-    pub(super) slices: Vec<std::ops::Range<usize>>,
+    /// The ranges of K steps whose products are summed in one `i32`.
+    pub(super) k_blocks: Vec<std::ops::Range<usize>>,
 }
 
 impl PackOrder {

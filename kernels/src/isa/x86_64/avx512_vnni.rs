@@ -4,21 +4,22 @@
 
 use std::arch::x86_64::*;
 
-use super::declare::kernel;
-use super::micro::{Accumulator, Microkernel, take_out_offset, tiles};
-use super::pixels::{ConvMicrokernel, pixel_tiles};
-use super::x86_avx2::Turn256;
+use super::avx2::Transpose256;
+use crate::isa::conv_microkernel::{ConvMicrokernel, conv_tiles};
+use crate::isa::encoding::OffsetU8;
+use crate::isa::instruction_set::define_isa;
+use crate::isa::microkernel::{Accumulator, Microkernel, tiles};
 
-struct Integers;
+pub(crate) struct Integers;
 
 impl Accumulator for Integers {
     type Sum = i32;
     type Acc = __m512i;
     type W = __m512i;
     type X = __m512i;
-    const COLUMNS: usize = 16;
-    const WIDTH: usize = 4;
-    const ROWS: usize = 6;
+    const LANES: usize = 16;
+    const VECTORS: usize = 4;
+    const MR: usize = 6;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -61,19 +62,14 @@ impl Microkernel for Integers {
         unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
 
-    #[inline(always)]
-    fn correct(sums: &mut [i32], column_sums: &[i32]) {
-        take_out_offset::<u8>(sums, column_sums);
-    }
-
     tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
 impl ConvMicrokernel for Integers {
-    const CELL: usize = 4;
+    const BLOCK_BYTES: usize = 4;
 
     #[inline(always)]
-    unsafe fn cells(from: *const u8) -> Self::X {
+    unsafe fn blocks(from: *const u8) -> Self::X {
         // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
@@ -84,10 +80,10 @@ impl ConvMicrokernel for Integers {
         unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
 
-    pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
+    conv_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-struct Floats;
+pub(crate) struct Floats;
 
 impl Accumulator for Floats {
     type Sum = f32;
@@ -95,9 +91,9 @@ impl Accumulator for Floats {
     /// One vector for each of the four inputs.
     type W = [__m512; 4];
     type X = *const f32;
-    const COLUMNS: usize = 16;
-    const WIDTH: usize = 4;
-    const ROWS: usize = 4;
+    const LANES: usize = 16;
+    const VECTORS: usize = 4;
+    const MR: usize = 4;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -156,16 +152,16 @@ impl Microkernel for Floats {
     tiles!(Self: 1 2 3 4 x [1 2 3 4]);
 }
 
-struct PixelFloats;
+pub(crate) struct PixelFloats;
 
 impl Accumulator for PixelFloats {
     type Sum = f32;
     type Acc = __m512;
     type W = __m512;
     type X = __m512;
-    const COLUMNS: usize = 16;
-    const WIDTH: usize = 4;
-    const ROWS: usize = 6;
+    const LANES: usize = 16;
+    const VECTORS: usize = 4;
+    const MR: usize = 6;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
@@ -207,10 +203,10 @@ impl Microkernel for PixelFloats {
 }
 
 impl ConvMicrokernel for PixelFloats {
-    const CELL: usize = 4;
+    const BLOCK_BYTES: usize = 4;
 
     #[inline(always)]
-    unsafe fn cells(from: *const u8) -> Self::X {
+    unsafe fn blocks(from: *const u8) -> Self::X {
         // SAFETY: the caller vouches for AVX-512F and for 64 bytes.
         unsafe { _mm512_loadu_ps(from.cast()) }
     }
@@ -221,13 +217,12 @@ impl ConvMicrokernel for PixelFloats {
         unsafe { _mm512_set1_ps(from.cast::<f32>().read_unaligned()) }
     }
 
-    pixel_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
+    conv_tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-kernel! {
+define_isa! {
     /// Servers since 2019, desktops with Zen 4 or later.
-    pub(super) const KERNEL: "avx512-vnni",
-    features: ["avx512f", "avx512bw", "avx512vl", "avx512vnni"], codes: u8, integers: Integers, floats: Floats,
-    cells: u32, pixels: Integers, pixel_floats: PixelFloats,
-    channels: Integers, turn: Turn256
+    Avx512Vnni = "avx512-vnni",
+    features: ["avx512f", "avx512bw", "avx512vl", "avx512vnni"], input: OffsetU8, gemm: Integers,
+    weight_only: Floats, conv: Integers, conv_float: PixelFloats, transpose: Transpose256
 }

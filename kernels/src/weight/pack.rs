@@ -7,20 +7,16 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::aligned::Aligned;
-use super::form::{PackOrder, WeightLayout};
-use super::parallel::{for_each, threads_for};
-use super::quantize::{QuantRange, Quantizer};
+use super::layout::{KR, PackOrder, WeightLayout};
+use super::qtensor::QTensor;
+use crate::parallel::{for_each, threads_for};
+use crate::range::{QuantRange, Quantizer};
+use crate::scratch::AlignedBytes;
 
-/// Columns of a panel.
-pub(super) const NR: usize = 64;
+/// The columns of a panel.
+pub(crate) const NR: usize = 64;
 /// Columns are padded to a multiple of this.
-pub(super) const COLUMN_BLOCK: usize = 16;
-/// Inputs that are multiplied and summed by one instruction.
-pub(super) const KR: usize = 4;
-/// Most inputs whose products surely fit an `i32` sum: `131,068 * 128 * 128 < 2^31`.
-pub(super) const MAX_EXACT_INPUTS: usize = 131_068;
-
+pub(crate) const COLUMN_BLOCK: usize = 16;
 /// A NaN or an infinity among the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotFinite {
@@ -28,7 +24,7 @@ pub struct NotFinite {
     pub channel: usize,
 }
 
-/// What rounding the weights to integers cost.
+/// The error of rounding weights to integers, summed over all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct QuantError {
     signal: f64,
@@ -46,10 +42,11 @@ impl QuantError {
 /// INT8 weights as a matrix `[k, n]` with one scale per column, packed for the kernels.
 #[derive(Clone)]
 pub struct PackedWeights {
+    layout: WeightLayout,
     k: usize,
     n: usize,
-    data: Aligned,
-    slices: Vec<Range<usize>>,
+    data: AlignedBytes,
+    k_blocks: Vec<Range<usize>>,
     /// Sum of the weights of each padded column, for each slice.
     sums: Vec<i32>,
     scales: Vec<f32>,
@@ -79,73 +76,71 @@ impl PackedWeights {
     ///
     /// # Panics
     ///
-    /// If `weights` does not match `form`.
+    /// If `weights` does not match `layout`.
     pub fn quantize(
         weights: &[f32],
-        form: &WeightLayout,
+        layout: &WeightLayout,
         range: QuantRange,
     ) -> Result<(Self, QuantError), NotFinite> {
-        assert_eq!(weights.len(), form.len(), "weights do not match their shape {:?}", form.shape());
+        assert_eq!(weights.len(), layout.len(), "weights do not match their shape {:?}", layout.shape());
         let seen = Mutex::new((QuantError::default(), None::<usize>));
-        let packed = Self::build(form, vec![1.0; form.channels()], |panel, scales| {
+        let packed = Self::build(layout, vec![1.0; layout.channels()], |panel, scales| {
             let quantizers = panel.absmax(weights).map(|absmax| Quantizer::new(absmax, range));
             let broken = quantizers[..scales.len()].iter().position(Option::is_none);
-            let fidelity = if broken.is_none() {
+            let error = if broken.is_none() {
                 scales.iter_mut().zip(&quantizers).for_each(|(s, q)| *s = q.map_or(1.0, |q| q.scale));
                 panel.quantize(weights, &quantizers)
             } else {
                 QuantError::default()
             };
             let mut seen = seen.lock().unwrap_or_else(|e| e.into_inner());
-            seen.0.signal += fidelity.signal;
-            seen.0.noise += fidelity.noise;
+            seen.0.signal += error.signal;
+            seen.0.noise += error.noise;
             let broken = broken.map(|column| panel.first + column);
             seen.1 = [seen.1, broken].into_iter().flatten().min();
         });
         match seen.into_inner().unwrap_or_else(|e| e.into_inner()) {
             (_, Some(channel)) => Err(NotFinite { channel }),
-            (fidelity, None) => Ok((packed, fidelity)),
+            (error, None) => Ok((packed, error)),
         }
     }
 
-    /// Packs integers that are already there, in the layout of the weight tensor, with one scale per output channel.
-    ///
-    /// # Panics
-    ///
-    /// If the slices do not match `form`.
-    pub fn from_integers(integers: &[i8], scales: &[f32], form: &WeightLayout) -> Self {
-        assert_eq!(integers.len(), form.len(), "weights do not match their shape {:?}", form.shape());
-        assert_eq!(scales.len(), form.channels(), "one scale per output channel");
-        Self::build(form, scales.to_vec(), |panel, _| panel.fill(|_, index| integers[index]))
+    /// Packs integers that are already there.
+    pub fn from_qtensor(tensor: &QTensor) -> Self {
+        let values = tensor.values();
+        Self::build(&tensor.layout(), tensor.scales().to_vec(), |panel, _| {
+            panel.fill(|_, index| values[index]);
+        })
     }
 
     /// Lays out the panels in parallel; `fill` writes one of them, and its scales.
     fn build(
-        form: &WeightLayout,
+        layout: &WeightLayout,
         mut scales: Vec<f32>,
-        fill: impl Fn(&mut Panel<'_>, &mut [f32]) + Sync,
+        fill: impl Fn(&mut PanelMut<'_>, &mut [f32]) + Sync,
     ) -> Self {
-        let order = form.packed_order();
+        let order = layout.packed_order();
         let (k, n) = (order.rows.len(), order.columns.len());
         let columns = n.next_multiple_of(COLUMN_BLOCK);
         let panel_bytes = NR * k.next_multiple_of(KR);
-        let mut data = Aligned::zeroed(columns * k.next_multiple_of(KR));
+        let mut data = AlignedBytes::zeroed(columns * k.next_multiple_of(KR));
         if k > 0 {
             let panels = data.as_i8_mut().chunks_mut(panel_bytes).zip(scales.chunks_mut(NR)).enumerate();
             for_each(threads_for(k * n * 16), panels, |(i, (data, scales))| {
                 let columns = &order.columns[i * NR..][..scales.len()];
-                fill(&mut Panel { first: i * NR, rows: &order.rows, columns, data }, scales);
+                fill(&mut PanelMut { first: i * NR, rows: &order.rows, columns, data }, scales);
             });
         }
-        let mut packed = Self { k, n, data, slices: order.slices, sums: Vec::new(), scales };
+        let mut packed =
+            Self { layout: *layout, k, n, data, k_blocks: order.k_blocks, sums: Vec::new(), scales };
         packed.sums = packed.column_sums();
         packed
     }
 
     fn column_sums(&self) -> Vec<i32> {
         let columns = self.padded_columns();
-        let mut sums = vec![0i32; columns * self.slices.len()];
-        for (sums, groups) in sums.chunks_mut(columns.max(1)).zip(&self.slices) {
+        let mut sums = vec![0i32; columns * self.k_blocks.len()];
+        for (sums, groups) in sums.chunks_mut(columns.max(1)).zip(&self.k_blocks) {
             for first in (0..columns).step_by(NR) {
                 let panel = self.panel(first);
                 for row in panel.bytes[groups.start * panel.stride..groups.end * panel.stride]
@@ -161,9 +156,9 @@ impl PackedWeights {
     }
 
     /// The integers in the layout of the weight tensor.
-    pub fn to_integers(&self, form: &WeightLayout) -> Vec<i8> {
-        let order = form.packed_order();
-        let mut integers = vec![0; form.len()];
+    pub fn to_integers(&self) -> Vec<i8> {
+        let order = self.layout.packed_order();
+        let mut integers = vec![0; self.layout.len()];
         for (first, columns) in (0..).step_by(NR).zip(order.columns.chunks(NR)) {
             let panel = self.panel(first);
             for (row, &from) in order.rows.iter().enumerate().filter(|(_, from)| **from != PackOrder::PADDING)
@@ -175,6 +170,11 @@ impl PackedWeights {
             }
         }
         integers
+    }
+
+    /// What the weights are to their layer.
+    pub fn layout(&self) -> WeightLayout {
+        self.layout
     }
 
     /// The rows `entries` of a table, one after the other, as the floats that they stand for.
@@ -222,7 +222,7 @@ impl PackedWeights {
     }
 
     /// The integers of some rows and columns as floats: a row of `width` for each of `rows`, what follows the columns unchanged.
-    pub(super) fn unpack(&self, rows: &[usize], columns: Range<usize>, width: usize, out: &mut [f32]) {
+    pub(crate) fn unpack(&self, rows: &[usize], columns: Range<usize>, width: usize, out: &mut [f32]) {
         for (row, out) in rows.iter().zip(out.chunks_exact_mut(width.max(1))) {
             let mut column = columns.start;
             while column < columns.end {
@@ -241,41 +241,41 @@ impl PackedWeights {
     }
 
     /// Ranges of groups whose products are summed in one `i32`: one, but for very long columns and transposed convolutions.
-    pub(super) fn slices(&self) -> &[Range<usize>] {
-        &self.slices
+    pub(crate) fn k_blocks(&self) -> &[Range<usize>] {
+        &self.k_blocks
     }
 
-    /// Column sums over the `slice`-th range of [`Self::slices`].
-    pub(super) fn sums(&self, slice: usize) -> &[i32] {
-        &self.sums[slice * self.padded_columns()..]
+    /// Column sums over the `k_block`-th range of [`Self::k_blocks`].
+    pub(crate) fn sums(&self, k_block: usize) -> &[i32] {
+        &self.sums[k_block * self.padded_columns()..]
     }
 
     /// The panel that starts at column `first`.
-    pub(super) fn panel(&self, first: usize) -> PanelRef<'_> {
+    pub(crate) fn panel(&self, first: usize) -> Panel<'_> {
         let groups = self.k.div_ceil(KR);
         let columns = (self.padded_columns() - first).min(NR);
         let start = first * groups * KR;
         let bytes = &self.data.as_i8()[start..start + columns * groups * KR];
-        PanelRef { bytes, columns, stride: columns * KR }
+        Panel { bytes, columns, stride: columns * KR }
     }
 }
 
 /// A panel to read: `stride` bytes for each group of inputs.
-pub(super) struct PanelRef<'a> {
-    pub(super) bytes: &'a [i8],
-    pub(super) columns: usize,
-    pub(super) stride: usize,
+pub(crate) struct Panel<'a> {
+    pub(crate) bytes: &'a [i8],
+    pub(crate) columns: usize,
+    pub(crate) stride: usize,
 }
 
 /// A panel to write.
-struct Panel<'a> {
+struct PanelMut<'a> {
     first: usize,
     rows: &'a [usize],
     columns: &'a [usize],
     data: &'a mut [i8],
 }
 
-impl Panel<'_> {
+impl PanelMut<'_> {
     /// Writes `value(column, index)` everywhere but in the padding; the column counts from the panel's first.
     fn fill(&mut self, mut value: impl FnMut(usize, usize) -> i8) {
         let stride = self.data.len() / self.rows.len().div_ceil(KR);

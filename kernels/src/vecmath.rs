@@ -5,7 +5,7 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LN_2, LOG2_E};
 
-use super::quantize::ROUND;
+use crate::range::ROUND;
 
 /// What a layer does to its outputs before it stores them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -21,7 +21,7 @@ pub enum Activation {
 
 impl Activation {
     #[inline(always)]
-    pub(super) fn apply(self, values: &mut [f32]) {
+    pub(crate) fn apply(self, values: &mut [f32]) {
         match self {
             Self::Identity => {}
             Self::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
@@ -39,7 +39,7 @@ const SMALLEST: f32 = -126.0 * LN_2;
 
 /// `exp(x)` to 2 units in the last place; 0 where that is below the smallest normal number.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     let shifted = x * LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
@@ -57,7 +57,7 @@ pub(super) fn exp(x: f32) -> f32 {
 }
 
 #[inline(always)]
-pub(super) fn gelu(x: f32) -> f32 {
+pub(crate) fn gelu(x: f32) -> f32 {
     // Abramowitz and Stegun 7.1.26: the complementary error function of z to 1.5e-7.
     let z = x.abs() * FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
@@ -68,7 +68,7 @@ pub(super) fn gelu(x: f32) -> f32 {
 }
 
 #[inline(always)]
-pub(super) fn gelu_approximate(x: f32) -> f32 {
+pub(crate) fn gelu_approximate(x: f32) -> f32 {
     const LINEAR: f32 = -2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2; // -2 sqrt(2 / π)
     let exponent = (x * x * (0.044_715 * LINEAR) + LINEAR) * x;
     x / (1.0 + exp(exponent))
@@ -79,7 +79,7 @@ const LANES: usize = 16;
 
 /// The sum of `f` of each value.
 #[inline(always)]
-pub(super) fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for chunk in chunks {
@@ -91,7 +91,7 @@ pub(super) fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 
 /// The larger of two; a NaN that comes second does not count.
 #[inline(always)]
-pub(super) fn larger(max: f32, x: f32) -> f32 {
+pub(crate) fn larger(max: f32, x: f32) -> f32 {
     if x > max { x } else { max }
 }
 
@@ -108,13 +108,13 @@ fn largest(values: &[f32]) -> f32 {
 
 /// The sum of all, one after the other: halves upon halves lead the compiler to vectors of two.
 #[inline(always)]
-pub(super) fn total<const N: usize>(sums: [f32; N]) -> f32 {
+pub(crate) fn total<const N: usize>(sums: [f32; N]) -> f32 {
     sums.into_iter().fold(0.0, |total, sum| total + sum)
 }
 
 /// Turns scores into weights that add up to 1, or with `quiet` to less: there a 0 competes that has no value.
 #[inline(always)]
-pub(super) fn softmax(scores: &mut [f32], quiet: bool) {
+pub(crate) fn softmax(scores: &mut [f32], quiet: bool) {
     let largest = largest(scores);
     scores.iter_mut().for_each(|x| *x = exp(*x - largest));
     let rest = if quiet { exp(-largest) } else { 0.0 };

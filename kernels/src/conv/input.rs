@@ -1,0 +1,220 @@
+//! The blocked input of a convolution, NC4HW4: four channels of a pixel side by side, quantized, with zeros around the image.
+
+use bytemuck::Pod;
+
+use super::plan::{InputKind, Plan, RowSegment};
+use crate::isa::{InputEncoding, Isa, Kernel, Op};
+use crate::parallel::for_each;
+use crate::range::Quantizer;
+use crate::scratch::{PLANES, with_scratch};
+
+/// How the values of one sample enter the blocked input.
+#[derive(Clone, Copy)]
+pub(super) struct InputFiller<'a> {
+    pub(super) kernel: Kernel,
+    pub(super) kind: InputKind,
+    /// `None` for floats, and for a sample that is not finite: its blocks are zeros.
+    pub(super) quantizer: Option<&'a Quantizer>,
+    /// The power of two that floats are multiplied with.
+    pub(super) factor: f32,
+    /// True if the zeros around the input are still to be written.
+    pub(super) margins: bool,
+}
+
+impl InputFiller<'_> {
+    /// Writes the blocks of one group from its channels `x`.
+    pub(super) fn fill(&self, plan: &Plan, x: &[f32], out: &mut [u8], block_bytes: usize, threads: usize) {
+        let (values, bytes) = (self.kind.channels() * plan.volume, (plan.channel_block * block_bytes).max(1));
+        if plan.volume == 0 {
+            return self.kernel.run(FillChannelBlock { filler: self, plan, x, plane: &mut [], out });
+        }
+        let at_once = plan.channel_blocks.div_ceil(threads * PIECES).max(1);
+        let plane_bytes = if plan.staged { plan.volume * block_bytes } else { 0 };
+        let some = x.chunks(values * at_once).zip(out.chunks_mut(bytes * at_once));
+        for_each(threads, some, |(x, out)| {
+            with_scratch(&PLANES, |plane| {
+                let plane = plane.at_least(plane_bytes);
+                for (x, out) in x.chunks(values).zip(out.chunks_mut(bytes)) {
+                    self.kernel.run(FillChannelBlock { filler: self, plan, x, plane, out });
+                }
+            });
+        });
+    }
+}
+
+/// Pieces of work for each thread: fewer trips to the queue than channel blocks, and at the end no long wait for another.
+const PIECES: usize = 6;
+
+/// Writes one channel block from its planes `x`.
+struct FillChannelBlock<'a> {
+    filler: &'a InputFiller<'a>,
+    plan: &'a Plan,
+    x: &'a [f32],
+    /// Room for a whole quantized plane, if the plan wants that.
+    plane: &'a mut [u8],
+    out: &'a mut [u8],
+}
+
+impl Op for FillChannelBlock<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) {
+        match (self.filler.kind, self.filler.quantizer) {
+            (InputKind::Quantized, quantizer) => self.quantize::<C4<I::Input>>(quantizer),
+            (InputKind::QuantizedPlanes, quantizer) => self.quantize::<Plane>(quantizer),
+            (InputKind::Floats, _) => self.copy(),
+        }
+    }
+}
+
+impl FillChannelBlock<'_> {
+    #[inline(always)]
+    fn quantize<L: Lanes>(self, quantizer: Option<&Quantizer>) {
+        let Self { filler, plan, x, plane, out } = self;
+        let out: &mut [L::Block] = bytemuck::cast_slice_mut(out);
+        let (Some(quantizer), false) = (quantizer, x.is_empty()) else { return out.fill(L::ZEROS) };
+        if filler.margins && plan.margins {
+            out.fill(L::ZEROS);
+        }
+        let mut planes = [&x[..0]; 4];
+        planes.iter_mut().zip(x.chunks(plan.volume)).for_each(|(plane, x)| *plane = x);
+        let planes = &planes[..x.len() / plan.volume];
+        if !plan.staged {
+            return quantize_segments::<L>(planes, &plan.segments, quantizer, out);
+        }
+        let plane: &mut [L::Block] = bytemuck::cast_slice_mut(plane);
+        let whole = RowSegment { from: 0, to: 0, len: plan.volume };
+        quantize_segments::<L>(planes, &[whole], quantizer, plane);
+        for &RowSegment { from, to, len } in &plan.segments {
+            take(plan.axes[2].split, &plane[from..], &mut out[to..][..len]);
+        }
+    }
+
+    #[inline(always)]
+    fn copy(self) {
+        let Self { filler, plan, x, out, .. } = self;
+        let out: &mut [f32] = bytemuck::cast_slice_mut(out);
+        if x.is_empty() || filler.margins && plan.margins {
+            out.fill(0.0);
+        }
+        for &RowSegment { from, to, len } in plan.segments.iter().filter(|_| !x.is_empty()) {
+            let out = &mut out[to..][..len];
+            take(plan.axes[2].split, &x[from..], out);
+            if filler.factor != 1.0 {
+                out.iter_mut().for_each(|x| *x *= filler.factor);
+            }
+        }
+    }
+}
+
+/// A block of the input: the values of some channels of one pixel, one to a lane.
+trait Lanes {
+    type Block: Pod;
+    /// A block whose values are zero.
+    const ZEROS: Self::Block;
+    /// `block` with `q` in one of its lanes, which was zero.
+    fn with_lane(block: Self::Block, lane: usize, q: i32) -> Self::Block;
+}
+
+/// Four channels in the encoding `E`.
+struct C4<E>(std::marker::PhantomData<E>);
+
+impl<E: InputEncoding> Lanes for C4<E> {
+    type Block = E::C4;
+    const ZEROS: E::C4 = E::ZEROS;
+
+    #[inline(always)]
+    fn with_lane(block: E::C4, lane: usize, q: i32) -> E::C4 {
+        E::with_lane(block, lane, q)
+    }
+}
+
+/// One channel, whose integers stay `f32`.
+struct Plane;
+
+impl Lanes for Plane {
+    type Block = f32;
+    const ZEROS: f32 = 0.0;
+
+    #[inline(always)]
+    fn with_lane(_block: f32, _lane: usize, q: i32) -> f32 {
+        q as f32
+    }
+}
+
+/// Quantizes segments of up to four planes; lanes without one are zero.
+#[inline(always)]
+fn quantize_segments<L: Lanes>(
+    planes: &[&[f32]],
+    segments: &[RowSegment],
+    quantizer: &Quantizer,
+    out: &mut [L::Block],
+) {
+    match *planes {
+        [a, b, c, d] => quantize_planes::<L, 4>([a, b, c, d], segments, quantizer, out),
+        [a, b, c] => quantize_planes::<L, 3>([a, b, c], segments, quantizer, out),
+        [a, b] => quantize_planes::<L, 2>([a, b], segments, quantizer, out),
+        [a] => quantize_planes::<L, 1>([a], segments, quantizer, out),
+        _ => unreachable!("{} planes for four lanes", planes.len()),
+    }
+}
+
+#[inline(always)]
+fn quantize_planes<L: Lanes, const PLANES: usize>(
+    planes: [&[f32]; PLANES],
+    segments: &[RowSegment],
+    quantizer: &Quantizer,
+    out: &mut [L::Block],
+) {
+    for &RowSegment { from, to, len } in segments {
+        let (planes, out) = (planes.map(|plane| &plane[from..][..len]), &mut out[to..][..len]);
+        match len {
+            16.. => quantize_segment::<L, PLANES, 16>(planes, quantizer, out),
+            8.. => quantize_segment::<L, PLANES, 8>(planes, quantizer, out),
+            _ => quantize_segment::<L, PLANES, 1>(planes, quantizer, out),
+        }
+    }
+}
+
+/// `N` at a time, the last of them perhaps a second time: lines of an image are short, and what remains of one after its
+/// whole vectors would take longer than these.
+#[inline(always)]
+fn quantize_segment<L: Lanes, const PLANES: usize, const N: usize>(
+    planes: [&[f32]; PLANES],
+    quantizer: &Quantizer,
+    out: &mut [L::Block],
+) {
+    let last = out.len().saturating_sub(N);
+    for first in (0..out.len()).step_by(N) {
+        quantize_some::<L, PLANES, N>(planes, first.min(last), quantizer, out);
+    }
+}
+
+/// `N` blocks from the one `at` on.
+#[inline(always)]
+fn quantize_some<L: Lanes, const PLANES: usize, const N: usize>(
+    planes: [&[f32]; PLANES],
+    at: usize,
+    quantizer: &Quantizer,
+    out: &mut [L::Block],
+) {
+    let mut some = [L::ZEROS; N];
+    for (lane, plane) in planes.iter().enumerate() {
+        let pixels = &plane[at..at + N];
+        for (block, &x) in some.iter_mut().zip(pixels) {
+            *block = L::with_lane(*block, lane, quantizer.quantize(x));
+        }
+    }
+    out[at..at + N].copy_from_slice(&some);
+}
+
+/// Takes every `split`-th block; the usual strides are spelt out so that they become vector code.
+#[inline(always)]
+fn take<T: Pod>(split: usize, from: &[T], to: &mut [T]) {
+    match split {
+        1 => to.copy_from_slice(&from[..to.len()]),
+        2 => to.iter_mut().zip(from.chunks(2)).for_each(|(to, from)| *to = from[0]),
+        split => to.iter_mut().zip(from.iter().step_by(split)).for_each(|(to, from)| *to = *from),
+    }
+}

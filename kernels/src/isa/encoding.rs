@@ -1,0 +1,86 @@
+//! How an instruction set wants its quantized inputs.
+
+use bytemuck::Pod;
+
+/// The encoding of quantized inputs: what stands in memory for an integer `q`.
+pub(crate) trait InputEncoding: Copy + Send + Sync + 'static {
+    /// One input.
+    type Code: Pod + Into<i32>;
+    /// Four inputs that are multiplied and summed together.
+    type C4: Pod;
+    /// The number that the encoding adds to each input. The sums then hold it times the column sum of the weights, which is
+    /// taken out at the end: zero-point compensation.
+    const OFFSET: i32;
+    /// Four inputs that are zero.
+    const ZEROS: Self::C4;
+
+    /// One input, in `-128..=127`.
+    fn encode(q: i32) -> Self::Code;
+    /// `c4` with `q` in one of its lanes, which was zero.
+    fn with_lane(c4: Self::C4, lane: usize, q: i32) -> Self::C4;
+}
+
+/// Unsigned bytes `q + 128`, for instructions that multiply unsigned by signed bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct OffsetU8;
+
+impl InputEncoding for OffsetU8 {
+    type Code = u8;
+    type C4 = u32;
+    const OFFSET: i32 = 128;
+    const ZEROS: u32 = 0x8080_8080;
+
+    #[inline(always)]
+    fn encode(q: i32) -> u8 {
+        (q + Self::OFFSET) as u8
+    }
+
+    #[inline(always)]
+    fn with_lane(c4: u32, lane: usize, q: i32) -> u32 {
+        c4.wrapping_add((q as u32) << (8 * lane)) // each byte stays in 0..=255, so none carries into the next
+    }
+}
+
+/// Signed bytes, for instructions that multiply signed by signed bytes.
+#[cfg(test)]
+#[derive(Clone, Copy)]
+pub(crate) struct SignedI8;
+
+#[cfg(test)]
+impl InputEncoding for SignedI8 {
+    type Code = i8;
+    type C4 = u32;
+    const OFFSET: i32 = 0;
+    const ZEROS: u32 = 0;
+
+    #[inline(always)]
+    fn encode(q: i32) -> i8 {
+        q as i8
+    }
+
+    #[inline(always)]
+    fn with_lane(c4: u32, lane: usize, q: i32) -> u32 {
+        c4 | (u32::from(q as u8) << (8 * lane))
+    }
+}
+
+/// Signed 16-bit integers, for instructions that multiply these in pairs.
+#[derive(Clone, Copy)]
+pub(crate) struct SignedI16;
+
+impl InputEncoding for SignedI16 {
+    type Code = i16;
+    type C4 = u64;
+    const OFFSET: i32 = 0;
+    const ZEROS: u64 = 0;
+
+    #[inline(always)]
+    fn encode(q: i32) -> i16 {
+        q as i16
+    }
+
+    #[inline(always)]
+    fn with_lane(c4: u64, lane: usize, q: i32) -> u64 {
+        c4 | (u64::from(q as u16) << (16 * lane))
+    }
+}

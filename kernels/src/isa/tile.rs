@@ -1,0 +1,133 @@
+//! The safe ways to a microkernel: with an instruction set at hand, or as operations.
+
+use std::marker::PhantomData;
+
+use super::conv_microkernel::{
+    ConvMicrokernel, ConvOperands, Depthwise3x3Operands, IgemmOperands, LINES_AT_ONCE, TRANSPOSED_ROWS,
+    Transpose, lines_3x3,
+};
+use super::instruction_set::{Isa, Op, Role};
+use super::microkernel::{Accumulator, Microkernel, Operands, RowOffsets, Sums};
+use crate::weight::NR;
+
+/// Computes a tile of `size` rows and accumulators; its first sum of each row goes to column `first`.
+#[inline(always)]
+pub(crate) fn gemm_tile<I: Isa, R: Role, L: RowOffsets>(
+    _isa: I,
+    size: [usize; 2],
+    operands: &Operands<'_, L>,
+    first: usize,
+    sums: &mut Sums<R::Sum>,
+) {
+    // SAFETY: there is a value of `I`, so the CPU has the features; the microkernel is one of `I` (the contract of `Role`).
+    unsafe { R::Gemm::<I>::tile(size, operands, first, sums) }
+}
+
+/// Computes a tile of an implicit GEMM, of `size` pixels and accumulators of channels.
+pub(crate) struct IgemmTile<'a, R: Role> {
+    pub(crate) size: [usize; 2],
+    pub(crate) operands: IgemmOperands<'a>,
+    pub(crate) sums: &'a mut Sums<R::Sum>,
+}
+
+impl<R: Role> Op for IgemmTile<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        gemm_tile::<I, R, _>(isa, self.size, &self.operands, 0, self.sums);
+    }
+}
+
+/// Computes a tile of a direct convolution, of `size` channels and accumulators of pixels. The sums still hold what the
+/// encoding of the inputs put in.
+pub(crate) struct ConvTile<'a, R: Role> {
+    pub(crate) size: [usize; 2],
+    pub(crate) operands: ConvOperands<'a>,
+    pub(crate) sums: &'a mut Sums<R::Sum>,
+}
+
+impl<R: Role> Op for ConvTile<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) {
+        // SAFETY: there is a value of `I`, so the CPU has the features; the microkernel is one of `I` (the contract of `Role`).
+        unsafe { R::Conv::<I>::tile(self.size, &self.operands, self.sums) }
+    }
+}
+
+/// The sizes of a microkernel's tiles.
+#[derive(Clone, Copy)]
+pub(crate) struct TileSize {
+    /// The most rows.
+    pub(crate) rows: usize,
+    /// The sums of one accumulator.
+    pub(crate) lanes: usize,
+    /// The most columns.
+    pub(crate) columns: usize,
+    /// The bytes of a block of inputs.
+    pub(crate) block_bytes: usize,
+}
+
+/// Asks for the sizes of the tiles of direct convolutions (channels x pixels) and of implicit GEMM (pixels x channels).
+pub(crate) struct TileSizes<R: Role>(PhantomData<R>);
+
+impl<R: Role> TileSizes<R> {
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<R: Role> Op for TileSizes<R> {
+    type Output = [TileSize; 2];
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) -> [TileSize; 2] {
+        const fn size<A: Accumulator>(block_bytes: usize) -> TileSize {
+            TileSize { rows: A::MR, lanes: A::LANES, columns: A::LANES * A::VECTORS, block_bytes }
+        }
+        [size::<R::Conv<I>>(R::Conv::<I>::BLOCK_BYTES), size::<R::Gemm<I>>(R::Gemm::<I>::INPUT_BYTES)]
+    }
+}
+
+/// `to[column][row]` becomes `from[row][column]`, for the columns before `columns`, a multiple of eight.
+#[inline(always)]
+pub(crate) fn transpose<I: Isa>(
+    _isa: I,
+    from: &[[f32; NR]; TRANSPOSED_ROWS],
+    columns: usize,
+    to: &mut [[f32; TRANSPOSED_ROWS]; NR],
+) {
+    // SAFETY: there is a value of `I`, so the CPU has the features.
+    unsafe { I::Transpose::transpose(from, columns, to) }
+}
+
+/// Computes some lines of a depthwise 3 x 3 convolution: the sums line after line.
+pub(crate) struct Depthwise3x3<'a> {
+    pub(crate) operands: Depthwise3x3Operands<'a>,
+    pub(crate) sums: &'a mut [f32],
+}
+
+impl Op for Depthwise3x3<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) {
+        let Depthwise3x3Operands { x, pitch, size: [lines, width], .. } = self.operands;
+        let few = lines < LINES_AT_ONCE || <I::ConvFloat as Accumulator>::MR < LINES_AT_ONCE;
+        let at_once = if few { 1 } else { LINES_AT_ONCE };
+        for line in (0..lines).step_by(at_once) {
+            let line = line.min(lines - at_once); // the last ones perhaps a second time
+            let (x, sums) = (&x[line * pitch..], &mut self.sums[line * width..]);
+            // SAFETY: there is a value of `I`, so the CPU has the features.
+            unsafe {
+                if at_once == 1 {
+                    lines_3x3::<I::ConvFloat, 1>(&self.operands, x, sums);
+                } else {
+                    lines_3x3::<I::ConvFloat, LINES_AT_ONCE>(&self.operands, x, sums);
+                }
+            }
+        }
+    }
+}

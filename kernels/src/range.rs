@@ -1,0 +1,105 @@
+//! The integers that floats become: absmax, scale, round to nearest (ties to even), clip.
+
+/// The integers that stand for a channel or row, and which of them its largest magnitude becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum QuantRange {
+    /// `scale = absmax / 127`, integers `-127..=127`: what Keras computes.
+    Symmetric,
+    /// `scale = absmax / 128`, integers `-128..=127`: what Keras' guide describes. The largest positive value clips by a
+    /// whole step, which shows in layers with few inputs.
+    Full,
+}
+
+impl QuantRange {
+    /// The smallest integer.
+    pub const fn qmin(self) -> i32 {
+        match self {
+            Self::Symmetric => -127,
+            Self::Full => -128,
+        }
+    }
+
+    /// The largest integer.
+    pub const fn qmax(self) -> i32 {
+        127
+    }
+
+    /// The number of steps that the largest magnitude is divided into: `scale = absmax / divisor`.
+    pub const fn divisor(self) -> f32 {
+        match self {
+            Self::Symmetric => 127.0,
+            Self::Full => 128.0,
+        }
+    }
+}
+
+/// Adding it leaves the nearest integer, ties to even, in the low mantissa bits of any `|x| < 2^22`.
+///
+/// This is how every kernel rounds: one addition, the same on all of them, and the compiler vectorizes it even
+/// where there is no rounding instruction.
+pub(crate) const ROUND: f32 = 12_582_912.0;
+
+/// Below this `127 / absmax` would overflow, so such rows are first brought up by an exact power of two, [`PRESCALE`].
+pub const MIN_ABSMAX: f32 = 1e-30;
+/// The power of two that brings up rows below [`MIN_ABSMAX`].
+pub const PRESCALE: f32 = 18_446_744_073_709_551_616.0; // 2^64
+
+/// The way from one row or channel to integers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quantizer {
+    /// The step: `real = scale * q`.
+    pub(crate) scale: f32,
+    prescale: f32,
+    inverse: f32,
+    qmin: i32,
+    qmax: i32,
+}
+
+impl Quantizer {
+    /// For values whose largest magnitude is `absmax`; `None` if that is infinite or NaN.
+    ///
+    /// All-zero values get scale 1: finite, and their integers are 0.
+    #[inline(always)]
+    pub(crate) fn new(absmax: f32, range: QuantRange) -> Option<Self> {
+        if !absmax.is_finite() {
+            return None;
+        }
+        let (qmin, qmax) = (range.qmin(), range.qmax());
+        if absmax == 0.0 {
+            return Some(Self { scale: 1.0, prescale: 1.0, inverse: 0.0, qmin, qmax });
+        }
+        let prescale = if absmax < MIN_ABSMAX { PRESCALE } else { 1.0 };
+        let inverse = range.divisor() / (absmax * prescale);
+        Some(Self { scale: absmax / range.divisor(), prescale, inverse, qmin, qmax })
+    }
+
+    #[inline(always)]
+    pub(crate) fn quantize(&self, x: f32) -> i32 {
+        let rounded = (x * self.prescale) * self.inverse + ROUND;
+        let q = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+        q.max(self.qmin).min(self.qmax) // `clamp` becomes a comparison and a masked minimum on AVX-512
+    }
+}
+
+/// The largest magnitude, NaN or infinite if any value is.
+///
+/// Compares the bits without their sign as integers: the same order as the magnitudes, NaN above infinity, and a
+/// reduction that the compiler vectorizes.
+#[inline(always)]
+pub(crate) fn absmax(x: &[f32]) -> f32 {
+    let bits = x.iter().fold(0, |max, v| max.max((v.to_bits() & 0x7fff_ffff) as i32));
+    f32::from_bits(bits as u32)
+}
+
+/// From here on a float sum of inputs times integers may overflow where the output does not: with at most `2^25` inputs the sum
+/// of smaller ones stays below `2^128`.
+pub const MAX_ABSMAX: f32 = 79_228_162_514_264_337_593_543_950_336.0; // 2^96
+
+/// The powers of two that float inputs with this largest magnitude are multiplied with, and their sums: both are 1 but for
+/// inputs that come near overflow. Rows that are not finite stay as they are.
+#[inline(always)]
+pub(crate) fn overflow_guard(absmax: f32) -> [f32; 2] {
+    if absmax >= MAX_ABSMAX && absmax.is_finite() { [1.0 / PRESCALE, PRESCALE] } else { [1.0; 2] }
+}
