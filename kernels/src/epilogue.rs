@@ -73,7 +73,7 @@ impl<'o, S: Sum, E: Epilogue<S>> Op for FinishPixels<'_, 'o, S, E> {
 /// [`Epilogue::transposed`] as an operation.
 pub(crate) struct FinishTransposed<'a, 'b, 'o, S: Sum, E: Epilogue<S>> {
     pub(crate) epilogue: &'a E,
-    pub(crate) chunk: PixelRows<'a, S>,
+    pub(crate) chunk: &'a PixelRows<'a, S>,
     pub(crate) block: &'b mut Block<'o, E::Output>,
 }
 
@@ -82,7 +82,7 @@ impl<S: Sum, E: Epilogue<S>> Op for FinishTransposed<'_, '_, '_, S, E> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        self.epilogue.transposed(isa, &self.chunk, self.block);
+        self.epilogue.transposed(isa, self.chunk, self.block);
     }
 }
 
@@ -131,6 +131,21 @@ impl Dequantize<'_> {
     }
 }
 
+/// `(sum - offset) as f32 * scale + bias` of the channels of some pixels.
+#[inline(always)]
+fn dequantize_pixels<S: Sum>(
+    sums: &[[S; NR]],
+    (offsets, scales, biases): (&[i32], &[f32; NR], &[f32; NR]),
+    out: &mut [[f32; NR]],
+) {
+    for (out, sums) in out.iter_mut().zip(sums) {
+        let by = offsets.iter().zip(scales).zip(biases);
+        for ((out, sum), ((&offset, scale), bias)) in out.iter_mut().zip(sums).zip(by) {
+            *out = sum.to_f32(offset) * scale + bias;
+        }
+    }
+}
+
 impl<S: Sum> Epilogue<S> for Dequantize<'_> {
     type Output = f32;
 
@@ -156,26 +171,23 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
     #[inline(always)]
     fn transposed<I: Isa>(&self, isa: I, chunk: &PixelRows<'_, S>, block: &mut Block<'_, f32>) {
         let (mut scales, mut biases) = ([0.0; NR], [0.0; NR]);
-        for (channel, (scale, bias)) in chunk.channels.clone().zip(scales.iter_mut().zip(&mut biases)) {
-            [*scale, *bias] = self.scale_and_bias([chunk.row, channel]);
+        let (x_scale, w_scales) = (self.x_scale(chunk.row), &self.w_scales[chunk.channels.clone()]);
+        scales.iter_mut().zip(w_scales).for_each(|(scale, w_scale)| *scale = x_scale * w_scale);
+        if let Some(bias) = self.bias {
+            biases[..chunk.channels.len()].copy_from_slice(&bias[chunk.channels.clone()]);
         }
         let columns = chunk.channels.len().next_multiple_of(8).min(NR); // as `transpose` wants them
         let mut scaled = CacheAligned([[0.0; NR]; TRANSPOSED_ROWS]);
         let mut transposed = CacheAligned([[0.0; TRANSPOSED_ROWS]; NR]);
         let starts = chunk.columns.clone().step_by(TRANSPOSED_ROWS);
         for (start, first) in starts.zip((0..).step_by(TRANSPOSED_ROWS)) {
-            for (scaled, sums) in scaled.0.iter_mut().zip(&chunk.sums[first..]) {
-                let by = chunk.offsets[..columns].iter().zip(&scales).zip(&biases);
-                for ((scaled, sum), ((&offset, scale), bias)) in scaled.iter_mut().zip(sums).zip(by) {
-                    *scaled = sum.to_f32(offset) * scale + bias;
-                }
-                self.activation.apply(&mut scaled[..columns]);
-            }
+            let by = (&chunk.offsets[..columns], &scales, &biases);
+            dequantize_pixels(&chunk.sums[first..], by, &mut scaled.0);
+            self.activation.apply(scaled.0.as_flattened_mut());
             transpose(isa, &scaled.0, columns, &mut transposed.0);
             let pixels = start..chunk.columns.end.min(start + TRANSPOSED_ROWS);
-            for (channel, values) in transposed.0.iter().enumerate().take(chunk.channels.len()) {
-                block.append_copy::<TRANSPOSED_ROWS>(chunk.block_row + channel, pixels.clone(), values);
-            }
+            let rows = chunk.block_row..chunk.block_row + chunk.channels.len();
+            block.append_rows(rows, pixels, &transposed.0);
         }
     }
 

@@ -150,9 +150,25 @@ impl<T: Copy> Block<'_, T> {
         self.append(row, columns, |out| init_copy::<_, USUALLY>(out, values));
     }
 
-    /// Initialises all rows, so that elements can be written in any order.
-    pub(crate) fn fill(&mut self, value: T) {
-        for row in &mut self.rows[..self.len] {
+    /// Writes the next elements of some rows: the start of one of `values` each, as many as there are `columns`.
+    #[inline(always)]
+    pub(crate) fn append_rows<const N: usize>(
+        &mut self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        values: &[[T; N]],
+    ) {
+        for (row, values) in self.rows[rows].iter_mut().zip(values) {
+            assert!(row.initialized == columns.start, "a row is written from left to right");
+            let out = &mut row.elements[columns.clone()];
+            row.initialized += init_copy::<_, N>(out, values).len();
+        }
+    }
+
+    /// Initialises all rows, each with its value, so that elements can be written in any order.
+    pub(crate) fn fill(&mut self, value: impl Fn(usize) -> T) {
+        for (i, row) in self.rows[..self.len].iter_mut().enumerate() {
+            let value = value(i);
             row.elements[row.initialized..].iter_mut().for_each(|element| _ = element.write(value));
             row.initialized = row.elements.len();
         }
@@ -335,7 +351,7 @@ mod tests {
     fn elements_in_any_order_are_written_over_a_value() {
         let [out] = collect_uninit([6], |[out]| {
             let mut block = out.into_block(3);
-            block.fill(0);
+            block.fill(|_| 0);
             block.overwrite(0, 0, 2, [1, 2].into_iter());
             block.overwrite(1, 1, 2, [3].into_iter());
         });

@@ -29,16 +29,21 @@ impl Op for DepthwiseLines<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _isa: I) {
-        let Self { x, steps, w, w_stride, sums } = self;
-        for (sums, first) in sums.as_chunks_mut::<LINE>().0.iter_mut().zip((0..).step_by(LINE)) {
-            let mut acc = [0.0; LINE];
-            for (step, offset) in steps.offsets().iter().enumerate() {
-                let w = w[step * w_stride];
-                let x = &x[first + offset / size_of::<f32>()..][..LINE];
-                acc.iter_mut().zip(x).for_each(|(acc, x)| *acc += x * w);
-            }
-            *sums = acc;
+        sum_lines(self.x, self.steps.offsets(), (self.w, self.w_stride), self.sums);
+    }
+}
+
+/// A function with arguments of its own, which the compiler knows not to overlap.
+#[inline(always)]
+fn sum_lines(x: &[f32], offsets: &[usize], (w, w_stride): (&[f32], usize), sums: &mut [f32]) {
+    for (sums, first) in sums.as_chunks_mut::<LINE>().0.iter_mut().zip((0..).step_by(LINE)) {
+        let mut acc = [0.0; LINE];
+        for (step, offset) in offsets.iter().enumerate() {
+            let w = w[step * w_stride];
+            let x = &x[first + offset / size_of::<f32>()..][..LINE];
+            acc.iter_mut().zip(x).for_each(|(acc, x)| *acc += x * w);
         }
+        *sums = acc;
     }
 }
 

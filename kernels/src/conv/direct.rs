@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use super::plan::{Plan, SubconvPlan};
 use super::tiles::{OutputRun, Tile, Tiles};
-use crate::epilogue::{Epilogue, FinishPixels};
-use crate::isa::{ConvOperands, ConvTile, Kernel, MR, Role, Sum, Sums, TileSize};
+use crate::epilogue::Epilogue;
+use crate::isa::{ConvOperands, ConvTile, Isa, Kernel, MR, Op, Role, Sum, Sums, TileSize};
 use crate::scratch::CacheAligned;
 use crate::uninit::{Block, init_map};
 use crate::weight::{KR, NR, PackedWeights};
@@ -77,6 +77,33 @@ struct ChannelBand {
 /// The bytes of the input that stay in the first-level cache while some channels after the other read them.
 const INPUT_IN_CACHE: usize = 16 << 10;
 
+/// Writes the outputs of the next runs of one row of a block.
+struct FinishRuns<'a, 'b, 'o, S: Sum, E: Epilogue<S>> {
+    epilogue: &'a E,
+    /// The sample and the channel.
+    at: [usize; 2],
+    sums: &'a [S],
+    offset: i32,
+    runs: &'a [OutputRun],
+    row: usize,
+    block: &'b mut Block<'o, E::Output>,
+}
+
+impl<S: Sum, E: Epilogue<S>> Op for FinishRuns<'_, '_, '_, S, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) {
+        let Self { epilogue, at, sums, offset, runs, row, block } = self;
+        for run in runs {
+            let sums = &sums[run.tile.clone()];
+            block.append(row, run.column..run.column + sums.len(), |out| {
+                epilogue.pixels(at, sums, offset, out)
+            });
+        }
+    }
+}
+
 impl<E> GroupConv<'_, E> {
     /// Computes a block: some channels of whole lines of the output.
     pub(super) fn direct<R: Role>(&self, weights: &ConvWeights<'_>, block: &mut Block<'_, E::Output>)
@@ -95,13 +122,14 @@ impl<E> GroupConv<'_, E> {
         }
     }
 
-    /// The outputs of several subconvolutions lie between each other: they are written over zeros.
+    /// Fills a block whose outputs are written in any order with what no tap at all gives: some outputs have none.
     pub(super) fn prepare<R: Role>(&self, block: &mut Block<'_, E::Output>)
     where
         E: Epilogue<R::Sum>,
     {
-        if self.plan.subconvs.len() > 1 {
-            block.fill(Default::default());
+        if self.plan.interleaved {
+            let first = self.first_channel + block.first_row;
+            block.fill(|row| self.epilogue.total([self.sample, first + row], 0));
         }
     }
 
@@ -169,17 +197,15 @@ impl<E> GroupConv<'_, E> {
         E: Epilogue<R::Sum>,
     {
         let at = [self.sample, channel];
-        for run in runs {
-            let sums = &sums[run.tile.clone()];
-            if self.plan.subconvs.len() > 1 {
-                let outputs = sums.iter().map(|&sum| self.epilogue.one(at, sum, offset));
+        if self.plan.interleaved {
+            for run in runs {
+                let sums = sums[run.tile.clone()].iter();
+                let outputs = sums.map(|&sum| self.epilogue.one(at, sum, offset));
                 block.overwrite(row, run.column, run.step, outputs);
-            } else {
-                block.append(row, run.column..run.column + sums.len(), |out| {
-                    let epilogue = self.epilogue;
-                    self.kernel.run(FinishPixels::<R::Sum, E> { epilogue, at, sums, offset, out })
-                });
             }
+        } else {
+            let epilogue = self.epilogue;
+            self.kernel.run(FinishRuns::<R::Sum, E> { epilogue, at, sums, offset, runs, row, block });
         }
     }
 
@@ -217,7 +243,7 @@ impl<E> GroupConv<'_, E> {
             let output = |total: i64| self.epilogue.total([self.sample, band.channel + i], total);
             for run in runs {
                 let totals = &totals[run.tile.clone()];
-                if self.plan.subconvs.len() > 1 {
+                if self.plan.interleaved {
                     block.overwrite(row, run.column, run.step, totals.iter().map(|&total| output(total)));
                 } else {
                     block.append(row, run.column..run.column + totals.len(), |out| {
@@ -243,7 +269,7 @@ impl<E> GroupConv<'_, E> {
         let operands = ConvOperands { x, steps: &subconv.steps, range: k_block, w, w_stride };
         self.kernel.run(ConvTile::<R> {
             size: [band.rows.len(), tile.pixels.div_ceil(lanes)],
-            operands,
+            operands: &operands,
             sums,
         });
     }

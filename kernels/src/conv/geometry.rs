@@ -65,6 +65,12 @@ impl ConvSpec {
         padding: [[usize; 2]; 3],
     ) -> Result<ConvGeometry, GeometryError> {
         WeightLayout::Conv(*self).check().map_err(|reason| GeometryError::Spec { reason })?;
+        if self.kernel.contains(&0) || self.stride.contains(&0) {
+            let Self { kernel, stride, .. } = self;
+            return Err(GeometryError::Spec {
+                reason: format!("a kernel of {kernel:?} with a stride of {stride:?}"),
+            });
+        }
         let (mut output, mut extent) = ([0; 3], [0; 3]);
         for axis in 0..3 {
             let [front, behind] = padding[axis];

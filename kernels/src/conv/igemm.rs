@@ -23,7 +23,7 @@ type ChunkSums<T> = [[T; NR]; CHUNK + MR];
 pub(super) fn suits(plan: &Plan, groups: usize, outputs: usize) -> bool {
     let padded = outputs.next_multiple_of(COLUMN_BLOCK);
     let one = matches!(&plan.subconvs[..], [subconv] if subconv.k_blocks.len() == 1);
-    one && (groups == 1 || padded == outputs) && padded * 4 <= outputs * 5
+    one && !plan.interleaved && (groups == 1 || padded == outputs) && padded * 4 <= outputs * 5
 }
 
 impl<E> GroupConv<'_, E> {
@@ -76,7 +76,7 @@ impl<E> GroupConv<'_, E> {
             let gathered = GatheredRows::new(&positions[first..first + rows], &subconv.steps);
             let operands = IgemmOperands { x: self.input, rows: gathered, w, w_stride };
             let Some((sums, _)) = sums[first..].split_first_chunk_mut::<MR>() else { return };
-            self.kernel.run(IgemmTile::<R> { size: [rows, vectors], operands, sums });
+            self.kernel.run(IgemmTile::<R> { size: [rows, vectors], operands: &operands, sums });
             first += rows;
         }
     }
@@ -96,7 +96,7 @@ impl<E> GroupConv<'_, E> {
             *offset = self.offset_of(self.plan.subconvs[0].first_k_block, channel);
         }
         let chunk = PixelRows { sums, row: self.sample, channels, offsets: &offsets, block_row, columns };
-        self.kernel.run(FinishTransposed::<R::Sum, E> { epilogue: self.epilogue, chunk, block });
+        self.kernel.run(FinishTransposed::<R::Sum, E> { epilogue: self.epilogue, chunk: &chunk, block });
     }
 
     /// Where the blocks of these outputs are, in bytes.

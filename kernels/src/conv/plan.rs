@@ -159,6 +159,8 @@ pub(super) struct Plan {
     /// The remainders along the axes.
     pub(super) planes: Vec<[usize; 3]>,
     pub(super) subconvs: Vec<SubconvPlan>,
+    /// True if the outputs of a subconvolution lie between those of others, or between such as no tap reaches.
+    pub(super) interleaved: bool,
     /// The values of one channel.
     pub(super) volume: usize,
     /// The rows of a channel's values that enter a channel block; the rest of it is zeros.
@@ -203,6 +205,7 @@ impl Plan {
             axes,
             planes,
             subconvs: Vec::new(),
+            interleaved: spec.transposed && spec.stride != [1; 3],
             channel_block,
             channel_blocks,
             blocks: channel_blocks * channel_block,

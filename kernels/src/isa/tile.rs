@@ -26,7 +26,7 @@ pub(crate) fn gemm_tile<I: Isa, R: Role, L: RowOffsets>(
 /// Computes a tile of an implicit GEMM, of `size` pixels and accumulators of channels.
 pub(crate) struct IgemmTile<'a, R: Role> {
     pub(crate) size: [usize; 2],
-    pub(crate) operands: IgemmOperands<'a>,
+    pub(crate) operands: &'a IgemmOperands<'a>,
     pub(crate) sums: &'a mut Sums<R::Sum>,
 }
 
@@ -35,7 +35,7 @@ impl<R: Role> Op for IgemmTile<'_, R> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        gemm_tile::<I, R, _>(isa, self.size, &self.operands, 0, self.sums);
+        gemm_tile::<I, R, _>(isa, self.size, self.operands, 0, self.sums);
     }
 }
 
@@ -43,7 +43,7 @@ impl<R: Role> Op for IgemmTile<'_, R> {
 /// encoding of the inputs put in.
 pub(crate) struct ConvTile<'a, R: Role> {
     pub(crate) size: [usize; 2],
-    pub(crate) operands: ConvOperands<'a>,
+    pub(crate) operands: &'a ConvOperands<'a>,
     pub(crate) sums: &'a mut Sums<R::Sum>,
 }
 
@@ -53,7 +53,7 @@ impl<R: Role> Op for ConvTile<'_, R> {
     #[inline(always)]
     fn run<I: Isa>(self, _isa: I) {
         // SAFETY: there is a value of `I`, so the CPU has the features; the microkernel is one of `I` (the contract of `Role`).
-        unsafe { R::Conv::<I>::tile(self.size, &self.operands, self.sums) }
+        unsafe { R::Conv::<I>::tile(self.size, self.operands, self.sums) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a weight tensor is to its layer, and which of its weights stands where in the matrix that is multiplied.
 
+use std::collections::BTreeMap;
+
 /// The inputs that are multiplied and summed by one instruction.
 pub(crate) const KR: usize = 4;
 /// The most inputs whose products surely fit an `i32` sum: `131,068 * 128 * 128 < 2^31`.
@@ -168,18 +170,13 @@ impl WeightLayout {
 
 impl ConvSpec {
     fn check(&self) -> Result<(), String> {
-        let Self { axes, channels: [inputs, outputs], groups, kernel, stride, dilation, .. } = *self;
+        let Self { axes, channels: [inputs, outputs], groups, .. } = *self;
         if !(1..=3).contains(&axes) {
             return Err(format!("a convolution has 1 to 3 axes, not {axes}"));
         }
         if groups == 0 || inputs % groups != 0 || outputs % groups != 0 {
             return Err(format!(
                 "{groups} groups do not divide {inputs} input and {outputs} output channels"
-            ));
-        }
-        if kernel.contains(&0) || stride.contains(&0) || dilation.contains(&0) {
-            return Err(format!(
-                "a kernel of {kernel:?} with a stride of {stride:?} and a dilation of {dilation:?} has a zero in it"
             ));
         }
         Ok(())
@@ -223,22 +220,25 @@ impl ConvSpec {
         }
     }
 
-    /// The taps in parts that are summed apart: all of them, or for each residue of a transposed convolution's stride its own.
+    /// The taps in parts that are summed apart: all of them, or for each residue of a transposed convolution's stride that has
+    /// any its own.
     pub(crate) fn subconvolutions(&self) -> Vec<Subconvolution> {
-        let residues = if self.transposed { self.stride } else { [1; 3] };
-        let along = |axis: usize, residue: usize| -> Vec<usize> {
-            (0..self.kernel[axis])
-                .filter(|tap| !self.transposed || tap * self.dilation[axis] % self.stride[axis] == residue)
-                .collect()
+        let residue = |axis: usize, tap: usize| {
+            let stride = if self.transposed { self.stride[axis].max(1) as u128 } else { 1 };
+            (tap as u128 * self.dilation[axis] as u128 % stride) as usize
         };
+        let along = |axis: usize| {
+            let mut taps = BTreeMap::<usize, Vec<usize>>::new();
+            (0..self.kernel[axis]).for_each(|tap| taps.entry(residue(axis, tap)).or_default().push(tap));
+            taps
+        };
+        let [z, y, x] = [0, 1, 2].map(along);
         let mut subconvolutions = Vec::new();
-        for z in 0..residues[0] {
-            for y in 0..residues[1] {
-                for x in 0..residues[2] {
-                    subconvolutions.push(Subconvolution {
-                        residue: [z, y, x],
-                        along: [along(0, z), along(1, y), along(2, x)],
-                    });
+        for (&at_z, z) in &z {
+            for (&at_y, y) in &y {
+                for (&at_x, x) in &x {
+                    let (residue, along) = ([at_z, at_y, at_x], [z.clone(), y.clone(), x.clone()]);
+                    subconvolutions.push(Subconvolution { residue, along });
                 }
             }
         }
