@@ -38,3 +38,26 @@ pub mod prelude {
 pub fn cpu_kernel() -> &'static str {
     burn_int8_kernels::active().name()
 }
+
+/// The chapters of the documentation.
+#[cfg(any(doc, doctest))]
+pub mod docs {
+    #[doc = include_str!("../docs/guide.md")]
+    pub mod guide {}
+    #[doc = include_str!("../docs/layers.md")]
+    pub mod layers {}
+    #[doc = include_str!("../docs/saving.md")]
+    pub mod saving {}
+    #[doc = include_str!("../docs/gpu.md")]
+    pub mod gpu {}
+    #[doc = include_str!("../docs/accuracy.md")]
+    pub mod accuracy {}
+    #[doc = include_str!("../docs/numerics.md")]
+    pub mod numerics {}
+    #[doc = include_str!("../docs/performance.md")]
+    pub mod performance {}
+    #[doc = include_str!("../docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("../docs/microkernels.md")]
+    pub mod microkernels {}
+}
