@@ -1,4 +1,4 @@
-//! Convolutions: what they have in common, and a macro for what Burn's layers have six times.
+//! Convolutions: the code that they have in common, and a macro for the code that Burn's layers have six times.
 
 #[macro_use]
 mod convolution;
@@ -10,13 +10,14 @@ use burn::prelude::*;
 
 use crate::nn::layer::FloatLayer;
 use crate::nn::qlayer::QLayer;
-use crate::ops::straight_through;
+use crate::nn::straight_through::straight_through;
+use crate::ops::ConvOp;
 use burn_int8_kernels::{ConvGeometry, ConvSpec, WeightLayout};
 use padding::{Padding, PerAxis};
 
 pub use layers::*;
 
-/// What a convolution is but its numbers.
+/// Shape and hyper-parameters of a convolution.
 #[derive(Clone, Debug)]
 pub struct ConvOptions<P> {
     filter: ConvSpec,
@@ -24,7 +25,7 @@ pub struct ConvOptions<P> {
 }
 
 impl<P: Padding> ConvOptions<P> {
-    /// Of weights `[out, in / groups, ..]`, or `[in, out / groups, ..]` if transposed.
+    /// The options of a layer with weights `[out, in / groups, ..]`, or `[in, out / groups, ..]` if transposed.
     fn new<const D: usize>(
         weight: [usize; D],
         [stride, dilation]: [P::Axes; 2],
@@ -47,11 +48,11 @@ impl<P: Padding> ConvOptions<P> {
         Self { filter, padding }
     }
 
-    /// Where the filters stand on an input of this shape.
+    /// The places of the filters on an input of this shape.
     ///
     /// # Panics
     ///
-    /// If the input has other channels, or no room for a single output.
+    /// If the input has other channels, no room for a single output, or an output too large for memory.
     fn window<const D: usize>(&self, kind: &str, input: [usize; D]) -> ConvGeometry {
         let filter = &self.filter;
         let (channels, weight) = (filter.channels[0], WeightLayout::Conv(*filter).shape());
@@ -63,15 +64,20 @@ impl<P: Padding> ConvOptions<P> {
         let mut sizes = [1; 3];
         sizes[5 - D..].copy_from_slice(&input[2..]);
         let window = filter.window(sizes, self.padding.around(filter, sizes));
-        window.unwrap_or_else(|| {
+        let refuse = |why: &str| -> ! {
             panic!(
-                "Q{kind}: an input of shape {input:?} leaves no room for an output; the weight is {weight:?}, with stride \
+                "Q{kind}: an input of shape {input:?} leaves no room for an output{why}; the weight is {weight:?}, with stride \
                  {:?}, dilation {:?} and padding {:?}",
                 P::Axes::narrow(filter.stride),
                 P::Axes::narrow(filter.dilation),
                 self.padding,
             )
-        })
+        };
+        let Some(window) = window else { refuse("") };
+        if !fits_memory(filter, &window, input[0]) {
+            refuse(" in memory");
+        }
+        window
     }
 
     fn describe(&self, content: Content) -> Content {
@@ -90,6 +96,15 @@ impl<P: Padding> ConvOptions<P> {
     }
 }
 
+/// Says whether one float for each channel and position of a batch, input or output, can be addressed: then no size that is computed
+/// from the shape of the output overflows.
+fn fits_memory(filter: &ConvSpec, window: &ConvGeometry, batch: usize) -> bool {
+    let channels = filter.channels[0].max(filter.channels[1]);
+    let sizes = window.output.into_iter().chain([batch.max(1), channels, size_of::<f32>()]);
+    let bytes = sizes.into_iter().try_fold(1usize, usize::checked_mul);
+    bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
+}
+
 /// The `forward` of an INT8 convolution. `float` is that of Burn's layer, for the gradient.
 fn convolve<B: Backend, P: Padding, L, const D: usize>(
     layer: &QLayer<L>,
@@ -99,10 +114,11 @@ fn convolve<B: Backend, P: Padding, L, const D: usize>(
 where
     L: FloatLayer<Backend = B, Options = ConvOptions<P>>,
 {
-    let window = layer.options.window(L::KIND, input.dims());
-    straight_through(
-        input,
-        |input| layer.weight.weights.conv(input, window, layer.weight.scheme, layer.bias()),
-        |input| float(&layer.dequantize(), input),
-    )
+    let op = ConvOp {
+        spec: layer.options.filter,
+        geometry: layer.options.window(L::KIND, input.dims()),
+        scheme: layer.weight.scheme,
+        bias: layer.bias(),
+    };
+    straight_through(layer, input, |x| layer.weight.weights.conv(x, op), float)
 }
