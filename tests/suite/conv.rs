@@ -1,7 +1,7 @@
 //! INT8 convolutions against naive loops over the same integers, and against Burn's float layers.
 
 use burn::backend::{Autodiff, NdArray};
-use burn::module::{AutodiffModule, Module};
+use burn::module::{AutodiffModule, Initializer, Module};
 use burn::nn::conv;
 use burn::optim::{GradientsParams, Optimizer, SgdConfig};
 use burn::prelude::*;
@@ -13,8 +13,8 @@ use burn_int8::nn::{
 use burn_int8::prelude::*;
 use proptest::prelude::*;
 
-use crate::convs::{Case, Pad, conv, conv2d, one_of_each, run, transposed};
-use crate::model::{assert_outputs, floats, is_wgpu, on_every_backend, tensor};
+use crate::model::{assert_outputs, floats, on_every_backend, tensor};
+use crate::support::conv_case::{Case, Pad, burn_is_wrong, conv, conv2d, one_of_each, run, transposed};
 use crate::with_conv;
 
 const SCHEMES: [(QuantRange, QuantMode); 3] = [
@@ -27,24 +27,18 @@ fn scheme((range, activations): (QuantRange, QuantMode)) -> LayerScheme {
     LayerScheme::default().with_range(range).with_mode(activations)
 }
 
-/// Rounding a sum of `k` float products below 127, in any order: half an ulp each.
+/// The error of rounding a sum of `k` float products below 127, in any order: half an ulp each.
 fn float_sum(k: usize) -> f32 {
     127.0 * 6e-8 * (k * k) as f32
 }
 
-/// What rounding both operands to 8 bits may add to a sum of `k` products of values below 1: half a step (1/254, or 1/256)
+/// The error that rounding both operands to 8 bits may add to a sum of `k` products of values below 1: half a step (1/254, or 1/256)
 /// for each, and a whole one where the full range clips.
 fn rounding(k: usize, range: QuantRange) -> f32 {
     k as f32 * 2.01 / if range == QuantRange::Full { 128.0 } else { 254.0 }
 }
 
-/// Burn 0.21 on `Wgpu` takes other inputs than on its other backends where a transposed kernel is shorter than its stride.
-fn burn_is_wrong<B: Backend>(case: &Case) -> bool {
-    let gaps = (0..3).any(|axis| (case.kernel[axis] - 1) * case.dilation[axis] + 1 < case.stride[axis]);
-    case.transposed && gaps && is_wgpu::<B>()
-}
-
-/// As the loops, and near Burn's layer.
+/// The INT8 layer gives what the loops give, and is near to the float layer.
 fn check<B: Backend>(case: &Case) {
     let (batch, x) = (2, case.values(2));
     let k = case.channels[0] / case.groups * case.kernel.iter().product::<usize>();
@@ -162,7 +156,7 @@ proptest! {
     }
 }
 
-/// What a tensor looks like in memory changes nothing.
+/// The layout of a tensor in memory changes nothing.
 fn views<B: Backend>() {
     let device = Default::default();
     let float = conv2d::<B>(&Case { pad: Pad::Same, ..conv(2, [3, 4], [1, 3, 3], [1, 6, 7]) });
@@ -373,5 +367,176 @@ fn weights_that_are_not_finite() {
             let error = DropIn::from(layer).quantize(&Int8Config::new()).expect_err("an infinity");
             assert_eq!(error.error(), &expected);
         });
+    }
+}
+
+/// Options and an input, with which something that is computed from them may overflow.
+struct Hostile {
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    padding: [usize; 2],
+    input: usize,
+}
+
+/// The output of ones under weights of one, along one axis and for one input channel, in `i128`; `None` if there is none or
+/// more of it than a test can hold.
+fn ones_under_ones(case: &Hostile, transposed: bool) -> Option<Vec<f32>> {
+    let [kernel, stride, dilation, input] =
+        [case.kernel, case.stride, case.dilation, case.input].map(|size| size as i128);
+    let [front, behind] = case.padding.map(|size| size as i128);
+    let reach = (kernel - 1).checked_mul(dilation)? + 1;
+    let output = if transposed {
+        (input - 1) * stride + reach + behind - 2 * front
+    } else {
+        (input + front + behind - reach).div_euclid(stride) + 1
+    };
+    let hits = |output: i128| {
+        let pairs = (0..kernel).flat_map(|tap| (0..input).map(move |at| (tap, at)));
+        let meets = |&(tap, at): &(i128, i128)| {
+            let (from, to) = if transposed { (at, output) } else { (output, at) };
+            from * stride + tap * dilation - front == to
+        };
+        pairs.filter(meets).count() as f32
+    };
+    (1..100).contains(&output).then(|| (0..output).map(hits).collect())
+}
+
+/// The shapes that a refusal must name, or the output.
+fn run_hostile<const D: usize>(
+    shapes: [&str; 2],
+    forward: impl FnOnce() -> Tensor<NdArray, D>,
+) -> Option<Vec<f32>> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(forward)) {
+        Ok(output) => Some(floats(output)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().expect("a message with values");
+            assert!(shapes.iter().all(|shape| text.contains(shape)), "{shapes:?} are not in: {text}");
+            None
+        }
+    }
+}
+
+/// The largest options there are: the right output, or a refusal that names both shapes. (`ops::tests` holds the portable path
+/// to the same loops.)
+#[test]
+fn hostile_geometries_are_right_or_refused() {
+    const HUGE: usize = (1 << 62) - 1;
+    let plain = || Hostile { kernel: 2, stride: 1, dilation: 1, padding: [0; 2], input: 1 };
+    let cases = [
+        // Outputs that meet padding alone but for one tap.
+        Hostile { dilation: HUGE, padding: [0, HUGE + 1], ..plain() },
+        Hostile { dilation: HUGE / 2, padding: [0, HUGE / 2 + 1], ..plain() },
+        Hostile { dilation: HUGE, padding: [HUGE + 1, 0], ..plain() },
+        Hostile { dilation: usize::MAX, padding: [usize::MAX, 1], ..plain() },
+        Hostile { dilation: usize::MAX / 2, padding: [usize::MAX / 2, 2], input: 3, ..plain() },
+        Hostile { kernel: 9, dilation: usize::MAX / 4, padding: [usize::MAX, usize::MAX], ..plain() },
+        // Strides out of everything.
+        Hostile { stride: usize::MAX, input: 5, ..plain() },
+        Hostile { stride: HUGE, dilation: 3, input: 5, ..plain() },
+        // Outputs without end.
+        Hostile { padding: [usize::MAX / 2, usize::MAX / 2], ..plain() },
+        Hostile { padding: [usize::MAX, 0], ..plain() },
+        Hostile { padding: [HUGE, 0], ..plain() },
+        // Kernels larger than their input, and more padding than input.
+        Hostile { kernel: 50, input: 3, ..plain() },
+        Hostile { kernel: 50, padding: [40, 20], input: 3, ..plain() },
+        Hostile { kernel: 2, padding: [17, 33], input: 3, ..plain() },
+        Hostile { kernel: 3, stride: 40, dilation: 7, padding: [90, 90], input: 9, ..plain() },
+    ];
+    let device = Default::default();
+    for mode in [QuantMode::Dynamic, QuantMode::WeightOnly] {
+        for (index, case) in cases.iter().enumerate() {
+            let Hostile { kernel, stride, dilation, padding: [front, behind], input } = *case;
+            let expected = ones_under_ones(case, false);
+            let scheme = scheme((QuantRange::Symmetric, mode));
+            let check = |kind: &str, got: Option<Vec<f32>>, expected: &Option<Vec<f32>>| {
+                let Some(got) = got else { return };
+                let expected =
+                    expected.as_ref().unwrap_or_else(|| panic!("{kind} of case {index} has an output"));
+                // Sums of a few ones, each a little off where it was an integer times a scale.
+                let close = got.len() == expected.len()
+                    && got.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 1e-3);
+                assert!(close, "{got:?}, not {expected:?}: {kind} of case {index}, {mode:?}");
+            };
+            let float = conv::Conv1dConfig::new(1, 1, kernel)
+                .with_stride(stride)
+                .with_dilation(dilation)
+                .with_padding(PaddingConfig1d::Explicit(front, behind))
+                .with_bias(false)
+                .with_initializer(Initializer::Ones)
+                .init::<NdArray>(&device);
+            let int8 = QLayer::from_float(&float, &scheme).expect("finite weights");
+            let [x, weight] = [input, kernel].map(|size| format!("[1, 1, {size}]"));
+            let forward = || int8.forward(Tensor::ones([1, 1, input], &device));
+            check("Conv1d", run_hostile([&x, &weight], forward), &expected);
+
+            let float = conv::Conv2dConfig::new([1, 1], [1, kernel])
+                .with_stride([1, stride])
+                .with_dilation([dilation, dilation])
+                .with_padding(PaddingConfig2d::Explicit(0, front, 0, behind))
+                .with_bias(false)
+                .with_initializer(Initializer::Ones)
+                .init::<NdArray>(&device);
+            let int8 = QLayer::from_float(&float, &scheme).expect("finite weights");
+            let [x, weight] = [input, kernel].map(|size| format!("[1, 1, 1, {size}]"));
+            let forward = || int8.forward(Tensor::ones([1, 1, 1, input], &device));
+            check("Conv2d", run_hostile([&x, &weight], forward), &expected);
+
+            let float = conv::Conv3dConfig::new([1, 1], [1, 1, kernel])
+                .with_stride([1, 1, stride])
+                .with_dilation([1, dilation, dilation])
+                .with_padding(PaddingConfig3d::Explicit(0, 0, front))
+                .with_bias(false)
+                .with_initializer(Initializer::Ones)
+                .init::<NdArray>(&device);
+            let int8 = QLayer::from_float(&float, &scheme).expect("finite weights");
+            let [x, weight] = [input, kernel].map(|size| format!("[1, 1, 1, 1, {size}]"));
+            let expected = ones_under_ones(&Hostile { padding: [front; 2], ..*case }, false);
+            let forward = || int8.forward(Tensor::ones([1, 1, 1, 1, input], &device));
+            check("Conv3d", run_hostile([&x, &weight], forward), &expected);
+        }
+    }
+}
+
+/// The same of transposed convolutions, whose strides are not as large: their weights are packed residue by residue.
+#[test]
+fn hostile_transposed_geometries_are_right_or_refused() {
+    const HUGE: usize = (1 << 62) - 1;
+    let plain = || Hostile { kernel: 2, stride: 1, dilation: 1, padding: [0; 2], input: 2 };
+    let cases = [
+        Hostile { dilation: HUGE, padding: [HUGE / 2, 1], ..plain() },
+        Hostile { dilation: usize::MAX, padding: [usize::MAX / 2, 2], ..plain() },
+        Hostile { dilation: usize::MAX / 2, padding: [usize::MAX / 4, 5], stride: 3, ..plain() },
+        Hostile { padding: [usize::MAX, usize::MAX], ..plain() },
+        Hostile { padding: [0, usize::MAX], ..plain() },
+        Hostile { padding: [0, HUGE], ..plain() },
+        Hostile { kernel: 5, dilation: HUGE, ..plain() },
+        Hostile { kernel: 30, padding: [14, 0], ..plain() },
+        Hostile { kernel: 3, stride: 40, dilation: 7, padding: [20, 30], ..plain() },
+    ];
+    let device = Default::default();
+    for mode in [QuantMode::Dynamic, QuantMode::WeightOnly] {
+        for (index, case) in cases.iter().enumerate() {
+            let Hostile { kernel, stride, dilation, padding: [cut, added], input } = *case;
+            let expected = ones_under_ones(case, true);
+            let float = conv::ConvTranspose1dConfig::new([1, 1], kernel)
+                .with_stride(stride)
+                .with_dilation(dilation)
+                .with_padding(cut)
+                .with_padding_out(added)
+                .with_bias(false)
+                .with_initializer(Initializer::Ones)
+                .init::<NdArray>(&device);
+            let scheme = scheme((QuantRange::Symmetric, mode));
+            let int8 = QLayer::from_float(&float, &scheme).expect("finite weights");
+            let [x, weight] = [input, kernel].map(|size| format!("[1, 1, {size}]"));
+            let forward = || int8.forward(Tensor::ones([1, 1, input], &device));
+            let Some(got) = run_hostile([&x, &weight], forward) else { continue };
+            let expected = expected.unwrap_or_else(|| panic!("case {index} has an output"));
+            let close = got.len() == expected.len()
+                && got.iter().zip(&expected).all(|(got, expected)| (got - expected).abs() < 1e-3);
+            assert!(close, "{got:?}, not {expected:?}: case {index}, {mode:?}");
+        }
     }
 }

@@ -8,9 +8,9 @@ use burn::tensor::{DType, Distribution};
 use burn_int8::nn::{Conv2d, DropIn, Embedding, FloatLayer, Linear};
 use burn_int8::prelude::*;
 
-use crate::convs::{conv, conv2d};
 use crate::gpu::{Fused, Plain, available};
 use crate::model::{Net, burns_embedding, burns_linear, floats, tensor, values};
+use crate::support::conv_case::{conv, conv2d};
 
 /// One layer of each family.
 #[derive(Module, Debug)]

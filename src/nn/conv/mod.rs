@@ -63,7 +63,10 @@ impl<P: Padding> ConvOptions<P> {
         );
         let mut sizes = [1; 3];
         sizes[5 - D..].copy_from_slice(&input[2..]);
-        let window = filter.window(sizes, self.padding.around(filter, sizes));
+        let window = (0..3)
+            .all(|axis| reach(filter, axis).is_some())
+            .then(|| filter.window(sizes, self.padding.around(filter, sizes)))
+            .flatten();
         let refuse = |why: &str| -> ! {
             panic!(
                 "Q{kind}: an input of shape {input:?} leaves no room for an output{why}; the weight is {weight:?}, with stride \
@@ -96,12 +99,30 @@ impl<P: Padding> ConvOptions<P> {
     }
 }
 
-/// Says whether one float for each channel and position of a batch, input or output, can be addressed: then no size that is computed
-/// from the shape of the output overflows.
+/// The distance from the first tap to the last along an axis, if a tensor can be longer.
+fn reach(filter: &ConvSpec, axis: usize) -> Option<usize> {
+    let reach = filter.kernel[axis].checked_sub(1)?.checked_mul(filter.dilation[axis])?;
+    isize::try_from(reach).ok().map(|_| reach)
+}
+
+/// Says whether a batch of inputs with the zeros around them, and of outputs, can be addressed: then no size that is computed
+/// from them overflows, whatever stride, dilation and padding are.
 fn fits_memory(filter: &ConvSpec, window: &ConvGeometry, batch: usize) -> bool {
+    /// Bytes for each value: a float, a few copies, and zeros up to the end of a vector or a word.
+    const BYTES: usize = 64;
+    let along = |axis: usize| {
+        let reach = reach(filter, axis)?;
+        let [input, output] = [window.input[axis], window.output[axis]];
+        let walked = if filter.transposed {
+            output.checked_add(window.padding[axis])?
+        } else {
+            output.checked_sub(1)?.checked_mul(filter.stride[axis])?
+        };
+        walked.checked_add(reach)?.checked_add(input)?.checked_add(output)
+    };
     let channels = filter.channels[0].max(filter.channels[1]);
-    let sizes = window.output.into_iter().chain([batch.max(1), channels, size_of::<f32>()]);
-    let bytes = sizes.into_iter().try_fold(1usize, usize::checked_mul);
+    let sizes = (0..3).map(along).chain([Some(batch.max(1)), Some(channels), Some(BYTES)]);
+    let bytes = sizes.into_iter().try_fold(1usize, |bytes, size| bytes.checked_mul(size?));
     bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
 }
 
