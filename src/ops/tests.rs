@@ -371,7 +371,7 @@ fn hostile_geometries_are_computed_as_loops_do() {
         let geometry = along_one_axis(&spec, input, padding);
         assert!((1..20).contains(&geometry.output[2]), "{spec:?}: {geometry:?}");
         let layout = WeightLayout::Conv(spec);
-        // Not from packed weights: their order has a place for each residue of a transposed stride.
+        // These are not made from packed weights: their order has a place for each residue of a transposed stride.
         let device = Default::default();
         let ones = vec![1; layout.len()];
         let weights = DeviceWeights::<NdArray>::new(&ones, &[1.0], &layout, Capabilities::default(), &device);

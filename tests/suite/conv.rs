@@ -1,7 +1,7 @@
 //! INT8 convolutions against naive loops over the same integers, and against Burn's float layers.
 
 use burn::backend::{Autodiff, NdArray};
-use burn::module::{AutodiffModule, Initializer, Module};
+use burn::module::{AutodiffModule, Module};
 use burn::nn::conv;
 use burn::optim::{GradientsParams, Optimizer, SgdConfig};
 use burn::prelude::*;
@@ -64,7 +64,7 @@ fn check<B: Backend>(case: &Case) {
     }
 }
 
-/// Every option of one axis of freedom, and some of many.
+/// Cases that change one option, and some that change many.
 fn cases() -> Vec<Case> {
     let one = conv(1, [3, 4], [1, 1, 3], [1, 1, 8]);
     let two = conv(2, [3, 4], [1, 3, 2], [1, 6, 7]);
@@ -100,7 +100,7 @@ fn cases() -> Vec<Case> {
     for plain in [up1, up2, up3] {
         cases.push(Case { stride: [2, 2, 3], pad_out: [1, 1, 2], ..plain });
     }
-    // As large as the input, larger than a vector, many channels.
+    // Kernels as large as the input, planes larger than a vector, many channels.
     cases.push(conv(2, [1, 1], [1, 6, 7], [1, 6, 7]));
     cases.push(conv(2, [70, 33], [1, 3, 3], [1, 4, 5]));
     cases.push(transposed(2, [70, 33], [1, 2, 2], [1, 3, 3]));
@@ -111,7 +111,7 @@ fn every_option<B: Backend>() {
     cases().iter().for_each(check::<B>);
 }
 
-/// Kernel, stride, dilation, padding in front and behind, input.
+/// The kernel, stride, dilation, padding in front and behind, and input of one axis.
 type Axis = (usize, usize, usize, usize, usize, usize);
 
 fn any_case() -> impl Strategy<Value = Case> {
@@ -237,7 +237,7 @@ fn gradients_go_straight_through() {
                 let (expected, _) = gradient(&|x| dequantized.forward(x));
                 assert_eq!((got, params), (expected, 0), "{case:?}");
 
-                // To the inner backend and back.
+                // The layer goes to the inner backend and back.
                 let x = tensor::<NdArray, RANK>(case.shape(2), 5);
                 let valid = int8.valid();
                 let y = floats(valid.forward(x.clone()));
@@ -310,7 +310,7 @@ fn asymmetric_padding_in_3d_is_refused_as_burn_refuses_it() {
     config.init_int8::<NdArray>(&Default::default()).forward(tensor([1, 1, 4, 4, 4], 1));
 }
 
-/// Burn's fields and defaults: a configuration saved by either is read by the other, and `init` makes Burn's layer.
+/// The fields and defaults are Burn's: a configuration saved by either is read by the other, and `init` makes Burn's layer.
 #[test]
 fn configurations_are_burns() {
     macro_rules! check {
@@ -367,176 +367,5 @@ fn weights_that_are_not_finite() {
             let error = DropIn::from(layer).quantize(&Int8Config::new()).expect_err("an infinity");
             assert_eq!(error.error(), &expected);
         });
-    }
-}
-
-/// Options and an input, with which something that is computed from them may overflow.
-struct Hostile {
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
-    padding: [usize; 2],
-    input: usize,
-}
-
-/// The output of ones under weights of one, along one axis and for one input channel, in `i128`; `None` if there is none or
-/// more of it than a test can hold.
-fn ones_under_ones(case: &Hostile, transposed: bool) -> Option<Vec<f32>> {
-    let [kernel, stride, dilation, input] =
-        [case.kernel, case.stride, case.dilation, case.input].map(|size| size as i128);
-    let [front, behind] = case.padding.map(|size| size as i128);
-    let reach = (kernel - 1).checked_mul(dilation)? + 1;
-    let output = if transposed {
-        (input - 1) * stride + reach + behind - 2 * front
-    } else {
-        (input + front + behind - reach).div_euclid(stride) + 1
-    };
-    let hits = |output: i128| {
-        let pairs = (0..kernel).flat_map(|tap| (0..input).map(move |at| (tap, at)));
-        let meets = |&(tap, at): &(i128, i128)| {
-            let (from, to) = if transposed { (at, output) } else { (output, at) };
-            from * stride + tap * dilation - front == to
-        };
-        pairs.filter(meets).count() as f32
-    };
-    (1..100).contains(&output).then(|| (0..output).map(hits).collect())
-}
-
-/// The shapes that a refusal must name, or the output.
-fn run_hostile<const D: usize>(
-    shapes: [&str; 2],
-    forward: impl FnOnce() -> Tensor<NdArray, D>,
-) -> Option<Vec<f32>> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(forward)) {
-        Ok(output) => Some(floats(output)),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().expect("a message with values");
-            assert!(shapes.iter().all(|shape| text.contains(shape)), "{shapes:?} are not in: {text}");
-            None
-        }
-    }
-}
-
-/// The largest options there are: the right output, or a refusal that names both shapes. (`ops::tests` holds the portable path
-/// to the same loops.)
-#[test]
-fn hostile_geometries_are_right_or_refused() {
-    const HUGE: usize = (1 << 62) - 1;
-    let plain = || Hostile { kernel: 2, stride: 1, dilation: 1, padding: [0; 2], input: 1 };
-    let cases = [
-        // Outputs that meet padding alone but for one tap.
-        Hostile { dilation: HUGE, padding: [0, HUGE + 1], ..plain() },
-        Hostile { dilation: HUGE / 2, padding: [0, HUGE / 2 + 1], ..plain() },
-        Hostile { dilation: HUGE, padding: [HUGE + 1, 0], ..plain() },
-        Hostile { dilation: usize::MAX, padding: [usize::MAX, 1], ..plain() },
-        Hostile { dilation: usize::MAX / 2, padding: [usize::MAX / 2, 2], input: 3, ..plain() },
-        Hostile { kernel: 9, dilation: usize::MAX / 4, padding: [usize::MAX, usize::MAX], ..plain() },
-        // Strides out of everything.
-        Hostile { stride: usize::MAX, input: 5, ..plain() },
-        Hostile { stride: HUGE, dilation: 3, input: 5, ..plain() },
-        // Outputs without end.
-        Hostile { padding: [usize::MAX / 2, usize::MAX / 2], ..plain() },
-        Hostile { padding: [usize::MAX, 0], ..plain() },
-        Hostile { padding: [HUGE, 0], ..plain() },
-        // Kernels larger than their input, and more padding than input.
-        Hostile { kernel: 50, input: 3, ..plain() },
-        Hostile { kernel: 50, padding: [40, 20], input: 3, ..plain() },
-        Hostile { kernel: 2, padding: [17, 33], input: 3, ..plain() },
-        Hostile { kernel: 3, stride: 40, dilation: 7, padding: [90, 90], input: 9, ..plain() },
-    ];
-    let device = Default::default();
-    for mode in [QuantMode::Dynamic, QuantMode::WeightOnly] {
-        for (index, case) in cases.iter().enumerate() {
-            let Hostile { kernel, stride, dilation, padding: [front, behind], input } = *case;
-            let expected = ones_under_ones(case, false);
-            let scheme = scheme((QuantRange::Symmetric, mode));
-            let check = |kind: &str, got: Option<Vec<f32>>, expected: &Option<Vec<f32>>| {
-                let Some(got) = got else { return };
-                let expected =
-                    expected.as_ref().unwrap_or_else(|| panic!("{kind} of case {index} has an output"));
-                // Sums of a few ones, each a little off where it was an integer times a scale.
-                let close = got.len() == expected.len()
-                    && got.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 1e-3);
-                assert!(close, "{got:?}, not {expected:?}: {kind} of case {index}, {mode:?}");
-            };
-            let float = conv::Conv1dConfig::new(1, 1, kernel)
-                .with_stride(stride)
-                .with_dilation(dilation)
-                .with_padding(PaddingConfig1d::Explicit(front, behind))
-                .with_bias(false)
-                .with_initializer(Initializer::Ones)
-                .init::<NdArray>(&device);
-            let int8 = QLayer::from_float(&float, &scheme).expect("finite weights");
-            let [x, weight] = [input, kernel].map(|size| format!("[1, 1, {size}]"));
-            let forward = || int8.forward(Tensor::ones([1, 1, input], &device));
-            check("Conv1d", run_hostile([&x, &weight], forward), &expected);
-
-            let float = conv::Conv2dConfig::new([1, 1], [1, kernel])
-                .with_stride([1, stride])
-                .with_dilation([dilation, dilation])
-                .with_padding(PaddingConfig2d::Explicit(0, front, 0, behind))
-                .with_bias(false)
-                .with_initializer(Initializer::Ones)
-                .init::<NdArray>(&device);
-            let int8 = QLayer::from_float(&float, &scheme).expect("finite weights");
-            let [x, weight] = [input, kernel].map(|size| format!("[1, 1, 1, {size}]"));
-            let forward = || int8.forward(Tensor::ones([1, 1, 1, input], &device));
-            check("Conv2d", run_hostile([&x, &weight], forward), &expected);
-
-            let float = conv::Conv3dConfig::new([1, 1], [1, 1, kernel])
-                .with_stride([1, 1, stride])
-                .with_dilation([1, dilation, dilation])
-                .with_padding(PaddingConfig3d::Explicit(0, 0, front))
-                .with_bias(false)
-                .with_initializer(Initializer::Ones)
-                .init::<NdArray>(&device);
-            let int8 = QLayer::from_float(&float, &scheme).expect("finite weights");
-            let [x, weight] = [input, kernel].map(|size| format!("[1, 1, 1, 1, {size}]"));
-            let expected = ones_under_ones(&Hostile { padding: [front; 2], ..*case }, false);
-            let forward = || int8.forward(Tensor::ones([1, 1, 1, 1, input], &device));
-            check("Conv3d", run_hostile([&x, &weight], forward), &expected);
-        }
-    }
-}
-
-/// The same of transposed convolutions, whose strides are not as large: their weights are packed residue by residue.
-#[test]
-fn hostile_transposed_geometries_are_right_or_refused() {
-    const HUGE: usize = (1 << 62) - 1;
-    let plain = || Hostile { kernel: 2, stride: 1, dilation: 1, padding: [0; 2], input: 2 };
-    let cases = [
-        Hostile { dilation: HUGE, padding: [HUGE / 2, 1], ..plain() },
-        Hostile { dilation: usize::MAX, padding: [usize::MAX / 2, 2], ..plain() },
-        Hostile { dilation: usize::MAX / 2, padding: [usize::MAX / 4, 5], stride: 3, ..plain() },
-        Hostile { padding: [usize::MAX, usize::MAX], ..plain() },
-        Hostile { padding: [0, usize::MAX], ..plain() },
-        Hostile { padding: [0, HUGE], ..plain() },
-        Hostile { kernel: 5, dilation: HUGE, ..plain() },
-        Hostile { kernel: 30, padding: [14, 0], ..plain() },
-        Hostile { kernel: 3, stride: 40, dilation: 7, padding: [20, 30], ..plain() },
-    ];
-    let device = Default::default();
-    for mode in [QuantMode::Dynamic, QuantMode::WeightOnly] {
-        for (index, case) in cases.iter().enumerate() {
-            let Hostile { kernel, stride, dilation, padding: [cut, added], input } = *case;
-            let expected = ones_under_ones(case, true);
-            let float = conv::ConvTranspose1dConfig::new([1, 1], kernel)
-                .with_stride(stride)
-                .with_dilation(dilation)
-                .with_padding(cut)
-                .with_padding_out(added)
-                .with_bias(false)
-                .with_initializer(Initializer::Ones)
-                .init::<NdArray>(&device);
-            let scheme = scheme((QuantRange::Symmetric, mode));
-            let int8 = QLayer::from_float(&float, &scheme).expect("finite weights");
-            let [x, weight] = [input, kernel].map(|size| format!("[1, 1, {size}]"));
-            let forward = || int8.forward(Tensor::ones([1, 1, input], &device));
-            let Some(got) = run_hostile([&x, &weight], forward) else { continue };
-            let expected = expected.unwrap_or_else(|| panic!("case {index} has an output"));
-            let close = got.len() == expected.len()
-                && got.iter().zip(&expected).all(|(got, expected)| (got - expected).abs() < 1e-3);
-            assert!(close, "{got:?}, not {expected:?}: case {index}, {mode:?}");
-        }
     }
 }

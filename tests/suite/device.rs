@@ -1,4 +1,4 @@
-//! What only a device can get wrong: files that travel, types, memory, what no one may wait for.
+//! The things that only a device can get wrong: files that travel, types, memory, answers that no one may wait for.
 
 use burn::backend::{Autodiff, NdArray};
 use burn::module::Module;
@@ -40,7 +40,7 @@ fn load<B: Backend, M: Module<B>>(model: M, bytes: Vec<u8>) -> M {
     model.load_record(recorder.load(bytes, &Default::default()).expect("its own bytes"))
 }
 
-/// What a host saves a device loads and saves again, byte for byte, and the other way round.
+/// A device loads the file that a host saves and saves it again, byte for byte, and the other way round.
 #[test]
 fn files_travel() {
     fn check<B: Backend>() {
@@ -129,7 +129,7 @@ fn half_floats() {
     }
 }
 
-/// No one waits to look at indices: one that is not in the table gives NaN, others do not notice.
+/// The host does not wait to look at indices: one that is not in the table gives NaN, others do not notice.
 #[test]
 fn an_index_outside_the_table_gives_nan() {
     fn check<B: Backend>() {

@@ -1,6 +1,7 @@
 //! One integration binary: each one links all of Burn.
 
 mod conv;
+mod conv_hostile;
 #[cfg(feature = "wgpu")]
 mod device;
 mod embedding;

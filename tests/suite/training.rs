@@ -21,7 +21,7 @@ fn an_int8_layer_is_frozen_and_lets_gradients_through() {
         let (layer, _) = layer.quantize(&config).expect("a float layer");
         let x = tensor::<Train, 2>([5, 6], 1).require_grad();
         let upstream = tensor::<Train, 2>([5, 4], 2);
-        // Not a leaf: the gradient must pass on to what came before.
+        // The input is no leaf: the gradient must pass on to what came before.
         let output = layer.forward(x.clone() * 2.0);
         let int8 = layer.as_int8().expect("it was quantized");
         let inner = layer.valid();

@@ -32,7 +32,7 @@ struct Fill(usize);
 impl<B: Backend> ModuleMapper<B> for Fill {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         self.0 += 1;
-        // Of sizes at which no attention is all on one key.
+        // The values have sizes at which no attention is all on one key.
         param.map(|old| tensor::<B, D>(old.dims(), self.0) * 0.4)
     }
 }
@@ -49,7 +49,7 @@ fn int8<B: Backend, M: Module<B>>(model: M) -> M {
     model.quantize(&Int8Config::new()).expect("float layers").0
 }
 
-/// Some padding at the end of the second sample.
+/// A mask with padding at the end of the second sample.
 fn padding<B: Backend>() -> Tensor<B, 2, Bool> {
     Tensor::from_data([[false; 5], [false, false, false, true, true]], &Default::default())
 }

@@ -5,8 +5,8 @@ use burn::module::{Content, EmptyRecord, Initializer, Param};
 use burn::nn::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d, conv};
 use burn::prelude::*;
 
+use super::options::{ConvOptions, convolve};
 use super::padding::{PerAxis, TransposedPadding};
-use super::{ConvOptions, convolve};
 use crate::nn::drop_in::DropIn;
 use crate::nn::layer::{Bias, FloatLayer};
 use crate::nn::qlayer::QLayer;

@@ -22,7 +22,7 @@ use crate::ops::portable::weights::DeviceWeights;
 pub(super) struct ShardColumns {
     /// The first of the columns.
     pub(super) first: usize,
-    /// How many there are.
+    /// The number of columns.
     pub(super) columns: usize,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct QueuedOp<K> {
     pub(super) kind: K,
     pub(super) scheme: LayerScheme,
     pub(super) shards: Vec<ShardColumns>,
-    /// Whether kernels multiply four bytes at once.
+    /// Says whether kernels multiply four bytes at once.
     pub(super) packed_dot: bool,
     pub(super) shape: Shape,
     pub(super) dtype: DType,

@@ -48,7 +48,7 @@ pub(crate) struct DeviceWeights<B: Backend> {
 pub(in crate::ops) struct Shard<B: Backend> {
     /// The first of the columns.
     pub(in crate::ops) first: usize,
-    /// How many there are, without the zeros behind them.
+    /// The number of columns, without the zeros behind them.
     pub(in crate::ops) columns: usize,
     pub(in crate::ops) words: Tensor<B, 2, Int>,
 }
