@@ -228,7 +228,7 @@ fn planes<A: Numeric, N: Numeric>(
                         );
                         let mut x = select(inside, x, N::from_int(0));
                         if comptime!(tile.inputs.are_prescaled()) {
-                            x = x * N::cast_from(scales[i]);
+                            x *= N::cast_from(scales[i]);
                         }
                         sums[comptime!(i * 4 + j)] += x * weights[comptime!(j * 4 + k)];
                     }

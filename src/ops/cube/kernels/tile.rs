@@ -181,7 +181,7 @@ pub(crate) fn load_quad<A: Numeric, N: Numeric>(
                 quad[k] = select(inside, N::cast_from(a[at + k * stride]), N::from_int(0));
             }
             if comptime!(inputs.are_prescaled()) {
-                quad[k] = quad[k] * N::cast_from(factor);
+                quad[k] *= N::cast_from(factor);
             }
         }
     }
