@@ -158,7 +158,7 @@ fn seconds(call: &dyn Fn() -> Kept, calls: usize, device: &WgpuDevice) -> f64 {
     seconds
 }
 
-/// What reading and writing a large tensor comes to, in GB/s.
+/// The speed of reading and writing a large tensor, in GB/s.
 fn bandwidth(device: &WgpuDevice) -> f64 {
     let x = Tensor::<Wgpu, 1>::zeros([1 << 24], device);
     let copy = || -> Kept { Box::new(x.clone() + 1.0) };

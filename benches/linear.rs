@@ -56,7 +56,7 @@ fn backend<B: Backend>(group: &mut Group<'_>, name: &str, [m, k, n]: [usize; 3])
     run("burn Quantizer Q8", &|x| burns.forward(x) + float.bias.as_ref().expect("a bias").val().unsqueeze());
 }
 
-/// What Burn itself offers: the weight per tensor, dequantized in every call.
+/// Burn's own INT8: one scale for the whole weight, dequantized in every call.
 fn burns_quantizer<B: Backend>(float: &nn::Linear<B>) -> nn::Linear<B> {
     let scheme = <QuantizedTensor<B> as QTensorPrimitive>::default_scheme()
         .with_value(QuantValue::Q8S)

@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use burn::tensor::activation::{quiet_softmax, softmax};
 
 use super::linear::{Linear, LinearConfig};
-use crate::ops::{self, Scores, fuses};
+use crate::ops::{self, AttentionOp, fuses};
 
 /// Configuration to create a [`MultiHeadAttention`] layer using [`init`](MultiHeadAttentionConfig::init); the same as
 /// [`burn::nn::attention::MultiHeadAttentionConfig`].
@@ -24,7 +24,7 @@ pub struct MultiHeadAttentionConfig {
     /// The score of a key that is masked. A value too low might result in NaN.
     #[config(default = -1.0e4)]
     pub min_float: f64,
-    /// Whether a head's weights may add up to less than 1.
+    /// Says whether a head's weights may add up to less than 1.
     #[config(default = false)]
     pub quiet_softmax: bool,
     /// The type of function used to initialize neural network parameters.
@@ -79,17 +79,17 @@ impl MultiHeadAttentionConfig {
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct MultiHeadAttention<B: Backend> {
-    /// From the input to the queries.
+    /// The layer from the input to the queries.
     pub query: Linear<B>,
-    /// From the input to the keys.
+    /// The layer from the input to the keys.
     pub key: Linear<B>,
-    /// From the input to the values.
+    /// The layer from the input to the values.
     pub value: Linear<B>,
-    /// From all heads to the output.
+    /// The layer from all heads to the output.
     pub output: Linear<B>,
-    /// Of the scores, in training.
+    /// Dropout of the scores, in training.
     pub dropout: Dropout,
-    /// Not used: Burn's has one.
+    /// This is not used; it is here because Burn's layer has one.
     pub activation: Gelu,
     /// The size of each linear layer.
     pub d_model: usize,
@@ -99,7 +99,7 @@ pub struct MultiHeadAttention<B: Backend> {
     pub d_k: usize,
     /// The score of a key that is masked.
     pub min_float: f64,
-    /// Whether a head's weights may add up to less than 1.
+    /// Says whether a head's weights may add up to less than 1.
     pub quiet_softmax: bool,
 }
 
@@ -114,12 +114,12 @@ pub struct MhaInput<B: Backend> {
 }
 
 impl<B: Backend> MhaInput<B> {
-    /// Queries, keys and values from one tensor `[batch_size, seq_length, d_model]`.
+    /// Takes queries, keys and values from one tensor `[batch_size, seq_length, d_model]`.
     pub fn self_attn(tensor: Tensor<B, 3>) -> Self {
         Self::masked(tensor, None, None)
     }
 
-    /// The same, with the masks that there are.
+    /// Takes queries, keys and values from one tensor, with the masks that there are.
     pub(super) fn masked(
         query: Tensor<B, 3>,
         mask_pad: Option<Tensor<B, 2, Bool>>,
@@ -128,7 +128,7 @@ impl<B: Backend> MhaInput<B> {
         Self { query, key_value: None, mask_pad, mask_attn }
     }
 
-    /// Queries from a tensor `[batch_size, seq_length_1, d_model]`, keys and values from two tensors
+    /// Takes queries from a tensor `[batch_size, seq_length_1, d_model]`, keys and values from two tensors
     /// `[batch_size, seq_length_2, d_model]`.
     pub fn new(query: Tensor<B, 3>, key: Tensor<B, 3>, value: Tensor<B, 3>) -> Self {
         Self { key_value: Some([key, value]), ..Self::self_attn(query) }
@@ -146,7 +146,7 @@ impl<B: Backend> MhaInput<B> {
         self
     }
 
-    /// Whether nothing must be stretched along an axis to fit the rest, but for masks along samples and queries.
+    /// Says whether nothing must be stretched along an axis to fit the rest, but for masks along samples and queries.
     fn is_plain(&self) -> bool {
         let ([batch, queries, _], pad) = (self.query.dims(), self.mask_pad.as_ref().map(|mask| mask.dims()));
         let keys = match &self.key_value {
@@ -172,7 +172,7 @@ pub struct MhaOutput<B: Backend> {
 }
 
 impl<B: Backend> MultiHeadAttention<B> {
-    /// Applies the module to queries, keys and values, which may be one tensor. Who does not need the weights calls
+    /// Applies the module to queries, keys and values, which may be one tensor. A caller that does not need the weights uses
     /// [`context`](Self::context), which is faster in INT8.
     ///
     /// # Shapes
@@ -191,9 +191,9 @@ impl<B: Backend> MultiHeadAttention<B> {
         let scores = query.matmul(key.transpose()).div_scalar((self.d_k as f32).sqrt());
         let mut scores = self.dropout.forward(scores);
         let mask_pad = input.mask_pad.map(|mask| mask.unsqueeze_dim::<3>(1));
-        let hidden = [mask_pad, input.mask_attn].map(|mask| mask.map(|mask| mask.unsqueeze_dim::<4>(1)));
-        for hidden in hidden.into_iter().flatten() {
-            scores = scores.mask_fill(hidden, self.min_float);
+        let masks = [mask_pad, input.mask_attn].map(|mask| mask.map(|mask| mask.unsqueeze_dim::<4>(1)));
+        for mask in masks.into_iter().flatten() {
+            scores = scores.mask_fill(mask, self.min_float);
         }
         let weights = if self.quiet_softmax { quiet_softmax(scores, 3) } else { softmax(scores, 3) };
         let context = weights.clone().matmul(value).swap_dims(1, 2).reshape(shape);
@@ -205,14 +205,14 @@ impl<B: Backend> MultiHeadAttention<B> {
     ///
     /// # Shapes and panics
     ///
-    /// As [`forward`](Self::forward).
+    /// The same as those of [`forward`](Self::forward).
     pub fn context(&self, input: MhaInput<B>) -> Tensor<B, 3> {
         if !self.is_int8() || !fuses::<B>(&input.query.device()) || !input.is_plain() {
             return self.forward(input).context;
         }
         let shape = input.query.dims();
         let mask_pad = input.mask_pad.map(|mask| mask.unsqueeze_dim::<3>(1));
-        let hidden = match (mask_pad, input.mask_attn) {
+        let mask = match (mask_pad, input.mask_attn) {
             (Some(pad), Some(attn)) => {
                 let (a, b) = (pad.dims(), attn.dims());
                 let both: [usize; 3] =
@@ -221,14 +221,14 @@ impl<B: Backend> MultiHeadAttention<B> {
             }
             (pad, attn) => pad.or(attn),
         };
-        let hidden = hidden.map(|hidden| (hidden, self.min_float.max(f32::MIN.into()) as f32));
+        let mask = mask.map(|mask| (mask, self.min_float.max(f32::MIN.into()) as f32));
         let tensors = self.project(input.query, input.key_value).map(|x| self.heads(x));
         let scale = (self.d_k as f32).sqrt().recip();
-        let context = ops::attention(tensors, Scores { scale, hidden, quiet: self.quiet_softmax });
+        let context = ops::attention(tensors, AttentionOp { scale, mask, quiet_softmax: self.quiet_softmax });
         self.output.forward(context.reshape(shape))
     }
 
-    /// Whether all its layers are INT8.
+    /// Says whether all its layers are INT8.
     pub fn is_int8(&self) -> bool {
         [&self.query, &self.key, &self.value, &self.output].iter().all(|linear| linear.is_int8())
     }
@@ -248,21 +248,21 @@ impl<B: Backend> MultiHeadAttention<B> {
     }
 }
 
-/// The score of a hidden key: its exponential is 0 beside any other's.
-const HIDDEN: f32 = f32::MIN;
+/// The score of a masked key: its exponential is 0 beside any other's.
+const MASKED: f32 = f32::MIN;
 
 /// Attention without a module: `softmax(query · keyᵀ * scale) · value`, head by head.
 ///
 /// Several neighbouring heads of queries may share one of keys and values (grouped-query attention). On the CPU it is one pass,
 /// with sums in `f32`, over tensors that are read where they are if they are contiguous and `f32`; elsewhere, and in training,
-/// it is made of Burn's operations, the softmax in `f32`. A query from which all keys are hidden gets the mean of all values;
+/// it is made of Burn's operations, the softmax in `f32`. A query for which all keys are masked gets the mean of all values;
 /// where there are no keys, zeros.
 ///
 /// # Shapes
 ///
 /// - query: `[batch_size, queries, heads, width]`
 /// - key and value: `[batch_size, keys, kv_heads, width]`
-/// - hidden: `[batch_size or 1, queries or 1, keys]`, true for a key that the query does not see
+/// - mask: `[batch_size or 1, queries or 1, keys]`, true for a key that the query does not see
 /// - output: `[batch_size, queries, heads, width]`
 ///
 /// # Panics
@@ -285,30 +285,30 @@ pub fn attention<B: Backend>(
     query: Tensor<B, 4>,
     key: Tensor<B, 4>,
     value: Tensor<B, 4>,
-    hidden: Option<Tensor<B, 3, Bool>>,
+    mask: Option<Tensor<B, 3, Bool>>,
     scale: f64,
 ) -> Tensor<B, 4> {
     let tensors = [query, key, value];
-    assert_fit(&tensors, hidden.as_ref());
+    assert_fit(&tensors, mask.as_ref());
     let ([batch, queries, heads, width], keys) = (tensors[0].dims(), tensors[1].dims()[1]);
     let (device, dtype) = (tensors[0].device(), tensors[0].dtype());
     if batch * queries * width * keys == 0 {
         return Tensor::zeros([batch, queries, heads, width], (&device, dtype));
     }
     if fuses::<B>(&device) {
-        let hidden = hidden.map(|hidden| (hidden, HIDDEN));
-        return ops::attention(tensors, Scores { scale: scale as f32, hidden, quiet: false });
+        let mask = mask.map(|mask| (mask, MASKED));
+        return ops::attention(tensors, AttentionOp { scale: scale as f32, mask, quiet_softmax: false });
     }
     let [query, key, value] = tensors.map(|x| x.swap_dims(1, 2));
     let kv_heads = key.dims()[1];
     // The queries that share a head of keys below each other: one product of matrices for all of them.
     let query = query.reshape([batch, kv_heads, heads / kv_heads * queries, width]) * scale;
     let scores = query.matmul(key.transpose()).cast(DType::F32);
-    let scores = match hidden {
-        Some(hidden) => {
-            let ([samples, _, keys], group) = (hidden.dims(), heads / kv_heads);
-            let hidden = hidden.unsqueeze_dim::<4>(1).expand([samples, group, queries, keys]);
-            scores.mask_fill(hidden.reshape([samples, 1, group * queries, keys]), HIDDEN)
+    let scores = match mask {
+        Some(mask) => {
+            let ([samples, _, keys], sharing) = (mask.dims(), heads / kv_heads);
+            let mask = mask.unsqueeze_dim::<4>(1).expand([samples, sharing, queries, keys]);
+            scores.mask_fill(mask.reshape([samples, 1, sharing * queries, keys]), MASKED)
         }
         None => scores,
     };
@@ -316,11 +316,11 @@ pub fn attention<B: Backend>(
     weights.matmul(value).reshape([batch, heads, queries, width]).swap_dims(1, 2)
 }
 
-fn assert_fit<B: Backend>([query, key, value]: &[Tensor<B, 4>; 3], hidden: Option<&Tensor<B, 3, Bool>>) {
+fn assert_fit<B: Backend>([query, key, value]: &[Tensor<B, 4>; 3], mask: Option<&Tensor<B, 3, Bool>>) {
     let (q, k, v) = (query.dims(), key.dims(), value.dims());
     let fits = k == v && [q[0], q[3]] == [k[0], k[3]] && k[2] > 0 && q[2].is_multiple_of(k[2]);
     assert!(fits, "attention: queries {q:?}, keys {k:?} and values {v:?} do not belong together");
-    if let Some(found) = hidden.map(|hidden| hidden.dims()) {
+    if let Some(found) = mask.map(|mask| mask.dims()) {
         let needed = [q[0], q[1], k[1]];
         assert!(mask_fits(found, needed), "attention: a mask of shape {found:?} does not fit {needed:?}");
     }

@@ -8,8 +8,9 @@ use burn::prelude::*;
 use super::drop_in::DropIn;
 use super::layer::{Bias, FloatLayer};
 use super::qlayer::QLayer;
+use super::straight_through::straight_through;
 use crate::nn::record::EmbeddingItem;
-use crate::ops::straight_through;
+use crate::ops::LinearOp;
 use burn_int8_kernels::WeightLayout;
 
 /// A table of vectors, looked up by index.
@@ -53,15 +54,15 @@ pub struct EmbeddingConfig {
 impl EmbeddingConfig {
     /// Initialize a new [`Embedding`] module.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Embedding<B> {
-        self.burns().init(device).into()
+        self.to_burn().init(device).into()
     }
 
     /// An INT8 layer with all vectors zero, to load a record into.
     pub fn init_int8<B: Backend>(&self, device: &B::Device) -> QEmbedding<B> {
-        QLayer::zeros(&self.burns().init(device))
+        QLayer::zeros(&self.to_burn().init(device))
     }
 
-    fn burns(&self) -> nn::EmbeddingConfig {
+    fn to_burn(&self) -> nn::EmbeddingConfig {
         nn::EmbeddingConfig::new(self.n_embedding, self.d_model).with_initializer(self.initializer.clone())
     }
 }
@@ -144,11 +145,9 @@ impl<B: Backend> QLayer<nn::Embedding<B>> {
     /// ```
     pub fn logits<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
         assert_width(&input, [self.options.n_embedding, self.options.d_model], "QEmbedding");
-        straight_through(
-            input,
-            |input| self.weight.weights.linear(input, self.weight.scheme, None),
-            |input| float_logits(&self.dequantize(), input, "QEmbedding"),
-        )
+        let op = LinearOp::new(self.weight.scheme, None);
+        let float = |table: &nn::Embedding<B>, x| float_logits(table, x, "QEmbedding");
+        straight_through(self, input, |x| self.weight.weights.linear(x, op), float)
     }
 }
 

@@ -53,7 +53,7 @@ pub trait FloatLayer: Module<Self::Backend> + ModuleDisplay + 'static {
     fn describe(options: &Self::Options, bias: bool, content: Content) -> Content;
 
     /// A layer to load a float record into; allocates nothing.
-    fn shell(options: &Self::Options, bias: bool, device: &Device<Self::Backend>) -> Self {
+    fn empty(options: &Self::Options, bias: bool, device: &Device<Self::Backend>) -> Self {
         let form = Self::form(options);
         let bias = bias.then(|| Initializer::Zeros.init([form.channels()], device));
         Self::new(options, Self::Weight::zeros(&form, device), bias)

@@ -8,9 +8,9 @@ use burn::prelude::*;
 use super::drop_in::DropIn;
 use super::layer::{Bias, FloatLayer};
 use super::qlayer::QLayer;
-use super::weight::Int8Weight;
+use super::straight_through::straight_through;
 use crate::nn::record::LinearItem;
-use crate::ops::{Product, fuses, products, straight_through};
+use crate::ops::{LinearOp, Weights, fuses};
 use burn_int8_kernels::{Activation, WeightLayout};
 
 /// Applies a linear transformation to the input tensor: `O = IW + b`.
@@ -53,15 +53,15 @@ pub struct LinearConfig {
 impl LinearConfig {
     /// Initialize a new [`Linear`] module.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Linear<B> {
-        self.burns().init(device).into()
+        self.to_burn().init(device).into()
     }
 
     /// An INT8 layer with all weights zero, to load a record into.
     pub fn init_int8<B: Backend>(&self, device: &B::Device) -> QLinear<B> {
-        QLayer::zeros(&self.burns().init(device))
+        QLayer::zeros(&self.to_burn().init(device))
     }
 
-    fn burns(&self) -> nn::LinearConfig {
+    fn to_burn(&self) -> nn::LinearConfig {
         nn::LinearConfig::new(self.d_input, self.d_output)
             .with_bias(self.bias)
             .with_initializer(self.initializer.clone())
@@ -93,7 +93,7 @@ impl<B: Backend> DropIn<nn::Linear<B>> {
     ///
     /// # Shapes and panics
     ///
-    /// As [`forward`](Self::forward).
+    /// The same as those of [`forward`](Self::forward).
     ///
     /// # Example
     ///
@@ -118,7 +118,7 @@ impl<B: Backend> DropIn<nn::Linear<B>> {
         };
         if let (Some(fused), Self::Int8(linear)) = (fused, self)
             && fuses::<B>(&input.device())
-            && let Some([output]) = products(&input, [linear.product(&input, fused)])
+            && let Some([output]) = Weights::linear_each(&input, [linear.product(&input, fused)])
         {
             return output;
         }
@@ -129,7 +129,7 @@ impl<B: Backend> DropIn<nn::Linear<B>> {
     ///
     /// # Shapes and panics
     ///
-    /// As [`forward`](Self::forward), for each layer.
+    /// The same as those of [`forward`](Self::forward), for each layer.
     ///
     /// # Example
     ///
@@ -149,7 +149,7 @@ impl<B: Backend> DropIn<nn::Linear<B>> {
         let int8 = layers.map(Self::as_int8);
         if int8.iter().all(Option::is_some) && fuses::<B>(&input.device()) {
             let all = int8.map(|layer| layer.expect("each is INT8").product(&input, Activation::Identity));
-            if let Some(outputs) = products(&input, all) {
+            if let Some(outputs) = Weights::linear_each(&input, all) {
                 return outputs;
             }
         }
@@ -187,11 +187,8 @@ impl<B: Backend> QLayer<nn::Linear<B>> {
     /// If the last axis of the input is not `d_input`.
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
         self.assert_fits(&input);
-        straight_through(
-            input,
-            |input| self.weight.weights.linear(input, self.weight.scheme, self.bias()),
-            |input| self.dequantize().forward(input),
-        )
+        let op = LinearOp::new(self.weight.scheme, self.bias());
+        straight_through(self, input, |x| self.weight.weights.linear(x, op), nn::Linear::forward)
     }
 
     fn assert_fits<const D: usize>(&self, input: &Tensor<B, D>) {
@@ -204,19 +201,24 @@ impl<B: Backend> QLayer<nn::Linear<B>> {
         );
     }
 
-    fn product<const D: usize>(&self, input: &Tensor<B, D>, activation: Activation) -> Product<'_, B> {
+    /// The weights and the operation of a product with `input` that goes through `activation`.
+    fn product<const D: usize>(
+        &self,
+        input: &Tensor<B, D>,
+        activation: Activation,
+    ) -> (&Weights<B>, LinearOp<B>) {
         self.assert_fits(input);
-        let Int8Weight { weights, scheme, .. } = &self.weight;
-        Product { weights, scheme: *scheme, bias: self.bias(), activation }
+        let op = LinearOp { activation, ..LinearOp::new(self.weight.scheme, self.bias()) };
+        (&self.weight.weights, op)
     }
 }
 
-/// What a linear layer is but its numbers.
+/// Sizes and record layout of a linear layer.
 #[derive(Clone, Debug)]
 pub struct LinearOptions {
     d_input: usize,
     d_output: usize,
-    /// How its float records are laid out.
+    /// The layout of its float records.
     layout: nn::LinearLayout,
 }
 
@@ -266,8 +268,8 @@ impl<B: Backend> FloatLayer for nn::Linear<B> {
         content.add("d_input", &options.d_input).add("d_output", &options.d_output).add("bias", &bias)
     }
 
-    /// Burn's own constructor: it alone lays out records.
-    fn shell(options: &LinearOptions, bias: bool, device: &B::Device) -> Self {
+    /// Calls Burn's own constructor, which alone lays out records.
+    fn empty(options: &LinearOptions, bias: bool, device: &B::Device) -> Self {
         nn::LinearConfig::new(options.d_input, options.d_output)
             .with_bias(bias)
             .with_layout(options.layout)
@@ -282,7 +284,7 @@ impl<B: Backend> FloatLayer for nn::Linear<B> {
     }
 }
 
-/// Whether the weight is saved transposed. Asks its loading transformation, which does not initialise it.
+/// Says whether the weight is saved transposed. The answer comes from its loading transformation, which does not initialise it.
 fn is_transposed<B: Backend>(weight: &Param<Tensor<B, 2>>) -> bool {
     let probe = Tensor::zeros([1, 2], &weight.lazy_device());
     weight.clone().transform_for_load(probe, weight.id).dims() == [2, 1]

@@ -110,7 +110,7 @@ impl<L: FloatLayer> QLayer<L> {
 
     /// A float layer with the sizes and options of this one, to load a float record into; allocates nothing.
     pub(super) fn float_shell(&self) -> L {
-        L::shell(&self.options, self.bias.is_some(), &self.weight.device)
+        L::empty(&self.options, self.bias.is_some(), &self.weight.device)
     }
 
     /// The integers, row-major, in the shape of the float layer's weight.

@@ -3,6 +3,7 @@
 use burn::module::{Initializer, Param, ParamId};
 use burn::prelude::*;
 use burn::record::PrecisionSettings;
+use burn::tensor::DType;
 use burn::tensor::backend::AutodiffBackend;
 
 use crate::config::LayerScheme;
@@ -11,7 +12,7 @@ use crate::nn::record::{FloatItem, WeightItem, WeightState};
 use crate::ops::{Weights, with_floats};
 use burn_int8_kernels::WeightLayout;
 
-/// Integers, one scale for each output channel, and how they came to be.
+/// Integers, one scale for each output channel, and the scheme that they were made by.
 #[derive(Clone, Debug)]
 pub struct Int8Weight<B: Backend> {
     pub(crate) id: ParamId,
@@ -29,7 +30,7 @@ impl<B: Backend> Int8Weight<B> {
         Self { id: ParamId::new(), weights, scheme, sqnr_db: None, device: device.clone() }
     }
 
-    /// From a record that fits `form`.
+    /// Takes over the numbers of a record that fits `form`.
     pub(crate) fn from_state(state: WeightState, form: WeightLayout, device: &B::Device) -> Self {
         let WeightState { id, integers, scales, scheme, sqnr_db, .. } = state;
         let weights = Weights::from_integers(&integers, &scales, form, device);
@@ -43,7 +44,7 @@ impl<B: Backend> Int8Weight<B> {
         WeightState { id, integers, shape, scales, scheme, sqnr_db }
     }
 
-    /// Bytes as saved: one a weight, four a scale.
+    /// The bytes that a file needs: one a weight, four a scale.
     pub(crate) fn saved_bytes(&self) -> usize {
         let form = self.weights.form();
         form.len() + form.channels() * size_of::<f32>()
@@ -69,20 +70,23 @@ impl<B: AutodiffBackend> Int8Weight<B> {
 
 /// A float weight: the parameters of all ranks, seen as one.
 pub trait WeightParam<B: Backend>: Module<B> {
-    /// What recorders write for it, float or INT8.
+    /// The type that recorders write for the weight, float or INT8.
     type Item;
 
     /// Its identity, by which tied layers are recognised.
     fn id(&self) -> ParamId;
 
-    /// Where it is or will be.
+    /// The device where the values are or will be.
     fn lazy_device(&self) -> B::Device;
 
-    /// Whether it has values yet; reading them makes some.
+    /// Says whether it has values yet; reading them makes some.
     fn is_initialized(&self) -> bool;
 
     /// The shape that it has.
     fn shape(&self) -> Vec<usize>;
+
+    /// The float type of the values, which it reads.
+    fn dtype(&self) -> DType;
 
     /// Its INT8 form.
     fn quantize(&self, form: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error>;
@@ -93,16 +97,16 @@ pub trait WeightParam<B: Backend>: Module<B> {
     /// Zeros, made when they are read.
     fn zeros(form: &WeightLayout, device: &B::Device) -> Self;
 
-    /// What the integers stand for, computed when it is read.
+    /// The floats that the integers stand for, computed when they are read.
     fn dequantized(int8: &Int8Weight<B>) -> Self;
 
-    /// What a recorder writes for integers.
+    /// The item that a recorder writes for integers.
     fn int8_item(state: WeightState) -> Self::Item;
 
-    /// What a recorder writes for it.
+    /// The item that a recorder writes for float values.
     fn into_item<S: PrecisionSettings>(self) -> Self::Item;
 
-    /// From what a recorder read: integers are given back.
+    /// Takes the item that a recorder read; integers are given back.
     fn from_item<S: PrecisionSettings>(item: Self::Item, device: &B::Device) -> Result<Self, WeightState>;
 }
 
@@ -125,10 +129,14 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
         self.lazy_shape().to_vec()
     }
 
+    fn dtype(&self) -> DType {
+        self.val().dtype()
+    }
+
     fn quantize(&self, form: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error> {
-        let (weights, fidelity) = Weights::quantize(self.val(), form, scheme)
+        let (weights, error) = Weights::quantize(self.val(), form, scheme)
             .map_err(|error| Int8Error::NonFiniteWeight { path: String::new(), channel: error.channel })?;
-        let (sqnr_db, device) = (fidelity.sqnr_db(), self.val().device());
+        let (sqnr_db, device) = (error.sqnr_db(), self.val().device());
         Ok(Int8Weight { id: self.id, weights, scheme, sqnr_db, device })
     }
 

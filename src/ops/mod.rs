@@ -1,12 +1,18 @@
-//! From Burn tensors to the place where the numbers are: slices for the CPU kernels, or plain tensor operations.
+//! From Burn tensors to the place where the numbers are, and the one decision about who computes there.
 //!
-//! To add a backend: one file, and a line in [`Place`] or in `host`.
+//! | room | who computes |
+//! |---|---|
+//! | `op` | nobody: the operations as plain data |
+//! | `cpu` | the kernels of `burn-int8-kernels`, on the slices of backends in host memory |
+//! | `cube` | kernels on devices of CubeCL's |
+//! | `portable` | plain tensor operations, on any backend |
+//!
+//! To add a backend: one room, a variant of [`Storage`], and an arm in each `match` of this file.
 
 mod cpu;
 #[cfg(feature = "wgpu")]
 mod cube;
-mod device;
-mod fused;
+mod op;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -17,56 +23,117 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use crate::config::LayerScheme;
-use burn_int8_kernels::{Activation, ConvGeometry, NotFinite, PackedWeights, QuantError, WeightLayout};
-use portable::weights::Words;
+use burn_int8_kernels::{NotFinite, PackedWeights, QuantError, WeightLayout};
+use portable::weights::{Capabilities, DeviceWeights};
 
-pub(crate) use cpu::with_floats;
-pub(crate) use fused::{Product, Scores, attention, fuses, layer_norm, products};
+pub(crate) use cpu::slices::with_floats;
+pub(crate) use cpu::{attention, layer_norm};
+pub(crate) use op::{AttentionOp, ConvOp, LinearOp};
 
 /// The INT8 weights of one layer, in the one copy and the layout that its backend computes with.
 #[derive(Clone)]
 pub(crate) struct Weights<B: Backend> {
-    form: WeightLayout,
-    place: Place<B>,
+    layout: WeightLayout,
+    storage: Storage<B>,
 }
 
-/// Where the numbers are.
+/// The place of the numbers, which says who computes with them. Clones share the numbers.
 #[derive(Clone)]
-enum Place<B: Backend> {
-    /// PackedWeights in host memory, for the CPU kernels; clones share it.
-    Host(Arc<PackedWeights>),
-    /// On the device, for its kernels or for plain tensor operations.
-    Device(Arc<Words<B>>),
+enum Storage<B: Backend> {
+    /// They are in host memory, for the CPU's kernels.
+    Cpu(Arc<PackedWeights>),
+    /// They are on a device of CubeCL's, for its kernels.
+    #[cfg(feature = "wgpu")]
+    Cube(Arc<DeviceWeights<B>>),
+    /// They are on some device, for plain tensor operations.
+    Portable(Arc<DeviceWeights<B>>),
 }
 
-impl<B: Backend> Place<B> {
-    fn on_device(integers: &[i8], scales: &[f32], form: &WeightLayout, device: &B::Device) -> Self {
-        let limit = device::largest_part::<B>(device);
-        Self::Device(Arc::new(Words::new(integers, scales, form, limit, device)))
+impl<B: Backend> Storage<B> {
+    fn from_integers(integers: &[i8], scales: &[f32], layout: &WeightLayout, device: &B::Device) -> Self {
+        if cpu::is_host::<B>() {
+            Self::Cpu(Arc::new(PackedWeights::from_integers(integers, scales, layout)))
+        } else {
+            let capabilities = capabilities::<B>(device);
+            let weights = DeviceWeights::new(integers, scales, layout, capabilities, device);
+            Self::on_device(weights, layout)
+        }
     }
 
-    /// Another handle on `other`, if it holds the same numbers.
-    fn same_numbers(&self, other: &Self, form: &WeightLayout) -> Option<Self> {
-        let same = match (self, other) {
-            (Self::Host(this), Self::Host(other)) => this == other,
-            (Self::Device(this), Self::Device(other)) => {
-                this.scales.device() == other.scales.device()
-                    && this.scales() == other.scales()
-                    && this.to_integers(form) == other.to_integers(form)
-            }
-            _ => false,
-        };
-        same.then(|| other.clone())
+    /// The kernels of the device if it has some, plain tensor operations otherwise.
+    fn on_device(weights: DeviceWeights<B>, layout: &WeightLayout) -> Self {
+        #[cfg(feature = "wgpu")]
+        if cube::computes::<B>(layout) {
+            return Self::Cube(Arc::new(weights));
+        }
+        let _ = layout;
+        Self::Portable(Arc::new(weights))
+    }
+
+    fn device_weights(&self) -> Option<&Arc<DeviceWeights<B>>> {
+        match self {
+            Self::Cpu(_) => None,
+            #[cfg(feature = "wgpu")]
+            Self::Cube(weights) => Some(weights),
+            Self::Portable(weights) => Some(weights),
+        }
+    }
+
+    /// Says whether `other` holds the same numbers in the same place, perhaps in another copy.
+    fn holds_the_same(&self, other: &Self, layout: &WeightLayout) -> bool {
+        match (self, other) {
+            (Self::Cpu(this), Self::Cpu(other)) => this == other,
+            _ => match (self.device_weights(), other.device_weights()) {
+                (Some(this), Some(other)) => this.holds_the_same(other, layout),
+                _ => false,
+            },
+        }
+    }
+
+    /// An address that tells this copy from others.
+    fn address(&self) -> usize {
+        match self {
+            Self::Cpu(packed) => Arc::as_ptr(packed).addr(),
+            #[cfg(feature = "wgpu")]
+            Self::Cube(weights) => Arc::as_ptr(weights).addr(),
+            Self::Portable(weights) => Arc::as_ptr(weights).addr(),
+        }
     }
 }
 
-/// Indices into a table.
+/// The limits and the abilities of a device that weights are laid out for.
+fn capabilities<B: Backend>(device: &B::Device) -> Capabilities {
+    #[cfg(feature = "wgpu")]
+    if let Some(capabilities) = cube::capabilities::<B>(device) {
+        return capabilities;
+    }
+    let _ = device;
+    Capabilities::default()
+}
+
+/// Plain tensor operations as a report names them, with a hint where a feature of this crate has kernels for the backend.
+fn portable_name<B: Backend>(device: &B::Device) -> &'static str {
+    const HINTS: &[(&str, bool, &str)] = &[
+        (
+            "ndarray",
+            cfg!(feature = "ndarray"),
+            "tensor operations (burn-int8's feature `ndarray` has kernels)",
+        ),
+        ("flex", cfg!(feature = "flex"), "tensor operations (burn-int8's feature `flex` has kernels)"),
+        ("wgpu", cfg!(feature = "wgpu"), "tensor operations (burn-int8's feature `wgpu` has kernels)"),
+    ];
+    let backend = B::name(device);
+    let lacks = HINTS.iter().find(|(name, enabled, _)| !enabled && backend.contains(name));
+    lacks.map_or("tensor operations", |(_, _, hint)| hint)
+}
+
+/// The indices into a table, on the host.
 ///
 /// # Panics
 ///
-/// If one is not in it.
-fn checked<B: Backend>(form: &WeightLayout, indices: &Tensor<B, 2, Int>) -> Vec<usize> {
-    let entries = form.channels();
+/// If one is not in the table.
+fn checked<B: Backend>(layout: &WeightLayout, indices: &Tensor<B, 2, Int>) -> Vec<usize> {
+    let entries = layout.channels();
     let checked = |index: i64| match usize::try_from(index) {
         Ok(index) if index < entries => index,
         _ => panic!("QEmbedding: index {index} is outside the vocabulary of {entries} entries"),
@@ -75,191 +142,222 @@ fn checked<B: Backend>(form: &WeightLayout, indices: &Tensor<B, 2, Int>) -> Vec<
 }
 
 impl<B: Backend> Weights<B> {
-    /// Quantizes a weight tensor of the shape that `form` has, one scale for each output channel.
+    /// Quantizes a weight tensor of the shape that `layout` has, one scale for each output channel.
     pub(crate) fn quantize<const D: usize>(
         weight: Tensor<B, D>,
-        form: WeightLayout,
+        layout: WeightLayout,
         scheme: LayerScheme,
     ) -> Result<(Self, QuantError), NotFinite> {
         let device = weight.device();
-        let (packed, fidelity) = with_floats(weight, |w| PackedWeights::quantize(w, &form, scheme.range))?;
-        let place = if cpu::is_host::<B>() {
-            Place::Host(Arc::new(packed))
+        let (packed, error) = with_floats(weight, |w| PackedWeights::quantize(w, &layout, scheme.range))?;
+        let storage = if cpu::is_host::<B>() {
+            Storage::Cpu(Arc::new(packed))
         } else {
-            Place::on_device(&packed.to_integers(&form), packed.scales(), &form, &device)
+            Storage::from_integers(&packed.to_integers(&layout), packed.scales(), &layout, &device)
         };
-        Ok((Self { form, place }, fidelity))
+        Ok((Self { layout, storage }, error))
     }
 
     /// Takes integers in the layout of the weight tensor, and one scale per output channel.
     pub(crate) fn from_integers(
         integers: &[i8],
         scales: &[f32],
-        form: WeightLayout,
+        layout: WeightLayout,
         device: &B::Device,
     ) -> Self {
-        let place = if cpu::is_host::<B>() {
-            Place::Host(Arc::new(PackedWeights::from_integers(integers, scales, &form)))
-        } else {
-            Place::on_device(integers, scales, &form, device)
-        };
-        Self { form, place }
+        Self { layout, storage: Storage::from_integers(integers, scales, &layout, device) }
     }
 
     /// The integers in the layout of the weight tensor.
     pub(crate) fn to_integers(&self) -> Vec<i8> {
-        match &self.place {
-            Place::Host(packed) => packed.to_integers(&self.form),
-            Place::Device(words) => words.to_integers(&self.form),
+        match &self.storage {
+            Storage::Cpu(packed) => packed.to_integers(&self.layout),
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => weights.to_integers(&self.layout),
+            Storage::Portable(weights) => weights.to_integers(&self.layout),
         }
     }
 
     /// One step per output channel.
     pub(crate) fn scales(&self) -> Vec<f32> {
-        match &self.place {
-            Place::Host(packed) => packed.scales().to_vec(),
-            Place::Device(words) => words.scales(),
+        match &self.storage {
+            Storage::Cpu(packed) => packed.scales().to_vec(),
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => weights.host_scales(),
+            Storage::Portable(weights) => weights.host_scales(),
         }
     }
 
-    /// The floats that the integers stand for.
+    /// The floats that the integers stand for. A scale near the largest float may round a product past it: that stays finite.
     pub(crate) fn dequantize<const D: usize>(&self, device: &B::Device) -> Tensor<B, D> {
         let scales = self.scales();
         let integers = self.to_integers().into_iter().enumerate();
-        let values: Vec<f32> =
-            integers.map(|(i, q)| f32::from(q) * scales[self.form.channel_of(i)]).collect();
-        Tensor::from_data(TensorData::new(values, self.form.shape()), device)
+        let value = |(i, q)| (f32::from(q) * scales[self.layout.channel_of(i)]).clamp(f32::MIN, f32::MAX);
+        Tensor::from_data(TensorData::new(integers.map(value).collect(), self.layout.shape()), device)
     }
 
-    /// What they are to their layer.
+    /// The meaning of the weights to their layer.
     pub(crate) fn form(&self) -> WeightLayout {
-        self.form
+        self.layout
     }
 
     /// The name of what computes with them.
     pub(crate) fn kernel(&self) -> &'static str {
-        match &self.place {
-            Place::Host(_) => burn_int8_kernels::active().name(),
-            Place::Device(words) => device::kernel::<B>(&self.form, &words.scales.device()),
+        match &self.storage {
+            Storage::Cpu(_) => cpu::kernel_name(),
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => cube::name::<B>(&weights.scales.device()),
+            Storage::Portable(weights) => portable_name::<B>(&weights.scales.device()),
         }
     }
 
     /// The bytes of the copy that it computes with, and a number that tells this copy from others.
     pub(crate) fn memory(&self) -> (usize, usize) {
-        match &self.place {
-            Place::Host(packed) => (packed.bytes(), Arc::as_ptr(packed).addr()),
-            Place::Device(words) => (words.bytes(), Arc::as_ptr(words).addr()),
-        }
+        let bytes = match &self.storage {
+            Storage::Cpu(packed) => packed.bytes(),
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => weights.bytes(),
+            Storage::Portable(weights) => weights.bytes(),
+        };
+        (bytes, self.storage.address())
     }
 
     /// If `other` holds the same numbers, lets go of one of the two copies.
     pub(crate) fn share(&mut self, other: &Self) {
-        if self.form == other.form
-            && let Some(shared) = self.place.same_numbers(&other.place, &self.form)
-        {
-            self.place = shared;
+        if self.layout == other.layout && self.storage.holds_the_same(&other.storage, &self.layout) {
+            self.storage = other.storage.clone();
         }
     }
 
     pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
-        match (&self.place, &other.place) {
-            (Place::Host(this), Place::Host(other)) => Arc::ptr_eq(this, other),
-            (Place::Device(this), Place::Device(other)) => Arc::ptr_eq(this, other),
-            _ => false,
-        }
+        self.storage.address() == other.storage.address()
     }
 
     /// The product of the last axis of `x` with each output channel, plus bias: `x · weight`, and for a table `x · tableᵀ`.
-    pub(crate) fn linear<const D: usize>(
-        &self,
-        x: Tensor<B, D>,
-        scheme: LayerScheme,
-        bias: Option<Tensor<B, 1>>,
-    ) -> Tensor<B, D> {
-        match &self.place {
-            Place::Host(weights) => {
-                let layer = cpu::Layer { weights, bias, activation: Activation::Identity };
-                let [out] = cpu::linear(x, scheme, [layer]);
+    pub(crate) fn linear<const D: usize>(&self, x: Tensor<B, D>, op: LinearOp<B>) -> Tensor<B, D> {
+        match &self.storage {
+            Storage::Cpu(packed) => {
+                let [out] = cpu::linear(x, [(packed, op)]);
                 out
             }
-            Place::Device(words) => device::linear(words, &self.form, x, scheme, bias),
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) if cube::addresses_linear(weights, x.shape().as_slice()) => {
+                cube::linear(weights, x, op)
+            }
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => portable::linear(weights, x, op),
+            Storage::Portable(weights) => portable::linear(weights, x, op),
         }
+    }
+
+    /// The products of one input with several layers in one pass; `None` if they are not in host memory or do not all
+    /// quantize it in the same way.
+    pub(crate) fn linear_each<const D: usize, const N: usize>(
+        x: &Tensor<B, D>,
+        layers: [(&Self, LinearOp<B>); N],
+    ) -> Option<[Tensor<B, D>; N]> {
+        let scheme = layers.first()?.1.scheme;
+        let packed = layers.each_ref().map(|(weights, op)| match &weights.storage {
+            Storage::Cpu(packed) if op.scheme == scheme => Some(&**packed),
+            _ => None,
+        });
+        if packed.contains(&None) {
+            return None;
+        }
+        let mut packed = packed.into_iter().flatten();
+        let layers = layers.map(|(_, op)| (packed.next().expect("each layer is packed"), op));
+        Some(cpu::linear(x.clone(), layers))
     }
 
     /// The rows of a table at `indices` `[batch, length]`: `[batch, length, width]`.
     ///
     /// # Panics
     ///
-    /// If an index is not in the table; kernels on a device give NaN instead.
+    /// If an index is not in the table. Kernels on a device give NaN instead: to panic, the host would have to wait for the
+    /// device.
     pub(crate) fn embed(&self, indices: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        let ([batch, length], device) = (indices.dims(), indices.device());
-        match &self.place {
-            Place::Host(packed) => {
-                let entries = checked(&self.form, &indices);
-                cpu::embed(packed, &entries, [batch, length, self.form.inputs()], &device)
+        match &self.storage {
+            Storage::Cpu(packed) => {
+                let ([batch, length], device) = (indices.dims(), indices.device());
+                let entries = checked(&self.layout, &indices);
+                cpu::embed(packed, &entries, [batch, length, self.layout.inputs()], &device)
             }
-            Place::Device(words) => device::embed(words, &self.form, indices),
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) if cube::addresses_embed(weights, indices.dims()) => {
+                cube::embed(weights, indices)
+            }
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => portable::embed(weights, indices),
+            Storage::Portable(weights) => {
+                checked(&self.layout, &indices);
+                portable::embed(weights, indices)
+            }
         }
     }
 
     /// The convolution of `x` `[batch, channels, ..]`.
-    pub(crate) fn conv<const D: usize>(
-        &self,
-        x: Tensor<B, D>,
-        window: ConvGeometry,
-        scheme: LayerScheme,
-        bias: Option<Tensor<B, 1>>,
-    ) -> Tensor<B, D> {
-        let WeightLayout::Conv(filter) = self.form else { unreachable!("only convolutions have a window") };
-        match &self.place {
-            Place::Host(packed) => cpu::conv(packed, &filter, x, &window, scheme, bias),
-            Place::Device(words) => device::conv(words, &filter, x, &window, scheme, bias),
+    pub(crate) fn conv<const D: usize>(&self, x: Tensor<B, D>, op: ConvOp<B>) -> Tensor<B, D> {
+        match &self.storage {
+            Storage::Cpu(packed) => cpu::conv(packed, x, op),
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) if cube::addresses_conv(weights, &op, x.dims()[0]) => {
+                cube::conv(weights, x, op)
+            }
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => portable::conv::conv(weights, x, op),
+            Storage::Portable(weights) => portable::conv::conv(weights, x, op),
         }
     }
 
     pub(crate) fn to_device(&self, device: &B::Device) -> Self {
-        let place = match &self.place {
-            Place::Host(packed) => Place::Host(packed.clone()),
-            Place::Device(words) => Place::Device(Arc::new(words.to_device(device))),
+        let moved = |weights: &DeviceWeights<B>| {
+            Storage::on_device(weights.to_device(capabilities::<B>(device), device), &self.layout)
         };
-        Self { form: self.form, place }
+        let storage = match &self.storage {
+            Storage::Cpu(packed) => Storage::Cpu(packed.clone()),
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => moved(weights),
+            Storage::Portable(weights) => moved(weights),
+        };
+        Self { layout: self.layout, storage }
     }
 }
 
-/// The integer computation, with the gradient of the float one: straight through the rounding of the activations.
-pub(crate) fn straight_through<B: Backend, const D: usize>(
-    x: Tensor<B, D>,
-    int8: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
-    float: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
-) -> Tensor<B, D> {
-    if !B::ad_enabled(&x.device()) {
-        return int8(x);
-    }
-    let path = float(x.clone());
-    let zero = path.clone() - path.detach(); // zeros, with the gradient of the float computation
-    int8(x.detach()) + zero
+/// Says whether several products of one input, and the work of layers between their products, are computed in one pass: for
+/// inference in host memory. Elsewhere callers use Burn's operations.
+pub(crate) fn fuses<B: Backend>(device: &B::Device) -> bool {
+    cpu::is_host::<B>() && !B::ad_enabled(device)
 }
 
 impl<B: AutodiffBackend> Weights<B> {
     pub(crate) fn inner(&self) -> Weights<B::InnerBackend> {
-        let place = match &self.place {
-            Place::Host(packed) => Place::Host(packed.clone()),
-            Place::Device(words) => Place::Device(Arc::new(words.inner())),
+        let inner = |weights: &DeviceWeights<B>| Storage::on_device(weights.inner(), &self.layout);
+        let storage = match &self.storage {
+            Storage::Cpu(packed) => Storage::Cpu(packed.clone()),
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => inner(weights),
+            Storage::Portable(weights) => inner(weights),
         };
-        Weights { form: self.form, place }
+        Weights { layout: self.layout, storage }
     }
 
     pub(crate) fn from_inner(inner: Weights<B::InnerBackend>) -> Self {
-        let place = match inner.place {
-            Place::Host(packed) => Place::Host(packed),
-            Place::Device(words) => Place::Device(Arc::new(Words::from_inner(&words))),
+        let layout = inner.layout;
+        let outer = |weights: &DeviceWeights<B::InnerBackend>| {
+            Storage::on_device(DeviceWeights::from_inner(weights), &layout)
         };
-        Self { form: inner.form, place }
+        let storage = match inner.storage {
+            Storage::Cpu(packed) => Storage::Cpu(packed),
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => outer(&weights),
+            Storage::Portable(weights) => outer(&weights),
+        };
+        Self { layout, storage }
     }
 }
 
 impl<B: Backend> std::fmt::Debug for Weights<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Int8 {:?} on {}", self.form.shape(), self.kernel())
+        write!(f, "Int8 {:?} on {}", self.layout.shape(), self.kernel())
     }
 }

@@ -5,22 +5,29 @@ use burn::prelude::*;
 use burn::tensor::DType;
 
 use crate::config::{LayerScheme, QuantMode, QuantRange};
-use crate::ops::portable::weights::Words;
+use crate::ops::op::{ConvOp, LinearOp};
+use crate::ops::portable;
+use crate::ops::portable::weights::{Capabilities, DeviceWeights};
 use burn_int8_kernels::conv::ConvInput;
-use burn_int8_kernels::{ConvSpec, Layer, PackedWeights, WeightLayout};
+use burn_int8_kernels::{ConvGeometry, ConvSpec, Layer, PackedWeights, WeightLayout};
 
 /// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
 fn values(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
 }
 
-/// The same matrix on a device.
-fn words<B: Backend>(packed: &PackedWeights, device: &B::Device) -> Words<B> {
-    let form = WeightLayout::Linear(packed.shape());
-    Words::new(&packed.to_integers(&form), packed.scales(), &form, usize::MAX, device)
+/// The same weights on a device.
+fn on_device<B: Backend>(packed: &PackedWeights, layout: &WeightLayout) -> DeviceWeights<B> {
+    let integers = packed.to_integers(layout);
+    DeviceWeights::new(&integers, packed.scales(), layout, Capabilities::default(), &Default::default())
 }
 
-/// Both ways to compute `x · w + bias`: the kernels', and plain tensor operations on `B`.
+/// The same matrix on a device.
+fn matrix<B: Backend>(packed: &PackedWeights) -> DeviceWeights<B> {
+    on_device(packed, &WeightLayout::Linear(packed.shape()))
+}
+
+/// The outputs `x · w + bias` of the kernels and of plain tensor operations on `B`.
 fn both<B: Backend>(
     x: &[f32],
     packed: &PackedWeights,
@@ -46,7 +53,7 @@ fn both<B: Backend>(
     };
     let tensor = Tensor::<B, 2>::from_data(TensorData::new(x.to_vec(), [m, k]), &device);
     let bias = bias.map(|b| Tensor::from_data(TensorData::new(b.to_vec(), [n]), &device));
-    let got = words(packed, &device).linear(tensor, scheme, bias);
+    let got = portable::linear(&matrix(packed), tensor, LinearOp::new(scheme, bias));
     assert_eq!(got.dims(), [m, n]);
     (expected, got.into_data().to_vec().unwrap())
 }
@@ -124,14 +131,15 @@ fn weight_only_agree() {
 }
 
 #[test]
-fn words_give_back_their_integers() {
+fn device_weights_give_back_their_integers() {
     for [k, n] in [[0, 3], [1, 1], [5, 3], [8, 0], [9, 70]] {
         let integers: Vec<i8> = (0..k * n).map(|i| (i * 37 % 256) as u8 as i8).collect();
         let scales: Vec<f32> = (1..=n).map(|j| j as f32).collect();
         let packed = PackedWeights::from_integers(&integers, &scales, &WeightLayout::Linear([k, n]));
-        let words = words::<NdArray>(&packed, &Default::default());
-        assert_eq!(words.shape(), [k, n]);
-        assert_eq!((words.to_integers(&WeightLayout::Linear([k, n])), words.scales()), (integers, scales));
+        let weights = matrix::<NdArray>(&packed);
+        assert_eq!(weights.shape(), [k, n]);
+        let got = (weights.to_integers(&WeightLayout::Linear([k, n])), weights.host_scales());
+        assert_eq!(got, (integers, scales));
     }
 }
 
@@ -142,15 +150,16 @@ fn types_and_empty_shapes_are_kept() {
     let (packed, _) =
         PackedWeights::quantize(&values(12, 1), &WeightLayout::Linear([4, 3]), QuantRange::Symmetric)
             .unwrap();
-    let words = words::<NdArray>(&packed, &device);
+    let weights = matrix::<NdArray>(&packed);
+    let op = || LinearOp::new(LayerScheme::default(), None);
     let x = Tensor::<NdArray, 3>::ones([2, 5, 4], &device).cast(DType::F64);
-    let y = words.linear(x, LayerScheme::default(), None);
+    let y = portable::linear(&weights, x, op());
     assert_eq!((y.dims(), y.dtype()), ([2, 5, 3], DType::F64));
-    let y = words.linear(Tensor::<_, 2>::zeros([0, 4], &device), LayerScheme::default(), None);
+    let y = portable::linear(&weights, Tensor::<_, 2>::zeros([0, 4], &device), op());
     assert_eq!(y.dims(), [0, 3]);
 }
 
-/// Both ways to convolve two samples: the kernels', and plain tensor operations.
+/// The outputs of the kernels and of plain tensor operations for two samples.
 fn both_conv(
     filter: ConvSpec,
     input: [usize; 3],
@@ -173,11 +182,10 @@ fn both_conv(
             burn_int8_kernels::conv::weight_only(burn_int8_kernels::active(), &images, Some(&bias))
         }
     };
-    let words =
-        Words::<NdArray>::new(&weights.to_integers(&form), weights.scales(), &form, usize::MAX, &device);
     let x = Tensor::<NdArray, 5>::from_data(TensorData::new(x, shape), &device);
     let bias = Tensor::from_data(TensorData::new(bias, [filter.channels[1]]), &device);
-    let got = words.conv(&filter, x, &window, scheme, Some(bias));
+    let op = ConvOp { spec: filter, geometry: window, scheme, bias: Some(bias) };
+    let got = portable::conv::conv(&on_device(&weights, &form), x, op);
     let [depth, height, width] = window.output;
     assert_eq!(got.dims(), [2, filter.channels[1], depth, height, width]);
     [expected, got.into_data().to_vec().unwrap()]
@@ -231,8 +239,8 @@ fn tables_are_identical() {
         let (packed, _) =
             PackedWeights::quantize(&values(entries * width, 1), &form, QuantRange::Symmetric).unwrap();
         let integers = packed.to_integers(&form);
-        let words = Words::<NdArray>::new(&integers, packed.scales(), &form, usize::MAX, &device);
-        assert_eq!(words.to_integers(&form), integers);
+        let weights = on_device::<NdArray>(&packed, &form);
+        assert_eq!(weights.to_integers(&form), integers);
         let picked = [0, entries - 1, entries / 2, 0];
         let rows = packed.rows_of_table(&picked);
         for (row, &entry) in rows.chunks(width).zip(&picked) {
@@ -243,7 +251,7 @@ fn tables_are_identical() {
         let indices = picked.map(|entry| entry as i64);
         let indices =
             Tensor::<NdArray, 2, Int>::from_data(TensorData::new(indices.to_vec(), [2, 2]), &device);
-        assert_eq!(words.embed(indices).into_data().to_vec::<f32>().unwrap(), rows);
+        assert_eq!(portable::embed(&weights, indices).into_data().to_vec::<f32>().unwrap(), rows);
         let x = values(3 * width, 2);
         let [expected] = burn_int8_kernels::dynamic(
             burn_int8_kernels::active(),
@@ -252,7 +260,132 @@ fn tables_are_identical() {
             [Layer::new(&packed, None)],
         );
         let x = Tensor::<NdArray, 2>::from_data(TensorData::new(x, [3, width]), &device);
-        let logits = words.linear(x, LayerScheme::default(), None);
+        let logits = portable::linear(&weights, x, LinearOp::new(LayerScheme::default(), None));
         assert_eq!(logits.into_data().to_vec::<f32>().unwrap(), expected);
+    }
+}
+
+/// Inputs whose products with the integers overflow `f32`, although the outputs do not: near `2^128` beside ordinary ones.
+#[test]
+fn large_inputs_do_not_overflow_where_only_weights_are_integers() {
+    let scheme = LayerScheme::default().with_mode(QuantMode::WeightOnly);
+    let layout = WeightLayout::Linear([8, 1]);
+    let packed = PackedWeights::quantize(&[1e-3; 8], &layout, scheme.range).unwrap().0;
+    let rows = [[1e37; 8], [3e38, -3e38, 3e38, -3e38, 1e38, 0.0, 0.0, 0.0], [0.5; 8]];
+    let x = Tensor::<NdArray, 2>::from_data(rows, &Default::default());
+    let y = portable::linear(&matrix(&packed), x, LinearOp::new(scheme, None));
+    let y = y.into_data().to_vec::<f32>().unwrap();
+    for (y, expected) in y.iter().zip([8e34, 1e35, 4e-3]) {
+        assert!((y / expected - 1.0).abs() < 1e-6, "{y}, not {expected}");
+    }
+
+    let spec = ConvSpec {
+        axes: 1,
+        channels: [8, 1],
+        groups: 1,
+        kernel: [1, 1, 2],
+        stride: [1; 3],
+        dilation: [1; 3],
+        transposed: false,
+    };
+    let layout = WeightLayout::Conv(spec);
+    let packed = PackedWeights::quantize(&[1e-3; 16], &layout, scheme.range).unwrap().0;
+    let geometry = spec.window([1, 1, 2], [[0; 2]; 3]).unwrap();
+    let samples = TensorData::new([[1e37f32; 16], [0.5; 16]].concat(), [2, 8, 2]);
+    let x = Tensor::<NdArray, 3>::from_data(samples, &Default::default());
+    let y =
+        portable::conv::conv(&on_device(&packed, &layout), x, ConvOp { spec, geometry, scheme, bias: None });
+    let y = y.into_data().to_vec::<f32>().unwrap();
+    for (y, expected) in y.iter().zip([1.6e35, 8e-3]) {
+        assert!((y / expected - 1.0).abs() < 1e-6, "{y}, not {expected}");
+    }
+}
+
+/// A convolution of `x` `[channels, input]` with filters of ones, along one axis, in naive loops of `i128`.
+fn loops(spec: &ConvSpec, geometry: &ConvGeometry, x: &[f32]) -> Vec<f32> {
+    let [input, output] = [geometry.input[2], geometry.output[2]];
+    let mut sums = vec![0.0; output];
+    for (output, sum) in sums.iter_mut().enumerate() {
+        for tap in 0..spec.kernel[2] {
+            for at in 0..input {
+                let [stride, dilation, padding] =
+                    [spec.stride[2], spec.dilation[2], geometry.padding[2]].map(|size| size as i128);
+                let (from, to) = if spec.transposed { (at, output) } else { (output, at) };
+                if from as i128 * stride + tap as i128 * dilation - padding == to as i128 {
+                    *sum += (0..spec.channels[0]).map(|channel| x[channel * input + at]).sum::<f32>();
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// The geometry of an input with zeros in front and behind; of a transposed convolution `padding` is what is cut off on both
+/// sides and what is added behind.
+fn along_one_axis(spec: &ConvSpec, input: usize, padding: [usize; 2]) -> ConvGeometry {
+    let [input, front, behind] = [input, padding[0], padding[1]].map(|size| size as i128);
+    let [stride, dilation, kernel] =
+        [spec.stride[2], spec.dilation[2], spec.kernel[2]].map(|size| size as i128);
+    let reach = (kernel - 1) * dilation + 1;
+    let output = if spec.transposed {
+        (input - 1) * stride + reach + behind - 2 * front
+    } else {
+        (input + front + behind - reach) / stride + 1
+    };
+    let output = usize::try_from(output).expect("an output");
+    ConvGeometry { input: [1, 1, input as usize], output: [1, 1, output], padding: [0, 0, padding[0]] }
+}
+
+/// Strides, dilations and paddings as large as they can be: no size that is computed from them overflows.
+#[test]
+fn hostile_geometries_are_computed_as_loops_do() {
+    const HUGE: usize = (1 << 62) - 1;
+    let spec = ConvSpec {
+        axes: 1,
+        channels: [2, 1],
+        groups: 1,
+        kernel: [1, 1, 2],
+        stride: [1; 3],
+        dilation: [1; 3],
+        transposed: false,
+    };
+    let up = ConvSpec { transposed: true, ..spec };
+    let dilated = |spec, dilation| ConvSpec { dilation: [1, 1, dilation], ..spec };
+    let strided = |spec, stride| ConvSpec { stride: [1, 1, stride], ..spec };
+    let cases = [
+        (dilated(spec, HUGE), 1, [0, HUGE + 1]),
+        (dilated(spec, HUGE), 1, [HUGE + 1, 0]),
+        (dilated(spec, HUGE), 3, [HUGE / 2, HUGE / 2 + 2]),
+        (dilated(spec, HUGE / 2), 1, [0, HUGE / 2 + 1]),
+        (dilated(spec, usize::MAX / 2), 1, [usize::MAX / 2, 2]),
+        (strided(spec, usize::MAX), 5, [0, 0]),
+        (strided(spec, HUGE), 5, [0, HUGE]),
+        (strided(dilated(spec, HUGE), HUGE), 5, [HUGE, HUGE]),
+        (ConvSpec { kernel: [1, 1, 9], ..dilated(spec, HUGE / 9) }, 4, [HUGE / 9 * 8, 3]),
+        (strided(up, HUGE), 2, [HUGE / 2, 0]),
+        (dilated(up, HUGE), 2, [HUGE / 2, 1]),
+        (strided(dilated(up, 3), HUGE), 2, [HUGE / 2 - 1, 3]),
+        (strided(dilated(up, 3), usize::MAX), 1, [1, 2]),
+    ];
+    for (spec, input, padding) in cases {
+        let geometry = along_one_axis(&spec, input, padding);
+        assert!((1..20).contains(&geometry.output[2]), "{spec:?}: {geometry:?}");
+        let layout = WeightLayout::Conv(spec);
+        // These are not made from packed weights: their order has a place for each residue of a transposed stride.
+        let device = Default::default();
+        let ones = vec![1; layout.len()];
+        let weights = DeviceWeights::<NdArray>::new(&ones, &[1.0], &layout, Capabilities::default(), &device);
+        let x = values(2 * input, 3);
+        for mode in [QuantMode::Dynamic, QuantMode::WeightOnly] {
+            let scheme = LayerScheme::default().with_mode(mode);
+            let tensor = TensorData::new(x.clone(), [1, 2, input]);
+            let tensor = Tensor::<NdArray, 3>::from_data(tensor, &device);
+            let op = ConvOp { spec, geometry, scheme, bias: None };
+            let got = portable::conv::conv(&weights, tensor, op);
+            let got = got.into_data().to_vec::<f32>().unwrap();
+            for (got, expected) in got.iter().zip(loops(&spec, &geometry, &x)) {
+                assert!((got - expected).abs() < 0.1, "{got}, not {expected}: {spec:?} {padding:?} {mode:?}");
+            }
+        }
     }
 }

@@ -13,8 +13,8 @@ use burn_int8::nn::{
 use burn_int8::prelude::*;
 use proptest::prelude::*;
 
-use crate::convs::{Case, Pad, conv, conv2d, one_of_each, run, transposed};
-use crate::model::{assert_outputs, floats, is_wgpu, on_every_backend, tensor};
+use crate::model::{assert_outputs, floats, on_every_backend, tensor};
+use crate::support::conv_case::{Case, Pad, burn_is_wrong, conv, conv2d, one_of_each, run, transposed};
 use crate::with_conv;
 
 const SCHEMES: [(QuantRange, QuantMode); 3] = [
@@ -27,24 +27,18 @@ fn scheme((range, activations): (QuantRange, QuantMode)) -> LayerScheme {
     LayerScheme::default().with_range(range).with_mode(activations)
 }
 
-/// Rounding a sum of `k` float products below 127, in any order: half an ulp each.
+/// The error of rounding a sum of `k` float products below 127, in any order: half an ulp each.
 fn float_sum(k: usize) -> f32 {
     127.0 * 6e-8 * (k * k) as f32
 }
 
-/// What rounding both operands to 8 bits may add to a sum of `k` products of values below 1: half a step (1/254, or 1/256)
+/// The error that rounding both operands to 8 bits may add to a sum of `k` products of values below 1: half a step (1/254, or 1/256)
 /// for each, and a whole one where the full range clips.
 fn rounding(k: usize, range: QuantRange) -> f32 {
     k as f32 * 2.01 / if range == QuantRange::Full { 128.0 } else { 254.0 }
 }
 
-/// Burn 0.21 on `Wgpu` takes other inputs than on its other backends where a transposed kernel is shorter than its stride.
-fn burn_is_wrong<B: Backend>(case: &Case) -> bool {
-    let gaps = (0..3).any(|axis| (case.kernel[axis] - 1) * case.dilation[axis] + 1 < case.stride[axis]);
-    case.transposed && gaps && is_wgpu::<B>()
-}
-
-/// As the loops, and near Burn's layer.
+/// The INT8 layer gives what the loops give, and is near to the float layer.
 fn check<B: Backend>(case: &Case) {
     let (batch, x) = (2, case.values(2));
     let k = case.channels[0] / case.groups * case.kernel.iter().product::<usize>();
@@ -70,7 +64,7 @@ fn check<B: Backend>(case: &Case) {
     }
 }
 
-/// Every option of one axis of freedom, and some of many.
+/// Cases that change one option, and some that change many.
 fn cases() -> Vec<Case> {
     let one = conv(1, [3, 4], [1, 1, 3], [1, 1, 8]);
     let two = conv(2, [3, 4], [1, 3, 2], [1, 6, 7]);
@@ -106,7 +100,7 @@ fn cases() -> Vec<Case> {
     for plain in [up1, up2, up3] {
         cases.push(Case { stride: [2, 2, 3], pad_out: [1, 1, 2], ..plain });
     }
-    // As large as the input, larger than a vector, many channels.
+    // Kernels as large as the input, planes larger than a vector, many channels.
     cases.push(conv(2, [1, 1], [1, 6, 7], [1, 6, 7]));
     cases.push(conv(2, [70, 33], [1, 3, 3], [1, 4, 5]));
     cases.push(transposed(2, [70, 33], [1, 2, 2], [1, 3, 3]));
@@ -117,7 +111,7 @@ fn every_option<B: Backend>() {
     cases().iter().for_each(check::<B>);
 }
 
-/// Kernel, stride, dilation, padding in front and behind, input.
+/// The kernel, stride, dilation, padding in front and behind, and input of one axis.
 type Axis = (usize, usize, usize, usize, usize, usize);
 
 fn any_case() -> impl Strategy<Value = Case> {
@@ -162,7 +156,7 @@ proptest! {
     }
 }
 
-/// What a tensor looks like in memory changes nothing.
+/// The layout of a tensor in memory changes nothing.
 fn views<B: Backend>() {
     let device = Default::default();
     let float = conv2d::<B>(&Case { pad: Pad::Same, ..conv(2, [3, 4], [1, 3, 3], [1, 6, 7]) });
@@ -243,7 +237,7 @@ fn gradients_go_straight_through() {
                 let (expected, _) = gradient(&|x| dequantized.forward(x));
                 assert_eq!((got, params), (expected, 0), "{case:?}");
 
-                // To the inner backend and back.
+                // The layer goes to the inner backend and back.
                 let x = tensor::<NdArray, RANK>(case.shape(2), 5);
                 let valid = int8.valid();
                 let y = floats(valid.forward(x.clone()));
@@ -316,7 +310,7 @@ fn asymmetric_padding_in_3d_is_refused_as_burn_refuses_it() {
     config.init_int8::<NdArray>(&Default::default()).forward(tensor([1, 1, 4, 4, 4], 1));
 }
 
-/// Burn's fields and defaults: a configuration saved by either is read by the other, and `init` makes Burn's layer.
+/// The fields and defaults are Burn's: a configuration saved by either is read by the other, and `init` makes Burn's layer.
 #[test]
 fn configurations_are_burns() {
     macro_rules! check {

@@ -1,4 +1,4 @@
-//! What only a device can get wrong: files that travel, types, memory, what no one may wait for.
+//! The things that only a device can get wrong: files that travel, types, memory, answers that no one may wait for.
 
 use burn::backend::{Autodiff, NdArray};
 use burn::module::Module;
@@ -8,9 +8,9 @@ use burn::tensor::{DType, Distribution};
 use burn_int8::nn::{Conv2d, DropIn, Embedding, FloatLayer, Linear};
 use burn_int8::prelude::*;
 
-use crate::convs::{conv, conv2d};
 use crate::gpu::{Fused, Plain, available};
 use crate::model::{Net, burns_embedding, burns_linear, floats, tensor, values};
+use crate::support::conv_case::{conv, conv2d};
 
 /// One layer of each family.
 #[derive(Module, Debug)]
@@ -40,7 +40,7 @@ fn load<B: Backend, M: Module<B>>(model: M, bytes: Vec<u8>) -> M {
     model.load_record(recorder.load(bytes, &Default::default()).expect("its own bytes"))
 }
 
-/// What a host saves a device loads and saves again, byte for byte, and the other way round.
+/// A device loads the file that a host saves and saves it again, byte for byte, and the other way round.
 #[test]
 fn files_travel() {
     fn check<B: Backend>() {
@@ -129,7 +129,7 @@ fn half_floats() {
     }
 }
 
-/// No one waits to look at indices: one that is not in the table gives NaN, others do not notice.
+/// The host does not wait to look at indices: one that is not in the table gives NaN, others do not notice.
 #[test]
 fn an_index_outside_the_table_gives_nan() {
     fn check<B: Backend>() {

@@ -8,7 +8,7 @@ pub type Plain = CubeBackend<WgpuRuntime, f32, i32, u32>;
 /// Burn's `Wgpu` as it comes by default.
 pub type Fused = burn_fusion::Fusion<Plain>;
 
-/// Whether there is one. If not, says so; if `BURN_INT8_REQUIRE_GPU` is set, fails, so that a skip can't look like a pass.
+/// Says whether there is a device. If not, prints so; if `BURN_INT8_REQUIRE_GPU` is set, fails, so that a skip can't look like a pass.
 pub fn available() -> bool {
     use std::sync::LazyLock;
     static AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
@@ -27,7 +27,7 @@ pub fn available() -> bool {
     *AVAILABLE
 }
 
-/// Past the test runner, which keeps what a passing test prints to itself.
+/// Prints past the test runner, which keeps what a passing test prints to itself.
 fn say(what: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{what}");

@@ -18,27 +18,27 @@ use safetensors::SafeTensors;
 
 use crate::model::on_every_backend;
 
-/// What Keras adds to an absmax, and what we add.
+/// The numbers that Keras and we add to an absmax.
 pub const KERAS_EPSILON: f32 = 1e-7;
 pub const NO_EPSILON: f32 = 0.0;
-/// Of outputs and gradients, relative to the largest: both sides round sums in f32, each in an order of its own,
+/// The tolerance of outputs and gradients, relative to the largest: both sides round sums in f32, each in an order of its own,
 /// and epsilon makes Keras' steps of inputs (absmax 0.8 and more) larger by up to 1.3e-7.
 pub const CLOSE: f64 = 1e-6;
-/// Of our step times Keras' factor, once epsilon is accounted for: three operations round (`absmax / 127`,
+/// The tolerance of our step times Keras' factor, once epsilon is accounted for: three operations round (`absmax / 127`,
 /// `absmax + epsilon`, `127 / sum`), each by at most a quarter of this.
 const SCALE_ROUNDING: f64 = 2.0 * f32::EPSILON as f64;
 
 /// Where Keras' epsilon shows in the integers.
 enum Epsilon {
     Nowhere,
-    /// In the weight at `[input, output]`: our integer, Keras'.
+    /// The weight at `[input, output]` has two integers: ours, and Keras'.
     InWeight([usize; 2], i8, i8),
     /// They are about as small as epsilon: in so many weights and inputs of the layer.
     InMost(usize, usize),
 }
 
 impl Epsilon {
-    /// Whether it shows in what is computed with the weights of one input (`axis` 0) or output (1).
+    /// Says whether it shows in what is computed with the weights of one input (`axis` 0) or output (1).
     fn reaches(&self, axis: usize, index: usize) -> bool {
         match self {
             Self::Nowhere => false,
@@ -51,7 +51,7 @@ impl Epsilon {
 /// One layer of a golden file.
 struct Case {
     file: &'static str,
-    /// Of the names of its tensors.
+    /// The part of the names of its tensors that says which case it is.
     prefix: &'static str,
     /// Heads that come before the inputs in the shape of the kernel.
     heads: usize,

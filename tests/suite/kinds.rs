@@ -7,11 +7,11 @@ use burn::prelude::*;
 use burn_int8::nn::{Conv1d, Conv2d, Conv2dConfig, ConvTranspose1d, DropIn, Embedding, FloatLayer, Linear};
 use burn_int8::prelude::*;
 
-use crate::convs::{
+use crate::model::{burns_embedding, burns_linear, floats};
+use crate::support::conv_case::{
     Case, Pad, conv, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d,
     one_of_each, transposed,
 };
-use crate::model::{burns_embedding, burns_linear, floats};
 
 type B = NdArray;
 

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::model::{burns_linear, floats, on_every_backend, tensor, values};
 
-/// What rounding one operand to 8 bits may add to a dot product of `k` values below 1: `k` errors of half a step (1/254),
+/// The error that rounding one operand to 8 bits may add to a dot product of `k` values below 1: `k` errors of half a step (1/254),
 /// for inputs and for weights.
 fn rounding(k: usize) -> f32 {
     k as f32 * 2.0 * 0.5 / 127.0
@@ -29,7 +29,7 @@ fn max_difference<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) 
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// As Burn's layer; the integers do not depend on how the rows are arranged.
+/// The outputs are near to those of Burn's layer; the integers do not depend on how the rows are arranged.
 macro_rules! ranks_on {
     ($backend:ty: $($shape:expr),*) => {
         for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
@@ -56,7 +56,7 @@ fn eight_ranks() {
     ranks_on!(Flex: [1, 2, 3, 2, 1, 2, 6], [1, 2, 1, 3, 2, 1, 2, 6]);
 }
 
-/// Transposed, sliced, expanded, permuted: what a tensor looks like in memory changes nothing.
+/// The layout of a tensor in memory, transposed, sliced, expanded or permuted, changes nothing.
 fn views<B: Backend>() {
     let device = Default::default();
     for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
@@ -112,7 +112,7 @@ fn float_types() {
     check::<Flex>(DType::F64, 0.0);
     check::<Flex>(DType::F16, F16);
     check::<Flex>(DType::BF16, BF16);
-    // By a cast: which float type `NdArray<f64>` makes by default is up to who uses the device first in the process.
+    // The doubles are made by a cast: which float type `NdArray<f64>` makes by default is up to who uses the device first in the process.
     let float = burns_linear::<NdArray>(6, 5, true, 7);
     let as_f64 = burn::nn::Linear {
         weight: float.weight.map(|weight| weight.cast(DType::F64)),

@@ -1,7 +1,7 @@
 //! One integration binary: each one links all of Burn.
 
 mod conv;
-mod convs;
+mod conv_hostile;
 #[cfg(feature = "wgpu")]
 mod device;
 mod embedding;
@@ -16,6 +16,7 @@ mod model;
 mod on_load;
 mod record_kinds;
 mod records;
+mod support;
 mod swap;
 mod training;
 mod transformer;

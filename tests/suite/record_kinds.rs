@@ -15,8 +15,8 @@ use burn_int8::prelude::*;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::convs::{Case, conv, conv_transpose2d, conv1d, conv2d, one_of_each, transposed};
 use crate::model::{burns_embedding, burns_linear, floats, tensor};
+use crate::support::conv_case::{Case, conv, conv_transpose2d, conv1d, conv2d, one_of_each, transposed};
 use crate::with_conv;
 
 type B = NdArray;

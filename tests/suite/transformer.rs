@@ -32,7 +32,7 @@ struct Fill(usize);
 impl<B: Backend> ModuleMapper<B> for Fill {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         self.0 += 1;
-        // Of sizes at which no attention is all on one key.
+        // The values have sizes at which no attention is all on one key.
         param.map(|old| tensor::<B, D>(old.dims(), self.0) * 0.4)
     }
 }
@@ -49,7 +49,7 @@ fn int8<B: Backend, M: Module<B>>(model: M) -> M {
     model.quantize(&Int8Config::new()).expect("float layers").0
 }
 
-/// Some padding at the end of the second sample.
+/// A mask with padding at the end of the second sample.
 fn padding<B: Backend>() -> Tensor<B, 2, Bool> {
     Tensor::from_data([[false; 5], [false, false, false, true, true]], &Default::default())
 }
@@ -59,7 +59,7 @@ fn causal<B: Backend>() -> Tensor<B, 3, Bool> {
     burns_attention::generate_autoregressive_mask(2, 5, &Default::default())
 }
 
-/// With no mask, each, and both.
+/// Inputs with no mask, with each, and with both.
 fn inputs<B: Backend>() -> Vec<TransformerEncoderInput<B>> {
     let input = TransformerEncoderInput::new(tensor([2, 5, WIDTH], 99));
     let padded = input.clone().mask_pad(padding());
@@ -112,12 +112,12 @@ fn while_float_an_encoder_has_burns_bytes_and_numbers() {
     check_record::<NamedMpkBytesRecorder<HalfPrecisionSettings>>();
 }
 
-/// What one rounding that falls out differently may change: a step of 127 to the largest, through a few layers.
+/// The change that one rounding which falls out differently may make: a step of 127 to the largest, through a few layers.
 const ONE_STEP: f32 = 0.05;
-/// Of what rounds the same: sums of some tens of floats in another order.
+/// The change where all is rounded the same: sums of some tens of floats in another order.
 const ORDER: f32 = 2e-5;
 
-/// Equal up to the order of float sums, but where a value that lies between two integers is rounded the other way.
+/// Outputs are equal up to the order of float sums, but where a value that lies between two integers is rounded the other way.
 fn assert_same(got: &[f32], expected: &[f32]) {
     let differences: Vec<_> =
         got.iter().zip(expected).map(|(got, expected)| (got - expected).abs()).collect();
@@ -209,26 +209,33 @@ fn what_is_padded_changes_nothing() {
     assert_eq!(a, b);
 }
 
-/// A query of its own, and more keys than queries.
+/// A query of its own, and more keys than queries: `context` of a float module against Burn's module with the same record, that
+/// of an INT8 one, which is fused, against `forward`, which is made of Burn's operations.
 #[test]
 fn attention_to_another_sequence() {
     for quiet in [false, true] {
+        let (recorder, device) = (Bin::default(), Default::default());
         let config = MultiHeadAttentionConfig::new(WIDTH, HEADS).with_dropout(0.0).with_quiet_softmax(quiet);
-        let float = config.init::<Autodiff<B>>(&Default::default()).map(&mut Fill(0));
-        let model = int8(float.clone());
+        let float = config.init::<B>(&device).map(&mut Fill(0));
+        let stock = burns_attention::MultiHeadAttentionConfig::new(WIDTH, HEADS)
+            .with_dropout(0.0)
+            .with_quiet_softmax(quiet)
+            .init::<B>(&device);
+        let bytes = recorder.record(float.clone().into_record(), ()).expect("in memory");
+        let stock = stock.load_record(recorder.load(bytes, &device).expect("the same layout"));
+        let tensors = || [(3, 1), (5, 2), (5, 3)].map(|(rows, seed)| tensor::<B, 3>([2, rows, WIDTH], seed));
         let input = || {
-            let [keys, values] = [2, 3].map(|seed| tensor([2, 5, WIDTH], seed));
-            MhaInput::new(tensor([2, 3, WIDTH], 1), keys, values).mask_pad(padding())
+            let [query, keys, values] = tensors();
+            MhaInput::new(query, keys, values).mask_pad(padding())
         };
-        let fused = |model: &MultiHeadAttention<B>| {
-            let [keys, values] = [2, 3].map(|seed| tensor([2, 5, WIDTH], seed));
-            model.context(MhaInput::new(tensor([2, 3, WIDTH], 1), keys, values).mask_pad(padding()))
-        };
-        assert_eq!(floats(float.context(input())), floats(float.forward(input()).context));
-        assert_eq!(floats(model.context(input())), floats(model.forward(input()).context));
-        let output = model.valid().forward(MhaInput::self_attn(tensor([2, 5, WIDTH], 1)));
+        let [query, keys, values] = tensors();
+        let expected = burns_attention::MhaInput::new(query, keys, values).mask_pad(padding());
+        assert_eq!(floats(float.context(input())), floats(stock.forward(expected).context));
+
+        let model: MultiHeadAttention<B> = int8(float);
+        assert_same(&floats(model.context(input())), &floats(model.forward(input()).context));
+        let output = model.forward(MhaInput::self_attn(tensor([2, 5, WIDTH], 1)));
         assert_eq!(output.weights.dims(), [2, HEADS, 5, 5]);
-        assert_same(&floats(fused(&model.valid())), &floats(model.context(input())));
     }
 }
 
@@ -273,7 +280,7 @@ fn a_mask_of_another_length_is_refused() {
     attention(x.clone(), x.clone(), x, Some(padding().unsqueeze_dim(1)), 1.0);
 }
 
-/// As Burn's operations allow: a mask for all samples beside one of each, keys for all samples.
+/// Shapes that Burn's operations stretch: a mask for all samples beside one of each, keys for all samples.
 #[test]
 fn masks_and_keys_are_stretched() {
     let config = MultiHeadAttentionConfig::new(WIDTH, HEADS).with_dropout(0.0);
@@ -298,12 +305,12 @@ fn attention_is_the_same_on_every_way() {
     let all = Tensor::<Autodiff<B>, 3, Bool>::from_data([[[true; 5]]], &device);
     let rows = causal::<Autodiff<B>>().slice([0..2, 1..4, 0..5]);
     let masks = [None, Some(row.clone()), Some(row.expand([2, 1, 5])), Some(rows.clone()), Some(all)];
-    for hidden in masks.into_iter().chain([Some(rows.narrow(0, 0, 1))]) {
+    for mask in masks.into_iter().chain([Some(rows.narrow(0, 0, 1))]) {
         for heads in [2, 6] {
             let [q, k, v] = tensors(heads);
-            let burns = attention::<Autodiff<B>>(q.clone(), k.clone(), v.clone(), hidden.clone(), 0.3);
-            let hidden = hidden.clone().map(|hidden| Tensor::from_data(hidden.into_data(), &device));
-            let fused = attention::<B>(q.inner(), k.inner(), v.inner(), hidden, 0.3);
+            let burns = attention::<Autodiff<B>>(q.clone(), k.clone(), v.clone(), mask.clone(), 0.3);
+            let mask = mask.clone().map(|mask| Tensor::from_data(mask.into_data(), &device));
+            let fused = attention::<B>(q.inner(), k.inner(), v.inner(), mask, 0.3);
             for (fused, burns) in floats(fused).iter().zip(floats(burns)) {
                 assert!((fused - burns).abs() < ORDER, "{fused}, not {burns}");
             }
@@ -311,16 +318,16 @@ fn attention_is_the_same_on_every_way() {
     }
 }
 
-/// However low the others are.
+/// A masked key has no weight, however low the scores of the others are.
 #[test]
-fn a_hidden_key_is_hidden() {
+fn a_masked_key_is_masked() {
     fn check<B: Backend>() {
         let device = Default::default();
         let q = Tensor::<B, 4>::full([1, 2, 1, 4], 1e3, &device);
         let k = tensor::<B, 4>([1, 2, 1, 4], 1).abs() * -1e6;
-        let hidden = Tensor::from_data([[[false, true], [true, true]]], &device);
+        let mask = Tensor::from_data([[[false, true], [true, true]]], &device);
         let v = Tensor::from_data([[[[1.0, 1.0, 1.0, 1.0]], [[3.0, 3.0, 3.0, 3.0]]]], &device);
-        assert_eq!(floats(attention(q, k, v, Some(hidden), 1.0)), [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
+        assert_eq!(floats(attention(q, k, v, Some(mask), 1.0)), [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
     }
     check::<B>();
     check::<Autodiff<B>>();

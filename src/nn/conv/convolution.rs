@@ -1,12 +1,12 @@
-//! What the six convolutions have in common but types: a macro, used in `layers`.
+//! A macro, used in `layers`, for the code that the six convolutions share but for types.
 
-/// What differs between convolutions and transposed ones.
+/// The code that differs between convolutions and transposed ones.
 macro_rules! of_kind {
     (item: regular $rank:literal) => { ConvItem<$rank> };
     (item: transposed $rank:literal) => { ConvTransposeItem<$rank> };
     (options: regular $layer:ident) => { (false, $layer.padding.clone()) };
     (options: transposed $layer:ident) => {
-        (true, Cut { padding: $layer.padding, padding_out: $layer.padding_out })
+        (true, TransposedPadding { padding: $layer.padding, padding_out: $layer.padding_out })
     };
     (new: regular $options:ident $layer:ident { $($field:ident: $value:expr,)* }) => {
         conv::$layer { $($field: $value,)* padding: $options.padding.clone() }
@@ -30,7 +30,7 @@ macro_rules! of_kind {
     };
 }
 
-/// One convolution: the drop-in layer, its configuration, its INT8 form.
+/// Defines one convolution: the drop-in layer, its configuration, its INT8 form.
 macro_rules! convolution {
     (
         $(#[$doc:meta])*
@@ -84,7 +84,7 @@ macro_rules! convolution {
             ///
             /// If the channels can't be parted into `groups`.
             pub fn init<B: Backend>(&self, device: &B::Device) -> $layer<B> {
-                self.burns().init(device).into()
+                self.to_burn().init(device).into()
             }
 
             /// An INT8 layer with all weights zero, to load a record into.
@@ -93,10 +93,10 @@ macro_rules! convolution {
             ///
             /// If the channels can't be parted into `groups`.
             pub fn init_int8<B: Backend>(&self, device: &B::Device) -> $int8<B> {
-                QLayer::zeros(&self.burns().init(device))
+                QLayer::zeros(&self.to_burn().init(device))
             }
 
-            fn burns(&self) -> conv::$config {
+            fn to_burn(&self) -> conv::$config {
                 conv::$config { $($field: self.$field.clone(),)* }
             }
         }
@@ -111,7 +111,7 @@ macro_rules! convolution {
             ///
             /// # Panics
             ///
-            /// If the input has other channels, or no room for a single output.
+            /// If the input has other channels, no room for a single output, or an output too large for memory.
             pub fn forward(&self, input: Tensor<B, $rank>) -> Tensor<B, $rank> {
                 match self {
                     Self::Float(layer) => layer.forward(input),
@@ -136,7 +136,7 @@ macro_rules! convolution {
             ///
             /// # Panics
             ///
-            /// If the input has other channels, or no room for a single output.
+            /// If the input has other channels, no room for a single output, or an output too large for memory.
             pub fn forward(&self, input: Tensor<B, $rank>) -> Tensor<B, $rank> {
                 convolve(self, input, conv::$layer::forward)
             }

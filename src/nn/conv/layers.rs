@@ -5,8 +5,8 @@ use burn::module::{Content, EmptyRecord, Initializer, Param};
 use burn::nn::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d, conv};
 use burn::prelude::*;
 
-use super::padding::{Cut, PerAxis};
-use super::{ConvOptions, convolve};
+use super::options::{ConvOptions, convolve};
+use super::padding::{PerAxis, TransposedPadding};
 use crate::nn::drop_in::DropIn;
 use crate::nn::layer::{Bias, FloatLayer};
 use crate::nn::qlayer::QLayer;
@@ -130,10 +130,10 @@ convolution! {
         /// The number of channels, in and out.
         pub channels: [usize; 2],
     }
-    padding Cut<usize> {
-        /// What is cut off the output on both sides.
+    padding TransposedPadding<usize> {
+        /// The number of outputs that are cut off on both sides.
         padding: usize = "0",
-        /// What is added to the output behind.
+        /// The number of outputs that are added behind.
         padding_out: usize = "0",
     }
     fields { channels kernel_size stride dilation groups padding padding_out bias initializer }
@@ -163,10 +163,10 @@ convolution! {
         /// The number of channels, in and out.
         pub channels: [usize; 2],
     }
-    padding Cut<[usize; 2]> {
-        /// What is cut off the output on both sides.
+    padding TransposedPadding<[usize; 2]> {
+        /// The number of outputs that are cut off on both sides.
         padding: [usize; 2] = "[0, 0]",
-        /// What is added to the output behind.
+        /// The number of outputs that are added behind.
         padding_out: [usize; 2] = "[0, 0]",
     }
     fields { channels kernel_size stride dilation groups padding padding_out bias initializer }
@@ -196,10 +196,10 @@ convolution! {
         /// The number of channels, in and out.
         pub channels: [usize; 2],
     }
-    padding Cut<[usize; 3]> {
-        /// What is cut off the output on both sides.
+    padding TransposedPadding<[usize; 3]> {
+        /// The number of outputs that are cut off on both sides.
         padding: [usize; 3] = "[0, 0, 0]",
-        /// What is added to the output behind.
+        /// The number of outputs that are added behind.
         padding_out: [usize; 3] = "[0, 0, 0]",
     }
     fields { channels kernel_size stride dilation groups padding padding_out bias initializer }

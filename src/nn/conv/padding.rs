@@ -1,4 +1,4 @@
-//! How much padding a convolution gets, axis by axis, as Burn computes it.
+//! The padding of a convolution, axis by axis, as Burn computes it.
 
 use std::fmt::Debug;
 
@@ -9,10 +9,10 @@ use burn_int8_kernels::ConvSpec;
 
 /// One number per axis, as Burn's layer of that many axes has it.
 pub trait PerAxis: Copy + Debug + Send + Sync + 'static {
-    /// For three axes, those in front filled.
+    /// The numbers of three axes; those in front, which the layer lacks, are `filling`.
     fn widen(self, filling: usize) -> [usize; 3];
 
-    /// Of three axes, those that the layer has.
+    /// The numbers of the axes that the layer has, from those of three axes.
     fn narrow(all: [usize; 3]) -> Self;
 }
 
@@ -40,21 +40,24 @@ impl<const D: usize> PerAxis for [usize; D] {
 
 /// The padding of a convolution, as its layer is told.
 pub trait Padding: Clone + Debug + Send + Sync + 'static {
-    /// How the layer says what it has one of per axis.
+    /// The type in which the layer has one number per axis.
     type Axes: PerAxis;
 
-    /// What [`ConvSpec::window`] takes, for an input of these sizes.
+    /// The padding that [`ConvSpec::window`] takes, for an input of these sizes.
     fn around(&self, filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3];
 
-    /// Adds it to what is displayed.
+    /// Adds the padding to what is displayed.
     fn describe(&self, content: Content) -> Content;
 }
 
-/// In front and behind, so that the output is as long as the input, or as the strides in it. Dilation is left out, as Burn
-/// leaves it out.
+/// The padding in front and behind that makes the output as long as the input, or as the strides in it. Dilation is left out,
+/// as Burn leaves it out.
+///
+/// Nothing here overflows: `(output - 1) * stride` is less than the input, and both input and kernel are axes of tensors.
 fn same(filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
     std::array::from_fn(|axis| {
-        let (stride, kernel) = (filter.stride[axis], filter.kernel[axis]);
+        // Without a stride there is no output, which the caller finds out.
+        let (stride, kernel) = (filter.stride[axis].max(1), filter.kernel[axis]);
         let total = match input[axis].div_ceil(stride) {
             0 => 0,
             output => ((output - 1) * stride + kernel).saturating_sub(input[axis]),
@@ -121,14 +124,14 @@ impl Padding for PaddingConfig3d {
     }
 }
 
-/// What a transposed convolution cuts off on both sides, and what it adds behind.
+/// The padding of a transposed convolution: outputs cut off on both sides, and outputs added behind.
 #[derive(Clone, Debug)]
-pub struct Cut<A> {
+pub struct TransposedPadding<A> {
     pub(super) padding: A,
     pub(super) padding_out: A,
 }
 
-impl<A: PerAxis> Padding for Cut<A> {
+impl<A: PerAxis> Padding for TransposedPadding<A> {
     type Axes = A;
 
     fn around(&self, _: &ConvSpec, _: [usize; 3]) -> [[usize; 2]; 3] {

@@ -29,7 +29,7 @@ pub struct TransformerEncoderConfig {
     /// Layer norm will be applied first instead of after the other modules.
     #[config(default = false)]
     pub norm_first: bool,
-    /// Whether a head's weights may add up to less than 1.
+    /// Says whether a head's weights may add up to less than 1.
     #[config(default = false)]
     pub quiet_softmax: bool,
     /// The type of function used to initialize neural network parameters.
@@ -83,7 +83,7 @@ impl TransformerEncoderConfig {
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct TransformerEncoder<B: Backend> {
-    /// One after the other.
+    /// The layers, applied one after the other.
     pub layers: Vec<TransformerEncoderLayer<B>>,
     /// The size of the model.
     pub d_model: usize,
@@ -95,9 +95,9 @@ pub struct TransformerEncoder<B: Backend> {
     pub n_layers: usize,
     /// The dropout rate.
     pub dropout: f64,
-    /// Whether layer norm is applied first instead of after the other modules.
+    /// Says whether layer norm is applied first instead of after the other modules.
     pub norm_first: bool,
-    /// Whether a head's weights may add up to less than 1.
+    /// Says whether a head's weights may add up to less than 1.
     pub quiet_softmax: bool,
 }
 
@@ -128,7 +128,7 @@ pub struct TransformerEncoderInput<B: Backend> {
 }
 
 impl<B: Backend> TransformerEncoderInput<B> {
-    /// Of a tensor `[batch_size, seq_length, d_model]`.
+    /// Takes a tensor `[batch_size, seq_length, d_model]`.
     pub fn new(tensor: Tensor<B, 3>) -> Self {
         Self { tensor, mask_pad: None, mask_attn: None }
     }
@@ -170,13 +170,13 @@ pub struct TransformerEncoderLayer<B: Backend> {
     pub mha: MultiHeadAttention<B>,
     /// The feed-forward network.
     pub pwff: PositionWiseFeedForward<B>,
-    /// Around the attention if it comes after, else around the feed-forward network.
+    /// The norm of the attention if norms come after, else of the feed-forward network.
     pub norm_1: LayerNorm<B>,
-    /// Around the feed-forward network if it comes after, else around the attention.
+    /// The norm of the feed-forward network if norms come after, else of the attention.
     pub norm_2: LayerNorm<B>,
-    /// Of what is added to the input of a part, in training.
+    /// Dropout of the output of a part before it is added to the input, in training.
     pub dropout: Dropout,
-    /// Whether norms come before the parts instead of after them.
+    /// Says whether norms come before the parts instead of after them.
     pub norm_first: bool,
 }
 

@@ -62,13 +62,13 @@ impl PositionWiseFeedForwardConfig {
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct PositionWiseFeedForward<B: Backend> {
-    /// From `d_model` features to `d_ff`.
+    /// The layer from `d_model` features to `d_ff`.
     pub linear_inner: Linear<B>,
-    /// From `d_ff` features to `d_model`.
+    /// The layer from `d_ff` features to `d_model`.
     pub linear_outer: Linear<B>,
-    /// In training.
+    /// Dropout between the layers, in training.
     pub dropout: Dropout,
-    /// Between the two layers. As in Burn's, parameters of its own, which only PReLU and SwiGLU have, are not part of the module:
+    /// The activation between the two layers. As in Burn's, parameters of its own, which only PReLU and SwiGLU have, are not part of the module:
     /// they are neither saved nor quantized nor counted.
     #[module(skip)]
     pub activation: Activation<B>,
@@ -90,7 +90,7 @@ impl<B: Backend> PositionWiseFeedForward<B> {
         self.linear_outer.forward(self.dropout.forward(x))
     }
 
-    /// Whether both its layers are INT8.
+    /// Says whether both its layers are INT8.
     pub fn is_int8(&self) -> bool {
         self.linear_inner.is_int8() && self.linear_outer.is_int8()
     }

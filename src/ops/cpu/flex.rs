@@ -8,7 +8,7 @@ use burn_flex::FlexTensor;
 use crate::cast::as_any;
 
 /// The values in row-major order, if `primitive` is a float tensor of this backend.
-pub(super) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {
+pub(in crate::ops::cpu) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {
     let tensor: &FlexTensor = as_any(primitive)?;
     if tensor.dtype() == DType::F32
         && let Some(values) = tensor.as_slice::<f32>()

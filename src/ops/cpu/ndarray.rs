@@ -7,7 +7,7 @@ use burn_ndarray::NdArrayTensor;
 use crate::cast::as_any;
 
 /// The values in row-major order, if `primitive` is a float tensor of this backend.
-pub(super) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {
+pub(in crate::ops::cpu) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {
     match as_any(primitive)? {
         NdArrayTensor::F32(storage) => {
             let view = storage.view();
@@ -18,8 +18,8 @@ pub(super) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {
     }
 }
 
-/// The same of a tensor of bools. As Burn's data it would be copied one by one.
-pub(super) fn borrow_bools<P: 'static>(primitive: &P) -> Option<Cow<'_, [bool]>> {
+/// The values of a tensor of bools, row-major. As Burn's `TensorData` they would be copied one by one.
+pub(in crate::ops::cpu) fn borrow_bools<P: 'static>(primitive: &P) -> Option<Cow<'_, [bool]>> {
     match as_any(primitive)? {
         NdArrayTensor::Bool(storage) => {
             let view = storage.view();

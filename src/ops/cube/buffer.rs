@@ -5,7 +5,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 
-/// So many elements in device memory, one after another.
+/// Elements in device memory, one after another.
 #[derive(Clone)]
 pub(super) struct Buffer {
     handle: Handle,
@@ -13,9 +13,10 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Not initialized.
+    /// Memory for so many elements, not initialized.
     pub(super) fn new<R: CubeRuntime>(client: &ComputeClient<R>, len: usize, element: usize) -> Self {
-        Self { handle: client.empty(len * element), len }
+        let bytes = len.checked_mul(element).expect("a buffer whose bytes can be counted");
+        Self { handle: client.empty(bytes), len }
     }
 
     /// The elements of a contiguous tensor.
@@ -24,7 +25,7 @@ impl Buffer {
         Self { handle: tensor.handle.clone(), len: tensor.meta.num_elements() }
     }
 
-    /// With these words in it.
+    /// Memory with these words in it.
     pub(super) fn from_words<R: CubeRuntime>(client: &ComputeClient<R>, words: &[i32]) -> Self {
         Self { handle: client.create_from_slice(bytemuck::cast_slice(words)), len: words.len() }
     }
@@ -33,7 +34,12 @@ impl Buffer {
         self.handle.clone()
     }
 
-    /// As an argument of a kernel, for vectors of `width` elements.
+    /// The number of elements.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The argument of a kernel that reads or writes vectors of `width` elements.
     #[allow(unsafe_code, reason = "CubeCL takes lengths on trust")]
     pub(super) fn arg<R: CubeRuntime>(&self, width: usize) -> ArrayArg<R> {
         // SAFETY: `len` elements are in the allocation: `new` has asked for that many, and a contiguous tensor has as many as

@@ -6,10 +6,13 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use cubecl::wgpu::WgpuRuntime;
 
-use super::launch::{ConvInput, Launch, Matrix};
-use super::ops::{Kind, Step};
-use crate::config::{LayerScheme, QuantRange};
-use crate::ops::portable::weights::Words;
+use super::capabilities::{WIDE, multiplies_packed_bytes};
+use super::context::{Context, DeviceOp, QueuedOp};
+use super::conv::Convolution;
+use super::linear::{Matmul, quantized_rows};
+use crate::config::{LayerScheme, QuantMode, QuantRange};
+use crate::ops::op::{ConvOp, LinearOp};
+use crate::ops::portable::weights::{Capabilities, DeviceWeights};
 use burn_int8_kernels::{ConvSpec, PackedWeights, WeightLayout, conv};
 use gpu::{Fused, Plain};
 
@@ -17,9 +20,7 @@ use gpu::{Fused, Plain};
 mod gpu;
 
 thread_local! {
-    /// Whether kernels are launched as for a GPU, whatever the device is.
-    pub(super) static WIDE: Cell<Option<bool>> = const { Cell::new(None) };
-    /// Whether they multiply four bytes at once.
+    /// Says whether kernels multiply four bytes at once.
     static DOT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -38,7 +39,7 @@ fn in_every_way(test: impl Fn()) {
         return;
     }
     let client = <WgpuRuntime as cubecl::Runtime>::client(&Default::default());
-    let dot = super::ability::multiplies_packed_bytes(&client);
+    let dot = multiplies_packed_bytes(&client);
     println!("packed dot products: {}", if dot { "tested" } else { "SKIPPED, the device has none" });
     for (wide, dot) in [(false, false), (true, false), (true, dot)] {
         WIDE.set(Some(wide));
@@ -47,11 +48,11 @@ fn in_every_way(test: impl Fn()) {
     }
 }
 
-/// The sums of a step before any scale. Its memory is not zero before.
+/// The sums of an operation before any scale. Its memory is not zero before.
 fn sums<const D: usize>(
-    kind: impl Kind,
+    kind: impl DeviceOp,
     x: Tensor<Plain, D>,
-    words: &Words<Plain>,
+    weights: &DeviceWeights<Plain>,
     scheme: LayerScheme,
     shape: Shape,
 ) -> Vec<i32> {
@@ -59,15 +60,20 @@ fn sums<const D: usize>(
     let poison = Tensor::<Plain, 1>::full([len], 3e7, &Default::default());
     Plain::sync(&Default::default()).expect("a device that works");
     drop(poison);
-    let parts = super::ops::parts(words);
-    let step = Step { kind, scheme, parts, dot: DOT.get(), shape, dtype: DType::I32 };
-    let out: Tensor<Plain, 1> = step.run(x.into(), words, None);
+    let op = QueuedOp::new(kind, scheme, weights, shape, DType::I32);
+    let out: Tensor<Plain, 1> = QueuedOp { packed_dot: DOT.get(), ..op }.run(x.into(), weights, None);
     out.into_data().to_vec().expect("integers")
 }
 
-/// Words in parts of at most `limit` bytes.
-fn words<B: Backend>(packed: &PackedWeights, form: &WeightLayout, limit: usize) -> Words<B> {
-    Words::new(&packed.to_integers(form), packed.scales(), form, limit, &Default::default())
+/// The weights on a device, in shards of at most `binding_bytes` bytes.
+fn on_device<B: Backend>(
+    packed: &PackedWeights,
+    layout: &WeightLayout,
+    binding_bytes: usize,
+) -> DeviceWeights<B> {
+    let capabilities = Capabilities { binding_bytes, ..Capabilities::default() };
+    let integers = packed.to_integers(layout);
+    DeviceWeights::new(&integers, packed.scales(), layout, capabilities, &Default::default())
 }
 
 #[test]
@@ -90,8 +96,8 @@ fn sums_of_products_are_identical() {
                 let x = values(m * k, 2);
                 let expected =
                     burn_int8_kernels::accumulate(burn_int8_kernels::active(), (&x, m), range, &packed);
-                let kind = Matrix { rows: m, inputs: k, outputs: n };
-                let words = words(&packed, &form, limit);
+                let kind = Matmul { rows: m, inputs: k, outputs: n };
+                let words = on_device(&packed, &form, limit);
                 let got = sums(kind, tensor(&x, [m, k]), &words, scheme, Shape::new([m, n]));
                 assert_eq!(got, expected, "m={m} k={k} n={n} {range:?}");
             }
@@ -124,20 +130,20 @@ fn integers_of_rows_are_identical() {
             let x = rows.concat();
             for range in [QuantRange::Symmetric, QuantRange::Full] {
                 let (mut expected, mut scales) = burn_int8_kernels::quantize_rows(&x, k, range);
-                let kind = Matrix { rows: m, inputs: k, outputs: 0 };
+                let kind = Matmul { rows: m, inputs: k, outputs: 0 };
                 let scheme = LayerScheme::default().with_range(range);
-                let step = Step {
+                let op = QueuedOp {
                     kind,
                     scheme,
-                    parts: vec![],
-                    dot: false,
+                    shards: vec![],
+                    packed_dot: false,
                     shape: Shape::new([1]),
                     dtype: DType::F32,
                 };
                 let [x, any] = [tensor::<Plain, 1>(&x, [m * k]), tensor(&[0.0], [1])]
                     .map(|tensor| tensor.into_primitive().tensor());
                 let inputs = [x, any.clone()];
-                let (words, got) = Launch::new(&step, &inputs, &any).quantized_rows(m, k);
+                let (words, got) = quantized_rows(&Context::new(&op, &inputs, &any), m, k);
                 let [words, got] = [words, got].map(|buffer| client.read_one_unchecked(buffer.handle()));
                 let width = k.div_ceil(4) * 4;
                 let words: &[i8] = bytemuck::cast_slice(&words);
@@ -196,10 +202,16 @@ fn both_convolutions(filter: ConvSpec, input: [usize; 3], padding: [[usize; 2]; 
     let images =
         conv::ConvInput { values: &x, batch: 2, filter: &filter, window: &window, weights: &weights };
     let expected = conv::accumulate(burn_int8_kernels::active(), &images, range);
-    let words = words(&weights, &form, limit);
+    let words = on_device(&weights, &form, limit);
     let scheme = LayerScheme::default().with_range(range);
     let out = Shape::new([expected.len()]);
-    let got = sums(ConvInput { samples: 2, filter, window }, tensor(&x, shape), &words, scheme, out);
+    let got = sums(
+        Convolution { samples: 2, spec: filter, geometry: window },
+        tensor(&x, shape),
+        &words,
+        scheme,
+        out,
+    );
     [got, expected]
 }
 
@@ -220,12 +232,12 @@ fn sums_of_convolutions_are_identical() {
 
 /// The rows of a table that is larger than a device binds at once.
 #[test]
-fn rows_of_a_table_in_parts() {
+fn rows_of_a_table_in_shards() {
     fn check<B: Backend>() {
         let (form, range) = (WeightLayout::Table([70, 6]), QuantRange::Symmetric);
         let (table, _) = PackedWeights::quantize(&values(420, 1), &form, range).expect("finite");
-        let words: Words<B> = words(&table, &form, 160);
-        assert_eq!(words.parts.len(), 4, "20 entries of 8 bytes in each part");
+        let words: DeviceWeights<B> = on_device(&table, &form, 160);
+        assert_eq!(words.shards.len(), 4, "20 entries of 8 bytes in each shard");
         let picked = [0, 19, 20, 69, 40, 39];
         let data = TensorData::new(picked.map(|i| i as i32).to_vec(), [2, 3]);
         let got = super::embed(&words, Tensor::from_data(data, &Default::default()));
@@ -236,4 +248,81 @@ fn rows_of_a_table_in_parts() {
         check::<Plain>();
         check::<Fused>();
     }
+}
+
+/// Inputs whose products with the integers overflow `f32`, although the outputs do not, beside ordinary ones, which have the
+/// same bits as alone.
+#[test]
+fn large_inputs_do_not_overflow_where_only_weights_are_integers() {
+    in_every_way(|| {
+        let scheme = LayerScheme::default().with_mode(QuantMode::WeightOnly);
+        let close = |got: &[f32], expected: &[f32]| {
+            let pairs = got.iter().zip(expected);
+            pairs.for_each(|(y, e)| assert!((y / e - 1.0).abs() < 1e-6, "{y}, not {e}"));
+        };
+        for k in [8, 7 * 9] {
+            let layout = WeightLayout::Linear([k, 1]);
+            let (packed, _) = PackedWeights::quantize(&vec![1e-3; k], &layout, scheme.range).expect("finite");
+            let weights = on_device(&packed, &layout, usize::MAX);
+            let rows = [vec![1e37; k], values(k, 1), vec![-3e38; k]];
+            let product = |rows: &[Vec<f32>]| -> Vec<f32> {
+                let x = tensor::<Plain, 2>(&rows.concat(), [rows.len(), k]);
+                let y = super::linear(&weights, x, LinearOp::new(scheme, None));
+                y.into_data().to_vec().expect("floats")
+            };
+            let got = product(&rows);
+            close(&[got[0], got[2]], &[k as f32 * 1e34, k as f32 * -3e35]);
+            close(&product(&rows[..1]), &[k as f32 * 1e34]);
+            assert_eq!(product(&[rows[1].clone(), rows[1].clone(), rows[1].clone()])[1], got[1]);
+        }
+        for [channels, groups] in [[8, 1], [6, 6]] {
+            let spec = ConvSpec {
+                axes: 1,
+                channels: [channels, 6],
+                groups,
+                kernel: [1, 1, 2],
+                stride: [1; 3],
+                dilation: [1; 3],
+                transposed: false,
+            };
+            let layout = WeightLayout::Conv(spec);
+            let ones = vec![1e-3; layout.len()];
+            let (packed, _) = PackedWeights::quantize(&ones, &layout, scheme.range).expect("finite");
+            let geometry = spec.window([1, 1, 3], [[0; 2]; 3]).expect("an output");
+            let x = [vec![1e37; channels * 3], vec![0.5; channels * 3]].concat();
+            let op = ConvOp { spec, geometry, scheme, bias: None };
+            let weights = on_device(&packed, &layout, usize::MAX);
+            let y = super::conv(&weights, tensor::<Plain, 3>(&x, [2, channels, 3]), op);
+            let k = (2 * channels / groups) as f32;
+            let y = y.into_data().to_vec::<f32>().expect("floats");
+            close(&y, &[[k * 1e34; 12], [k * 5e-4; 12]].concat());
+        }
+    });
+}
+
+/// Buffers that do not match the shape of an operation are refused before a kernel reads past their end.
+#[test]
+fn lengths_are_checked_before_a_launch() {
+    if !gpu::available() {
+        return;
+    }
+    let (layout, scheme) = (WeightLayout::Linear([8, 4]), LayerScheme::default());
+    let (packed, _) = PackedWeights::quantize(&values(32, 1), &layout, scheme.range).expect("finite");
+    let weights = on_device::<Plain>(&packed, &layout, usize::MAX);
+    let fails = |kind: Matmul, len: usize, out: usize, bias: Option<usize>| {
+        let run = || {
+            let x = tensor::<Plain, 1>(&values(len, 2), [len]);
+            let bias = bias.map(|len| tensor::<Plain, 1>(&values(len, 3), [len]));
+            let op = QueuedOp::new(kind, scheme, &weights, Shape::new([out]), DType::F32);
+            drop(op.run::<_, 1>(x.into(), &weights, bias));
+        };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+    };
+    let good = || Matmul { rows: 3, inputs: 8, outputs: 4 };
+    assert!(!fails(good(), 24, 12, Some(4)));
+    assert!(fails(good(), 23, 12, None), "a short input");
+    assert!(fails(good(), 24, 11, None), "a short output");
+    assert!(fails(good(), 24, 12, Some(3)), "a short bias");
+    assert!(fails(Matmul { inputs: 16, ..good() }, 48, 12, None), "fewer words than inputs");
+    assert!(fails(Matmul { outputs: 5, ..good() }, 24, 15, None), "fewer columns than outputs");
 }

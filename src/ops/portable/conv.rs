@@ -3,153 +3,181 @@
 use burn::prelude::*;
 use burn::tensor::{DType, Slice};
 
-use super::{EXACT_IN_F32, Total, quantize_rows};
-use crate::config::{LayerScheme, QuantMode};
-use crate::ops::portable::weights::Words;
+use super::rows::{make_room, quantize_rows};
+use super::total::{EXACT_IN_F32, Total};
+use super::weights::DeviceWeights;
+use crate::config::QuantMode;
+use crate::ops::op::ConvOp;
 use burn_int8_kernels::{ConvGeometry, ConvSpec};
 
-impl<B: Backend> Words<B> {
-    pub(in crate::ops) fn conv<const D: usize>(
-        &self,
-        filter: &ConvSpec,
-        x: Tensor<B, D>,
-        window: &ConvGeometry,
-        scheme: LayerScheme,
-        bias: Option<Tensor<B, 1>>,
-    ) -> Tensor<B, D> {
-        let (mut shape, dtype, device) = (x.shape(), x.dtype(), x.device());
-        let (batch, [inputs, outputs]) = (shape[0], filter.channels);
-        shape[1] = outputs;
-        shape[2..].copy_from_slice(&window.output[5 - D..]);
-        if shape.num_elements() == 0 {
-            return Tensor::zeros(shape, (&device, dtype));
-        }
-        let positions: usize = window.output.iter().product();
-        let [depth, height, width] = window.input;
-        let planes = [batch, inputs, depth, height, width];
+/// The convolution of `x` `[batch, channels, ..]`.
+pub(in crate::ops) fn conv<B: Backend, const D: usize>(
+    weights: &DeviceWeights<B>,
+    x: Tensor<B, D>,
+    op: ConvOp<B>,
+) -> Tensor<B, D> {
+    let (shape, dtype, device) = (op.output(&x.shape()), x.dtype(), x.device());
+    let ConvOp { spec, geometry, scheme, bias } = op;
+    let (batch, [inputs, outputs]) = (shape[0], spec.channels);
+    if shape.num_elements() == 0 {
+        return Tensor::zeros(shape, (&device, dtype));
+    }
+    let positions: usize = geometry.output.iter().product();
+    let [depth, height, width] = geometry.input;
+    let planes = [batch, inputs, depth, height, width];
+    let scales = weights.scales.clone().reshape([1, outputs, 1]);
+    let mut y = Tensor::zeros([batch, outputs, positions], (&device, DType::F32));
+    if !planes.contains(&0) {
         let x = x.cast(DType::F32).reshape([batch, planes[1..].iter().product()]);
-        let scales = self.scales.clone().reshape([1, outputs, 1]);
-        let (sums, scales) = if planes.contains(&0) {
-            (None, scales)
-        } else if scheme.mode == QuantMode::Dynamic {
-            let (q, x_scales) = quantize_rows(x, scheme.range);
-            let mut total = Total::default();
-            self.taps(filter, window, q.reshape(planes), |inputs, product| total.add(inputs, product));
-            (total.finish(), x_scales.reshape([batch, 1, 1]) * scales)
-        } else {
-            let mut total: Option<Tensor<B, 3>> = None;
-            self.taps(filter, window, x.reshape(planes), |_, product| {
-                total = Some(total.take().map_or(product.clone(), |total| total + product));
-            });
-            (total, scales)
+        let of_samples = |factors: Tensor<B, 2>| factors.reshape([batch, 1, 1]);
+        // Where no tap meets the input, the zeros are scaled, too: a scale that is NaN must show.
+        let sums = |sums: Option<Tensor<B, 3>>| match sums {
+            Some(sums) => by_sample(sums, y.dims()),
+            None => y.clone(),
         };
-        let mut y = match sums {
-            None => Tensor::zeros([batch, outputs, positions], (&device, DType::F32)),
-            Some(sums) => {
-                let [groups, _, channels] = sums.dims();
-                let sums = sums.reshape([groups, batch, positions, channels]).permute([1, 0, 3, 2]);
-                sums.reshape([batch, outputs, positions]) * scales
+        y = match scheme.mode {
+            QuantMode::Dynamic => {
+                let (q, x_scales) = quantize_rows(x, scheme.range);
+                let mut total = Total::default();
+                let add = |inputs, product| total.add(inputs, product);
+                add_taps(weights, &spec, &geometry, q.reshape(planes), add);
+                sums(total.finish()) * (of_samples(x_scales) * scales)
+            }
+            QuantMode::WeightOnly => {
+                let (x, restore) = make_room(x);
+                let mut total: Option<Tensor<B, 3>> = None;
+                add_taps(weights, &spec, &geometry, x.reshape(planes), |_, product| {
+                    total = Some(match total.take() {
+                        Some(total) => total + product,
+                        None => product,
+                    });
+                });
+                sums(total) * scales * of_samples(restore)
             }
         };
-        if let Some(bias) = bias {
-            y = y + bias.cast(DType::F32).reshape([1, outputs, 1]);
-        }
-        y.reshape(shape).cast(dtype)
     }
+    if let Some(bias) = bias {
+        y = y + bias.cast(DType::F32).reshape([1, outputs, 1]);
+    }
+    y.reshape(shape).cast(dtype)
+}
 
-    /// Hands `add` the products `[groups, batch * positions, channels]` of each tap, with the number of inputs that each sums
-    /// up: so few that a product of integers is exact.
-    fn taps(
-        &self,
-        filter: &ConvSpec,
-        window: &ConvGeometry,
-        x: Tensor<B, 5>,
-        mut add: impl FnMut(usize, Tensor<B, 3>),
-    ) {
-        let ConvSpec { groups, kernel, dilation, transposed, .. } = *filter;
-        let [inputs, outputs] = filter.group_channels();
-        let stride = if transposed { [1; 3] } else { filter.stride };
-        let [batch, ..] = x.dims();
-        let positions: usize = window.output.iter().product();
-        let x = place(filter, window, x);
-        for tap in 0..filter.taps() {
-            let at = [tap / kernel[2] / kernel[1], tap / kernel[2] % kernel[1], tap % kernel[2]];
-            let mut slices = [Slice::full(); 5];
-            for axis in 0..3 {
-                let tap = if transposed { kernel[axis] - 1 - at[axis] } else { at[axis] };
-                let start = tap * dilation[axis];
-                let end = start + (window.output[axis] - 1) * stride[axis] + 1;
-                slices[2 + axis] = Slice::new(start as isize, Some(end as isize), stride[axis] as isize);
-            }
-            let under = x.clone().slice(slices).reshape([batch, groups, inputs, positions]);
-            let under = under.permute([1, 0, 3, 2]).reshape([groups, batch * positions, inputs]);
-            for first in (0..inputs).step_by(EXACT_IN_F32) {
-                let channels = first..inputs.min(first + EXACT_IN_F32);
-                let first = filter.plain_row(tap);
-                let rows = first + channels.start..first + channels.end;
-                let weights = self.floats(rows).reshape([channels.len(), groups, outputs]).swap_dims(0, 1);
-                let part = under.clone().slice([0..groups, 0..batch * positions, channels.clone()]);
-                add(channels.len(), part.matmul(weights));
-            }
+/// Turns `[groups, batch * positions, channels]` into `[batch, groups * channels, positions]`.
+fn by_sample<B: Backend>(sums: Tensor<B, 3>, [batch, outputs, positions]: [usize; 3]) -> Tensor<B, 3> {
+    let [groups, _, channels] = sums.dims();
+    let sums = sums.reshape([groups, batch, positions, channels]).permute([1, 0, 3, 2]);
+    sums.reshape([batch, outputs, positions])
+}
+
+/// Hands `add` the products `[groups, batch * positions, channels]` of each tap that meets the input, with the number of
+/// inputs that each sums up: so few that a product of integers is exact.
+fn add_taps<B: Backend>(
+    weights: &DeviceWeights<B>,
+    spec: &ConvSpec,
+    geometry: &ConvGeometry,
+    x: Tensor<B, 5>,
+    mut add: impl FnMut(usize, Tensor<B, 3>),
+) {
+    let ConvSpec { groups, kernel, .. } = *spec;
+    let [inputs, outputs] = spec.group_channels();
+    let [batch, ..] = x.dims();
+    let positions: usize = geometry.output.iter().product();
+    for tap in 0..spec.taps() {
+        let at = [tap / kernel[2] / kernel[1], tap / kernel[2] % kernel[1], tap % kernel[2]];
+        let [Some(z), Some(y), Some(w)] = [0, 1, 2].map(|axis| Meeting::new(spec, geometry, axis, at[axis]))
+        else {
+            continue;
+        };
+        let under = [z, y, w].into_iter().enumerate();
+        let under = under
+            .fold(x.clone(), |x, (axis, meeting)| meeting.move_inputs(x, 2 + axis, geometry.output[axis]));
+        let under = under.reshape([batch, groups, inputs, positions]);
+        let under = under.permute([1, 0, 3, 2]).reshape([groups, batch * positions, inputs]);
+        for first in (0..inputs).step_by(EXACT_IN_F32) {
+            let channels = first..inputs.min(first + EXACT_IN_F32);
+            let first = spec.plain_row(tap);
+            let rows = first + channels.start..first + channels.end;
+            let filters = weights.floats(rows).reshape([channels.len(), groups, outputs]).swap_dims(0, 1);
+            let slice = under.clone().slice([0..groups, 0..batch * positions, channels.clone()]);
+            add(channels.len(), slice.matmul(filters));
         }
     }
 }
 
-/// The input with the zeros that belong around it and, for a transposed convolution, between its values; without what no
-/// tap reads.
-fn place<B: Backend>(filter: &ConvSpec, window: &ConvGeometry, mut x: Tensor<B, 5>) -> Tensor<B, 5> {
-    for axis in 0..3 {
-        let reach = (filter.kernel[axis] - 1) * filter.dilation[axis];
-        if filter.transposed {
-            x = spread(x, 2 + axis, filter.stride[axis]);
-            let front = reach as isize - window.padding[axis] as isize;
-            x = fit(x, 2 + axis, front, window.output[axis] + reach);
-        } else {
-            let length = (window.output[axis] - 1) * filter.stride[axis] + reach + 1;
-            x = fit(x, 2 + axis, window.padding[axis] as isize, length);
-        }
-    }
-    x
+/// The inputs along one axis that a tap meets, and the outputs at which it meets them. All of these are positions in tensors
+/// that are in memory, whatever stride, dilation and padding are: nothing that is computed from them can overflow.
+struct Meeting {
+    /// The first input, and the distance from one to the next.
+    input: usize,
+    input_step: usize,
+    /// The first output, and the distance from one to the next.
+    output: usize,
+    output_step: usize,
+    /// The number of inputs: at least one.
+    count: usize,
 }
 
-/// Puts `stride - 1` zeros between neighbours.
-fn spread<B: Backend>(x: Tensor<B, 5>, axis: usize, stride: usize) -> Tensor<B, 5> {
-    if stride == 1 {
+impl Meeting {
+    /// `None` if the tap meets padding alone.
+    fn new(spec: &ConvSpec, geometry: &ConvGeometry, axis: usize, tap: usize) -> Option<Self> {
+        let [input, output] = [geometry.input[axis], geometry.output[axis]];
+        let stride = spec.stride[axis];
+        // The stride multiplies the position in one tensor; the product and this offset give that in the other. Geometries are
+        // made only where `(kernel - 1) * dilation` is a `usize`, so `i128` holds every step of this.
+        let offset = tap as i128 * spec.dilation[axis] as i128 - geometry.padding[axis] as i128;
+        let (multiplied, other) = if spec.transposed { (input, output) } else { (output, input) };
+        let up = |distance: i128| (distance.max(0) + stride as i128 - 1) / stride as i128;
+        let first = up(-offset);
+        let end = up(other as i128 - offset).min(multiplied as i128);
+        let count = usize::try_from(end - first).ok().filter(|count| *count > 0)?;
+        let [first, met] = [first, first * stride as i128 + offset].map(|at| usize::try_from(at).ok());
+        let (first, met) = (first?, met?);
+        // A single position has no next one; a stride that leads out of every tensor is left out of all that follows.
+        let stride = if count == 1 { 1 } else { stride };
+        Some(if spec.transposed {
+            Self { input: first, input_step: 1, output: met, output_step: stride, count }
+        } else {
+            Self { input: met, input_step: stride, output: first, output_step: 1, count }
+        })
+    }
+
+    /// The axis of `length` outputs, with each input at the output where the tap meets it, and zeros elsewhere.
+    fn move_inputs<B: Backend>(&self, x: Tensor<B, 5>, axis: usize, length: usize) -> Tensor<B, 5> {
+        let Self { input, input_step, output, output_step, count } = *self;
+        let end = input + (count - 1) * input_step + 1;
+        let x = if [input, end, input_step] == [0, x.dims()[axis], 1] {
+            x
+        } else {
+            x.slice_dim(axis, Slice::new(input as isize, Some(end as isize), input_step as isize))
+        };
+        surround(dilate(x, axis, output_step), axis, output, length)
+    }
+}
+
+/// Puts `step - 1` zeros between neighbours.
+fn dilate<B: Backend>(x: Tensor<B, 5>, axis: usize, step: usize) -> Tensor<B, 5> {
+    if step == 1 {
         return x;
     }
     let mut dims = x.dims();
-    let length = (dims[axis] - 1) * stride + 1;
+    let length = (dims[axis] - 1) * step + 1;
     let x: Tensor<B, 6> = x.unsqueeze_dim(axis + 1);
     let mut zeros = x.dims();
-    zeros[axis + 1] = stride - 1;
+    zeros[axis + 1] = step - 1;
     let zeros = Tensor::zeros(zeros, (&x.device(), x.dtype()));
-    dims[axis] *= stride;
+    dims[axis] *= step;
     Tensor::cat(vec![x, zeros], axis + 1).reshape(dims).narrow(axis, 0, length)
 }
 
-/// Makes the axis `length` long: `front` zeros first, or that many values dropped if negative, and zeros at the end.
-fn fit<B: Backend>(x: Tensor<B, 5>, axis: usize, front: isize, length: usize) -> Tensor<B, 5> {
-    let dims = x.dims();
-    let options = (&x.device(), x.dtype());
-    let (zeros, dropped) = (front.max(0) as usize, (-front).max(0) as usize);
-    let kept = dims[axis].saturating_sub(dropped).min(length.saturating_sub(zeros));
-    if kept == dims[axis] && kept == length {
-        return x;
-    }
-    let blank = |length| {
+/// Makes the axis `length` long: `front` zeros first, and zeros at the end.
+fn surround<B: Backend>(x: Tensor<B, 5>, axis: usize, front: usize, length: usize) -> Tensor<B, 5> {
+    let (dims, options) = (x.dims(), (&x.device(), x.dtype()));
+    let behind = length - front - dims[axis];
+    let zeros = |length| {
         let mut dims = dims;
         dims[axis] = length;
-        Tensor::zeros(dims, options)
+        (length > 0).then(|| Tensor::zeros(dims, options))
     };
-    if kept == 0 {
-        return blank(length);
-    }
-    let mut parts = vec![x.narrow(axis, dropped, kept)];
-    if zeros > 0 {
-        parts.insert(0, blank(zeros));
-    }
-    if zeros + kept < length {
-        parts.push(blank(length - zeros - kept));
-    }
-    Tensor::cat(parts, axis)
+    let mut parts: Vec<_> = [zeros(front), Some(x.clone()), zeros(behind)].into_iter().flatten().collect();
+    if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, axis) }
 }

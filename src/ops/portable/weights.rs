@@ -6,61 +6,76 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, ElementConversion};
 
-use crate::ops::cpu::with_floats;
-use crate::ops::device::packed_dot;
+use crate::ops::cpu::slices::with_floats;
 use burn_int8_kernels::{PackOrder, WeightLayout};
 
-/// Weights in a word, and columns that are read together.
+/// The number of weights in a word, and of columns that are read together.
 pub(in crate::ops) const WORD: usize = 4;
+
+/// The limits and the abilities of a device that weights are laid out for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Capabilities {
+    /// The bytes that a kernel can be given at once.
+    pub(in crate::ops) binding_bytes: usize,
+    /// Says whether kernels should multiply four bytes at once.
+    pub(in crate::ops) packed_dot: bool,
+}
+
+impl Default for Capabilities {
+    /// The limits that plain tensor operations have: none.
+    fn default() -> Self {
+        Self { binding_bytes: usize::MAX, packed_dot: false }
+    }
+}
 
 /// Integers `[rows, columns]`, four neighbours of a column in one word, the first in the lowest byte.
 ///
-/// The rows are in the form's plain order. There are zeros after the last row and column, up to a multiple of four.
+/// The rows are in the layout's plain order. There are zeros after the last row and column, up to a multiple of four.
 #[derive(Clone)]
-pub(crate) struct Words<B: Backend> {
+pub(crate) struct DeviceWeights<B: Backend> {
     shape: [usize; 2],
     /// Words `[rows / 4, columns]`, one block of columns after another: a device may bind no more than so much at once.
-    pub(in crate::ops) parts: Vec<Part<B>>,
+    pub(in crate::ops) shards: Vec<Shard<B>>,
     /// `[columns]`
     pub(in crate::ops) scales: Tensor<B, 1>,
-    /// Whether kernels multiply four bytes at once.
+    /// Says whether kernels multiply four bytes at once.
     #[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "only kernels ask"))]
     pub(in crate::ops) packed_dot: bool,
 }
 
 /// A block of columns.
 #[derive(Clone)]
-pub(in crate::ops) struct Part<B: Backend> {
-    /// The first of them.
+pub(in crate::ops) struct Shard<B: Backend> {
+    /// The first of the columns.
     pub(in crate::ops) first: usize,
-    /// How many there are, without the zeros behind them.
+    /// The number of columns, without the zeros behind them.
     pub(in crate::ops) columns: usize,
     pub(in crate::ops) words: Tensor<B, 2, Int>,
 }
 
-impl<B: Backend> Words<B> {
-    /// From integers in the layout of the weight tensor, in parts of at most `limit` bytes.
+impl<B: Backend> DeviceWeights<B> {
+    /// Takes integers in the layout of the weight tensor, and puts them in shards of at most `binding_bytes`.
     pub(in crate::ops) fn new(
         integers: &[i8],
         scales: &[f32],
-        form: &WeightLayout,
-        limit: usize,
+        layout: &WeightLayout,
+        capabilities: Capabilities,
         device: &B::Device,
     ) -> Self {
-        let PackOrder { rows, columns, .. } = form.plain_order();
-        let at_once = limit / (rows.len().div_ceil(WORD) * WORD).max(1) / WORD * WORD;
-        let parts = columns.chunks(at_once.max(WORD)).scan(0, |first, columns| {
+        let PackOrder { rows, columns, .. } = layout.plain_order();
+        let at_once = capabilities.binding_bytes / (rows.len().div_ceil(WORD) * WORD).max(1) / WORD * WORD;
+        let shards = columns.chunks(at_once.max(WORD)).scan(0, |first, columns| {
             let words = pack(integers, &rows, columns);
             let shape = [rows.len().div_ceil(WORD), columns.len().next_multiple_of(WORD)];
             let words = Tensor::from_data(TensorData::new(words, shape), (device, DType::I32));
-            let part = Part { first: *first, columns: columns.len(), words };
+            let shard = Shard { first: *first, columns: columns.len(), words };
             *first += columns.len();
-            Some(part)
+            Some(shard)
         });
-        let (shape, parts) = ([rows.len(), columns.len()], parts.collect());
+        let (shape, shards) = ([rows.len(), columns.len()], shards.collect());
         let scales = TensorData::new(scales.to_vec(), [columns.len()]);
         let scales = Tensor::from_data(scales, (device, DType::F32));
-        Self { shape, parts, scales, packed_dot: packed_dot::<B>(device) }
+        Self { shape, shards, scales, packed_dot: capabilities.packed_dot }
     }
 
     /// Rows and columns.
@@ -69,13 +84,13 @@ impl<B: Backend> Words<B> {
     }
 
     /// The integers in the layout of the weight tensor.
-    pub(in crate::ops) fn to_integers(&self, form: &WeightLayout) -> Vec<i8> {
-        let PackOrder { rows, columns, .. } = form.plain_order();
-        let mut integers = vec![0; form.len()];
-        for part in &self.parts {
-            let [_, width] = part.words.dims();
-            let words: Vec<i32> = part.words.to_data().iter().collect();
-            let columns = &columns[part.first..][..part.columns];
+    pub(in crate::ops) fn to_integers(&self, layout: &WeightLayout) -> Vec<i8> {
+        let PackOrder { rows, columns, .. } = layout.plain_order();
+        let mut integers = vec![0; layout.len()];
+        for shard in &self.shards {
+            let [_, width] = shard.words.dims();
+            let words: Vec<i32> = shard.words.to_data().iter().collect();
+            let columns = &columns[shard.first..][..shard.columns];
             for (row, from) in rows.iter().enumerate().filter(|(_, from)| **from != PackOrder::PADDING) {
                 let words = &words[row / WORD * width..];
                 for (word, column) in words.iter().zip(columns) {
@@ -88,36 +103,44 @@ impl<B: Backend> Words<B> {
 
     /// Bytes that it keeps on the device.
     pub(in crate::ops) fn bytes(&self) -> usize {
-        let words = self.parts.iter().map(|part| part.words.shape().num_elements()).sum::<usize>();
+        let words = self.shards.iter().map(|shard| shard.words.shape().num_elements()).sum::<usize>();
         size_of::<u32>() * words + size_of::<f32>() * self.shape[1]
     }
 
-    pub(in crate::ops) fn scales(&self) -> Vec<f32> {
+    /// One step per column, on the host.
+    pub(in crate::ops) fn host_scales(&self) -> Vec<f32> {
         with_floats(self.scales.clone(), <[f32]>::to_vec)
     }
 
-    pub(in crate::ops) fn to_device(&self, device: &B::Device) -> Self {
+    /// Says whether `other` holds the same numbers on the same device.
+    pub(in crate::ops) fn holds_the_same(&self, other: &Self, layout: &WeightLayout) -> bool {
+        self.scales.device() == other.scales.device()
+            && self.host_scales() == other.host_scales()
+            && self.to_integers(layout) == other.to_integers(layout)
+    }
+
+    pub(in crate::ops) fn to_device(&self, capabilities: Capabilities, device: &B::Device) -> Self {
         let moved = self.map(|words| words.to_device(device), self.scales.clone().to_device(device));
-        Self { packed_dot: packed_dot::<B>(device), ..moved }
+        Self { packed_dot: capabilities.packed_dot, ..moved }
     }
 
     /// The integers of `rows` as floats, `[rows, columns]`.
     pub(in crate::ops) fn floats(&self, rows: Range<usize>) -> Tensor<B, 2> {
         let words = rows.start / WORD..rows.end.div_ceil(WORD);
         let first = rows.start % WORD;
-        let floats = |part: &Part<B>| {
-            let [_, width] = part.words.dims();
-            let words = part.words.clone().slice([words.clone(), 0..width]);
-            unpack(words).slice([first..first + rows.len(), 0..part.columns])
+        let floats = |shard: &Shard<B>| {
+            let [_, width] = shard.words.dims();
+            let words = shard.words.clone().slice([words.clone(), 0..width]);
+            unpack(words).slice([first..first + rows.len(), 0..shard.columns])
         };
-        join(self.parts.iter().map(floats).collect(), Tensor::cat)
+        join(self.shards.iter().map(floats).collect(), Tensor::cat)
     }
 
-    /// Some of the columns as floats, `[rows, indices]`.
+    /// The columns at `indices` as floats, `[rows, indices]`.
     pub(in crate::ops) fn select(&self, indices: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         let [rows, _] = self.shape;
-        // Only the last part has zeros behind it, where no index points.
-        let words = join(self.parts.iter().map(|part| part.words.clone()).collect(), Tensor::cat);
+        // Only the last shard has zeros behind it, where no index points.
+        let words = join(self.shards.iter().map(|shard| shard.words.clone()).collect(), Tensor::cat);
         let picked = indices.dims()[0];
         unpack(words.select(1, indices)).slice([0..rows, 0..picked])
     }
@@ -126,30 +149,30 @@ impl<B: Backend> Words<B> {
         &self,
         words: impl Fn(Tensor<B, 2, Int>) -> Tensor<C, 2, Int>,
         scales: Tensor<C, 1>,
-    ) -> Words<C> {
-        let part = |part: &Part<B>| Part {
-            first: part.first,
-            columns: part.columns,
-            words: words(part.words.clone()),
+    ) -> DeviceWeights<C> {
+        let shard = |shard: &Shard<B>| Shard {
+            first: shard.first,
+            columns: shard.columns,
+            words: words(shard.words.clone()),
         };
-        let parts = self.parts.iter().map(part).collect();
-        Words { shape: self.shape, parts, scales, packed_dot: self.packed_dot }
+        let shards = self.shards.iter().map(shard).collect();
+        DeviceWeights { shape: self.shape, shards, scales, packed_dot: self.packed_dot }
     }
 }
 
-impl<B: AutodiffBackend> Words<B> {
-    pub(in crate::ops) fn inner(&self) -> Words<B::InnerBackend> {
+impl<B: AutodiffBackend> DeviceWeights<B> {
+    pub(in crate::ops) fn inner(&self) -> DeviceWeights<B::InnerBackend> {
         self.map(Tensor::inner, self.scales.clone().inner())
     }
 
-    pub(in crate::ops) fn from_inner(inner: &Words<B::InnerBackend>) -> Self {
+    pub(in crate::ops) fn from_inner(inner: &DeviceWeights<B::InnerBackend>) -> Self {
         inner.map(Tensor::from_inner, Tensor::from_inner(inner.scales.clone()))
     }
 }
 
-/// Side by side: a single one as it is, without a copy.
-fn join<T>(mut parts: Vec<T>, cat: impl Fn(Vec<T>, usize) -> T) -> T {
-    if parts.len() == 1 { parts.remove(0) } else { cat(parts, 1) }
+/// Tensors side by side; a single one stays as it is, without a copy.
+fn join<T>(mut tensors: Vec<T>, cat: impl Fn(Vec<T>, usize) -> T) -> T {
+    if tensors.len() == 1 { tensors.remove(0) } else { cat(tensors, 1) }
 }
 
 /// The words of some columns, row after row.

@@ -1,11 +1,11 @@
-//! Convolutions: matrix products whose rows are pixels, read where the filter's taps stand.
+//! Convolutions: matrix products whose rows are pixels, read at the inputs under the filter's taps.
 
 use cubecl::prelude::*;
 
-use super::tile::{Columns, Inputs, Outputs, Tile, finish, four, multiply_add, weights, zeros};
+use super::tile::{Columns, Inputs, Outputs, Tile, finish, load_quad, multiply_add, weights, zeros};
 use burn_int8_kernels::ConvSpec;
 
-/// Sizes along three axes.
+/// The sizes along three axes.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub(crate) struct Sizes {
     depth: u32,
@@ -13,13 +13,14 @@ pub(crate) struct Sizes {
     width: u32,
 }
 
-/// Where the filters of a tile's pixels stand.
+/// The places of the filters of a tile's pixels.
 #[derive(CubeType)]
-struct Stands {
+struct TapOrigins {
+    /// The sample of each pixel.
     samples: Array<usize>,
-    /// Of each pixel its place in a plane of outputs.
+    /// The place of each pixel in a plane of outputs.
     outputs: Array<usize>,
-    /// Of each pixel the position of the first tap, of a transposed convolution that of the tap that is last.
+    /// The position of the first tap of each pixel; in a transposed convolution, of the tap that is last.
     depth: Array<u32>,
     height: Array<u32>,
     width: Array<u32>,
@@ -50,20 +51,24 @@ pub(crate) fn conv<A: Numeric, N: Numeric, O: Numeric>(
     let band = columns_of_unit.band * comptime!(tile.units[1]) + UNIT_POS_Y as usize;
     let pixel = band * comptime!(tile.rows);
     let (pixels, plane) = (pixels as usize, (output.depth * output.height * output.width) as usize);
-    let stands = stand(pixel, pixels, output, padding, filter, tile);
+    let origins = tap_origins(pixel, pixels, output, padding, filter, tile);
     let mut at = Array::<usize>::new(comptime!(tile.rows));
     let mut scales = Array::<f32>::new(comptime!(tile.rows));
     #[unroll]
     for i in 0..comptime!(tile.rows) {
-        let sample = stands.samples[i];
-        at[i] = sample * comptime!(filter.channels[1]) * plane + stands.outputs[i];
-        scales[i] = if comptime!(tile.inputs.are_words()) { x_scales[sample] } else { 1.0f32.runtime() };
+        let sample = origins.samples[i];
+        at[i] = sample * comptime!(filter.channels[1]) * plane + origins.outputs[i];
+        scales[i] = if comptime!(tile.inputs.are_words() || tile.inputs.are_prescaled()) {
+            x_scales[sample]
+        } else {
+            1.0f32.runtime()
+        };
     }
     let first = first as usize;
     let sums = if comptime!(filter.group_channels()[0] == 1) {
-        planes::<A, N>(a, b, &stands, input, &columns_of_unit, first, filter, tile)
+        planes::<A, N>(a, b, &origins, &scales, input, &columns_of_unit, first, filter, tile)
     } else {
-        channels::<A, N>(a, b, &stands, input, &columns_of_unit, first, filter, tile)
+        channels::<A, N>(a, b, &origins, &scales, input, &columns_of_unit, first, filter, tile)
     };
     let to = Outputs {
         at,
@@ -78,16 +83,16 @@ pub(crate) fn conv<A: Numeric, N: Numeric, O: Numeric>(
 
 /// The tile's pixels, from `pixel` on; for those past the last one, the last one.
 #[cube]
-fn stand(
+fn tap_origins(
     pixel: usize,
     pixels: usize,
     output: &Sizes,
     padding: &Sizes,
     #[comptime] filter: ConvSpec,
     #[comptime] tile: Tile,
-) -> Stands {
+) -> TapOrigins {
     let plane = (output.depth * output.height * output.width) as usize;
-    let mut stands = Stands {
+    let mut origins = TapOrigins {
         samples: Array::<usize>::new(comptime!(tile.rows)),
         outputs: Array::<usize>::new(comptime!(tile.rows)),
         depth: Array::<u32>::new(comptime!(tile.rows)),
@@ -100,14 +105,14 @@ fn stand(
         let within = (pixel % plane) as u32;
         let z = within / (output.height * output.width);
         let y = within / output.width % output.height;
-        let x = place(within % output.width, output.width, filter);
-        stands.samples[i] = pixel / plane;
-        stands.outputs[i] = ((z * output.height + y) * output.width + x) as usize;
-        stands.depth[i] = first_tap(z, padding.depth, comptime!(filter.stride[0] as u32), filter);
-        stands.height[i] = first_tap(y, padding.height, comptime!(filter.stride[1] as u32), filter);
-        stands.width[i] = first_tap(x, padding.width, comptime!(filter.stride[2] as u32), filter);
+        let x = gather_residues(within % output.width, output.width, filter);
+        origins.samples[i] = pixel / plane;
+        origins.outputs[i] = ((z * output.height + y) * output.width + x) as usize;
+        origins.depth[i] = first_tap(z, padding.depth, comptime!(filter.stride[0] as u32), filter);
+        origins.height[i] = first_tap(y, padding.height, comptime!(filter.stride[1] as u32), filter);
+        origins.width[i] = first_tap(x, padding.width, comptime!(filter.stride[2] as u32), filter);
     }
-    stands
+    origins
 }
 
 /// The sums where a group has several channels: four of them in each step.
@@ -115,7 +120,8 @@ fn stand(
 fn channels<A: Numeric, N: Numeric>(
     a: &Array<A>,
     b: &Array<Vector<i32, Const<4>>>,
-    stands: &Stands,
+    origins: &TapOrigins,
+    scales: &Array<f32>,
     input: &Sizes,
     columns: &Columns,
     first: usize,
@@ -127,7 +133,7 @@ fn channels<A: Numeric, N: Numeric>(
     let words = comptime!(of_group.div_ceil(4));
     let plane = (input.depth * input.height * input.width) as usize;
     let column = first + columns.vector(0, tile) * 4;
-    // Of each column of the unit, its group.
+    // The group of each column of the unit.
     let mut groups = Array::<usize>::new(4usize);
     #[unroll]
     for j in 0..4usize {
@@ -140,14 +146,14 @@ fn channels<A: Numeric, N: Numeric>(
         let mut some = false;
         #[unroll]
         for i in 0..comptime!(tile.rows) {
-            let pixel = under(tap as u32, stands, i, input, filter);
+            let pixel = input_index(tap as u32, origins, i, input, filter);
             inside[i] = pixel < u32::MAX;
             some = some || inside[i];
             let pixel = select(inside[i], pixel, 0u32) as usize;
             at[i] = if comptime!(tile.inputs.are_words()) {
-                (stands.samples[i] * plane + pixel) * comptime!(filter.groups * words)
+                (origins.samples[i] * plane + pixel) * comptime!(filter.groups * words)
             } else {
-                stands.samples[i] * comptime!(filter.channels[0]) * plane + pixel
+                origins.samples[i] * comptime!(filter.channels[0]) * plane + pixel
             };
         }
         if some {
@@ -156,19 +162,20 @@ fn channels<A: Numeric, N: Numeric>(
                 let left = of_group - word * 4;
                 #[unroll]
                 for i in 0..comptime!(tile.rows) {
-                    if comptime!(apart(&filter)) {
+                    if comptime!(mixes_groups(&filter)) {
                         #[unroll]
                         for j in 0..4usize {
                             let at = at[i] + offset(groups[j], word, plane, filter, tile.inputs);
-                            let four = four::<A, N>(a, at, plane, left, inside[i], tile.inputs);
-                            multiply_add::<N>(&mut sums, &four, &weights, i, j, tile);
+                            let quad =
+                                load_quad::<A, N>(a, at, plane, left, inside[i], scales[i], tile.inputs);
+                            multiply_add::<N>(&mut sums, &quad, &weights, i, j, tile);
                         }
                     } else {
                         let at = at[i] + offset(groups[0], word, plane, filter, tile.inputs);
-                        let four = four::<A, N>(a, at, plane, left, inside[i], tile.inputs);
+                        let quad = load_quad::<A, N>(a, at, plane, left, inside[i], scales[i], tile.inputs);
                         #[unroll]
                         for j in 0..comptime!(tile.vectors * 4) {
-                            multiply_add::<N>(&mut sums, &four, &weights, i, j, tile);
+                            multiply_add::<N>(&mut sums, &quad, &weights, i, j, tile);
                         }
                     }
                 }
@@ -183,7 +190,8 @@ fn channels<A: Numeric, N: Numeric>(
 fn planes<A: Numeric, N: Numeric>(
     a: &Array<A>,
     b: &Array<Vector<i32, Const<4>>>,
-    stands: &Stands,
+    origins: &TapOrigins,
+    scales: &Array<f32>,
     input: &Sizes,
     columns: &Columns,
     first: usize,
@@ -203,15 +211,25 @@ fn planes<A: Numeric, N: Numeric>(
             if tap < comptime!(filter.taps()) {
                 #[unroll]
                 for i in 0..comptime!(tile.rows) {
-                    let pixel = under(tap as u32, stands, i, input, filter);
+                    let pixel = input_index(tap as u32, origins, i, input, filter);
                     let inside = pixel < u32::MAX;
                     let pixel = select(inside, pixel, 0u32) as usize;
                     #[unroll]
                     for j in 0..4usize {
                         let channel = usize::min((column + j) / outputs, channels - 1);
-                        let x =
-                            one::<A, N>(a, stands.samples[i], channel, pixel, plane, channels, tile.inputs);
-                        let x = select(inside, x, N::from_int(0));
+                        let x = load_scalar::<A, N>(
+                            a,
+                            origins.samples[i],
+                            channel,
+                            pixel,
+                            plane,
+                            channels,
+                            tile.inputs,
+                        );
+                        let mut x = select(inside, x, N::from_int(0));
+                        if comptime!(tile.inputs.are_prescaled()) {
+                            x *= N::cast_from(scales[i]);
+                        }
                         sums[comptime!(i * 4 + j)] += x * weights[comptime!(j * 4 + k)];
                     }
                 }
@@ -221,9 +239,9 @@ fn planes<A: Numeric, N: Numeric>(
     sums
 }
 
-/// One input.
+/// One input: an integer out of its word, or a float.
 #[cube]
-fn one<A: Numeric, N: Numeric>(
+fn load_scalar<A: Numeric, N: Numeric>(
     a: &Array<A>,
     sample: usize,
     channel: usize,
@@ -241,12 +259,12 @@ fn one<A: Numeric, N: Numeric>(
     }
 }
 
-/// Whether the four columns of a vector may be of different groups.
-pub(crate) fn apart(filter: &ConvSpec) -> bool {
+/// Says whether the four columns of a vector may be of different groups.
+pub(crate) fn mixes_groups(filter: &ConvSpec) -> bool {
     filter.groups > 1 && !filter.group_channels()[1].is_multiple_of(4)
 }
 
-/// What a group and a word of its channels add to the place of a pixel.
+/// The distance from the place of a pixel to a word of the channels of a group.
 #[cube]
 fn offset(
     group: usize,
@@ -263,9 +281,10 @@ fn offset(
     }
 }
 
-/// Of a transposed convolution, outputs that share taps lie a stride apart: they become neighbours in a tile.
+/// The output at place `x` of a row in the order in which tiles take them. In a transposed convolution outputs that share taps
+/// lie a stride apart: they become neighbours in a tile.
 #[cube]
-fn place(x: u32, width: u32, #[comptime] filter: ConvSpec) -> u32 {
+fn gather_residues(x: u32, width: u32, #[comptime] filter: ConvSpec) -> u32 {
     let stride = comptime!(filter.stride[2] as u32);
     if comptime!(filter.transposed && filter.stride[2] > 1) {
         let (each, longer) = (width / stride, width % stride);
@@ -288,24 +307,25 @@ fn first_tap(output: u32, padding: u32, #[comptime] stride: u32, #[comptime] fil
 
 /// The pixel of the input's plane under a tap, or `u32::MAX` if there is none.
 #[cube]
-fn under(
+fn input_index(
     tap: u32,
-    stands: &Stands,
+    origins: &TapOrigins,
     #[comptime] i: usize,
     input: &Sizes,
     #[comptime] filter: ConvSpec,
 ) -> u32 {
     let along = comptime!([filter.kernel[1] as u32, filter.kernel[2] as u32]);
-    let z = step(stands.depth[i], tap / comptime!(along[0] * along[1]), 0usize, filter);
-    let y = step(stands.height[i], tap / comptime!(along[1]) % comptime!(along[0]), 1usize, filter);
-    let x = step(stands.width[i], tap % comptime!(along[1]), 2usize, filter);
+    let z = position_under(origins.depth[i], tap / comptime!(along[0] * along[1]), 0usize, filter);
+    let y =
+        position_under(origins.height[i], tap / comptime!(along[1]) % comptime!(along[0]), 1usize, filter);
+    let x = position_under(origins.width[i], tap % comptime!(along[1]), 2usize, filter);
     let inside = z < input.depth && y < input.height && x < input.width;
     select(inside, (z * input.height + y) * input.width + x, u32::MAX)
 }
 
 /// The position under a tap along one axis, too large if there is none: what is less than zero wraps.
 #[cube]
-fn step(first: u32, tap: u32, #[comptime] axis: usize, #[comptime] filter: ConvSpec) -> u32 {
+fn position_under(first: u32, tap: u32, #[comptime] axis: usize, #[comptime] filter: ConvSpec) -> u32 {
     let dilation = comptime!(filter.dilation[axis] as u32);
     if comptime!(filter.transposed) {
         let stride = comptime!(filter.stride[axis] as u32);

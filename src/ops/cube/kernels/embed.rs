@@ -4,8 +4,8 @@ use cubecl::prelude::*;
 
 use super::tile::byte;
 
-/// The entries `first..first + columns` of a table of `entries`, where `indices` name them: `[indices, width]`. One unit for
-/// each four values. An index outside the table gives NaN, written with the table's first part.
+/// Writes `[indices, width]`: the entries `first..first + columns` of a table of `entries`, where `indices` name them. One unit
+/// for each four values. An index outside the table gives NaN, written with the table's first shard.
 #[cube(launch_unchecked)]
 pub(crate) fn embed<O: Float>(
     words: &Array<i32>,

@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::tile::{Columns, Outputs, Tile, finish, four, multiply_add, weights, zeros};
+use super::tile::{Columns, Outputs, Tile, finish, load_quad, multiply_add, weights, zeros};
 
 /// `out[rows, first..first + columns] = a[rows, inputs] * b[inputs, columns]`, scaled.
 ///
@@ -43,7 +43,11 @@ pub(crate) fn gemm<A: Numeric, N: Numeric, O: Numeric>(
         let row = usize::min(row + i, rows - 1);
         starts[i] = row * stride;
         at[i] = row * outputs as usize;
-        scales[i] = if comptime!(tile.inputs.are_words()) { x_scales[row] } else { 1.0f32.runtime() };
+        scales[i] = if comptime!(tile.inputs.are_words() || tile.inputs.are_prescaled()) {
+            x_scales[row]
+        } else {
+            1.0f32.runtime()
+        };
     }
     let share = if comptime!(split) { words.div_ceil(comptime!(tile.units[1])) } else { words };
     let start = if comptime!(split) { unit_y * share } else { 0usize.runtime() };
@@ -53,10 +57,11 @@ pub(crate) fn gemm<A: Numeric, N: Numeric, O: Numeric>(
         #[unroll]
         for i in 0..comptime!(tile.rows) {
             let word_at = starts[i] + if comptime!(tile.inputs.are_words()) { word } else { word * 4 };
-            let four = four::<A, N>(a, word_at, 1, inputs - word * 4, true, tile.inputs);
+            let left = inputs - word * 4;
+            let quad = load_quad::<A, N>(a, word_at, 1, left, true, scales[i], tile.inputs);
             #[unroll]
             for j in 0..comptime!(tile.vectors * 4) {
-                multiply_add::<N>(&mut sums, &four, &weights, i, j, tile);
+                multiply_add::<N>(&mut sums, &quad, &weights, i, j, tile);
             }
         }
     }

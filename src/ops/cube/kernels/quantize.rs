@@ -2,9 +2,9 @@
 
 use cubecl::prelude::*;
 
-use super::round::{Quantizer, encode, magnitude_bits, quantizer};
+use super::round::{Quantizer, magnitude_bits, quantize, quantizer, room};
 
-/// Rows `[rows, inputs]` to words `[rows, inputs / 4]`, with zeros past a row's end, and one scale a row. One cube of `units`
+/// Turns rows `[rows, inputs]` into words `[rows, inputs / 4]`, with zeros past a row's end, and one scale a row. One cube of `units`
 /// for each row.
 #[cube(launch_unchecked)]
 pub(crate) fn quantize_rows<F: Float>(
@@ -19,13 +19,7 @@ pub(crate) fn quantize_rows<F: Float>(
     // Cubes past the last row write it once more: leaving them out would part ways before a barrier.
     let row = usize::min(CUBE_POS, rows as usize - 1);
     let (inputs, unit) = (inputs as usize, UNIT_POS as usize);
-    let mut largest = 0u32;
-    let mut i = unit;
-    while i < inputs {
-        largest = u32::max(largest, magnitude_bits(f32::cast_from(x[row * inputs + i])));
-        i += units;
-    }
-    let quantizer = quantizer(largest_of_cube(largest, units), full);
+    let quantizer = quantizer(largest_between::<F>(x, row * inputs, (row + 1) * inputs, units), full);
     if unit == 0 {
         scales[row] = quantizer.scale;
     }
@@ -33,12 +27,12 @@ pub(crate) fn quantize_rows<F: Float>(
     let mut word = unit;
     while word < width {
         let left = inputs - word * 4;
-        words[row * width + word] = encode_four::<F>(x, row * inputs + word * 4, 1, left, quantizer, full);
+        words[row * width + word] = quantize_quad::<F>(x, row * inputs + word * 4, 1, left, quantizer, full);
         word += units;
     }
 }
 
-/// The largest magnitude in each of `chunks` pieces of each sample. One cube of `units` for each.
+/// Finds the largest magnitude in each of `chunks` pieces of each sample. One cube of `units` for each piece.
 #[cube(launch_unchecked)]
 pub(crate) fn largest_in_chunks<F: Float>(
     x: &Array<F>,
@@ -54,21 +48,16 @@ pub(crate) fn largest_in_chunks<F: Float>(
     let length = sample.div_ceil(chunks);
     let first = piece % chunks * length;
     let end = usize::min(first + length, sample);
-    let mut largest = 0u32;
-    let mut i = first + UNIT_POS as usize;
-    while i < end {
-        largest = u32::max(largest, magnitude_bits(f32::cast_from(x[start + i])));
-        i += units;
-    }
-    let largest = largest_of_cube(largest, units);
+    let largest = largest_between::<F>(x, start + first, start + end, units);
     if UNIT_POS == 0 {
         partial[piece] = largest;
     }
 }
 
-/// From those to one scale a sample, and what its values are multiplied by. One cube of `units` for each.
+/// Finds one scale for each sample and the factors of its values, from the largest magnitudes of its chunks. One cube of
+/// `units` for each sample.
 #[cube(launch_unchecked)]
-pub(crate) fn settle(
+pub(crate) fn finalize_absmax(
     partial: &Array<u32>,
     scales: &mut Array<f32>,
     factors: &mut Array<f32>,
@@ -78,22 +67,15 @@ pub(crate) fn settle(
     #[comptime] full: bool,
 ) {
     let sample = usize::min(CUBE_POS, samples as usize - 1);
-    let chunks = chunks as usize;
-    let mut largest = 0u32;
-    let mut i = UNIT_POS as usize;
-    while i < chunks {
-        largest = u32::max(largest, partial[sample * chunks + i]);
-        i += units;
-    }
-    let quantizer = quantizer(largest_of_cube(largest, units), full);
+    let quantizer = quantizer(largest_of_sample(partial, sample, chunks as usize, units), full);
     if UNIT_POS == 0 {
         scales[sample] = quantizer.scale;
-        factors[sample * 2] = quantizer.lift;
+        factors[sample * 2] = quantizer.prescale;
         factors[sample * 2 + 1] = quantizer.inverse;
     }
 }
 
-/// Images `[samples, channels, plane]` to words `[samples, plane, groups, channels / groups / 4]`. One unit for each word.
+/// Turns images `[samples, channels, plane]` into words `[samples, plane, groups, channels / groups / 4]`. One unit for each word.
 #[cube(launch_unchecked)]
 pub(crate) fn quantize_images<F: Float>(
     x: &Array<F>,
@@ -120,15 +102,15 @@ pub(crate) fn quantize_images<F: Float>(
     let within = word % width * 4;
     let channel = word / width * of_group + within;
     let quantizer =
-        Quantizer { scale: scales[sample], lift: factors[sample * 2], inverse: factors[sample * 2 + 1] };
+        Quantizer { scale: scales[sample], prescale: factors[sample * 2], inverse: factors[sample * 2 + 1] };
     let at = (sample * channels + channel) * plane + pixel;
     words[(sample * plane + pixel) * groups * width + word] =
-        encode_four::<F>(x, at, plane, of_group - within, quantizer, full);
+        quantize_quad::<F>(x, at, plane, of_group - within, quantizer, full);
 }
 
 /// A word of up to four values, `stride` apart; zeros for those past the `left` that are there.
 #[cube]
-fn encode_four<F: Float>(
+fn quantize_quad<F: Float>(
     x: &Array<F>,
     at: usize,
     stride: usize,
@@ -140,9 +122,67 @@ fn encode_four<F: Float>(
     #[unroll]
     for lane in 0..4usize {
         let value = if lane < left { f32::cast_from(x[at + lane * stride]) } else { 0.0f32.runtime() };
-        word |= (encode(value, quantizer, full) & 0xff) << comptime!(8 * lane as i32);
+        word |= (quantize(value, quantizer, full) & 0xff) << comptime!(8 * lane as i32);
     }
     word
+}
+
+/// Finds the factor of each row `[rows, inputs]` that leaves room for its sums. One cube of `units` for each row.
+#[cube(launch_unchecked)]
+pub(crate) fn room_of_rows<F: Float>(
+    x: &Array<F>,
+    factors: &mut Array<f32>,
+    rows: u32,
+    inputs: u32,
+    #[comptime] units: usize,
+) {
+    let row = usize::min(CUBE_POS, rows as usize - 1);
+    let inputs = inputs as usize;
+    let largest = largest_between::<F>(x, row * inputs, (row + 1) * inputs, units);
+    if UNIT_POS == 0 {
+        factors[row] = room(largest);
+    }
+}
+
+/// Finds the factor of each sample that leaves room for its sums, from the largest magnitudes of its chunks. One cube of
+/// `units` for each sample.
+#[cube(launch_unchecked)]
+pub(crate) fn room_of_samples(
+    partial: &Array<u32>,
+    factors: &mut Array<f32>,
+    samples: u32,
+    chunks: u32,
+    #[comptime] units: usize,
+) {
+    let sample = usize::min(CUBE_POS, samples as usize - 1);
+    let largest = largest_of_sample(partial, sample, chunks as usize, units);
+    if UNIT_POS == 0 {
+        factors[sample] = room(largest);
+    }
+}
+
+/// The largest magnitude of the values from `start` to `end`.
+#[cube]
+fn largest_between<F: Float>(x: &Array<F>, start: usize, end: usize, #[comptime] units: usize) -> u32 {
+    let mut largest = 0u32;
+    let mut i = start + UNIT_POS as usize;
+    while i < end {
+        largest = u32::max(largest, magnitude_bits(f32::cast_from(x[i])));
+        i += units;
+    }
+    largest_of_cube(largest, units)
+}
+
+/// The largest magnitude of a sample, from those of its chunks.
+#[cube]
+fn largest_of_sample(partial: &Array<u32>, sample: usize, chunks: usize, #[comptime] units: usize) -> u32 {
+    let mut largest = 0u32;
+    let mut i = UNIT_POS as usize;
+    while i < chunks {
+        largest = u32::max(largest, partial[sample * chunks + i]);
+        i += units;
+    }
+    largest_of_cube(largest, units)
 }
 
 /// The largest `value` of all `units`, a power of two.

@@ -5,17 +5,17 @@ use cubecl::prelude::*;
 
 use burn_int8_kernels::{MIN_ABSMAX, PRESCALE};
 
-/// Of a positive float, with the exponent that it would have as `1.m * 2^(e - 127)`.
+/// The digits of a positive float, with the exponent that it would have as `1.m * 2^(e - 127)`.
 const MANTISSA: u32 = 0x7f_ffff;
 const ONE: u32 = 0x80_0000;
 /// The bits of infinity, the smallest ones of no finite magnitude.
 const INFINITY: u32 = 0x7f80_0000;
 
-/// How a row or an image becomes integers.
+/// The numbers by which a row or an image becomes integers.
 #[derive(CubeType, Clone, Copy)]
 pub(crate) struct Quantizer {
     pub(crate) scale: f32,
-    pub(crate) lift: f32,
+    pub(crate) prescale: f32,
     pub(crate) inverse: f32,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn divide(numerator: f32, denominator: f32) -> f32 {
     select(normal, f32::reinterpret(bits), numerator / denominator)
 }
 
-/// For values whose largest magnitude has these bits. `full` is whether the integers go down to -128.
+/// The quantizer of values whose largest magnitude has these bits. `full` is whether the integers go down to -128.
 ///
 /// The scale is NaN if a value is NaN or infinite, 1 if all are zero; both give integers 0.
 #[cube]
@@ -56,17 +56,17 @@ pub(crate) fn quantizer(largest: u32, #[comptime] full: bool) -> Quantizer {
     let finite = largest < INFINITY;
     let some = finite && largest >= ONE;
     let absmax = f32::reinterpret(select(some, largest, 0x3f80_0000u32));
-    let lift = select(absmax < MIN_ABSMAX, f32::new(PRESCALE), f32::new(1.0));
+    let prescale = select(absmax < MIN_ABSMAX, f32::new(PRESCALE), f32::new(1.0));
     let scale = divide(absmax, top.runtime());
-    let inverse = divide(top.runtime(), absmax * lift);
+    let inverse = divide(top.runtime(), absmax * prescale);
     let odd = f32::reinterpret(select(finite, 0x3f80_0000u32, 0x7fc0_0000u32));
-    Quantizer { scale: select(some, scale, odd), lift, inverse: select(some, inverse, f32::new(0.0)) }
+    Quantizer { scale: select(some, scale, odd), prescale, inverse: select(some, inverse, f32::new(0.0)) }
 }
 
-/// The integer nearest to `(x * lift) * inverse`, ties to even, clipped.
+/// The integer nearest to `(x * prescale) * inverse`, ties to even, clipped.
 #[cube]
-pub(crate) fn encode(x: f32, quantizer: Quantizer, #[comptime] full: bool) -> i32 {
-    let bits = u32::reinterpret((x * quantizer.lift) * quantizer.inverse);
+pub(crate) fn quantize(x: f32, quantizer: Quantizer, #[comptime] full: bool) -> i32 {
+    let bits = u32::reinterpret((x * quantizer.prescale) * quantizer.inverse);
     // An integer times `2^-shift`; below a quarter all is rest.
     let shift = u32::min(150 - u32::min((bits >> 23) & 0xff, 150), 31);
     let mantissa = (bits & MANTISSA) | ONE;
@@ -85,4 +85,23 @@ pub(crate) fn encode(x: f32, quantizer: Quantizer, #[comptime] full: bool) -> i3
 #[cube]
 pub(crate) fn magnitude_bits(x: f32) -> u32 {
     u32::reinterpret(x) & 0x7fff_ffff
+}
+
+/// The bits of `2^96`: rows of floats with a magnitude of at least this are made smaller before a product with integers, so that
+/// sums of up to `2^25` products with integers below 128 stay below the largest float.
+const LARGE: u32 = 0x6f80_0000;
+/// The bits of `2^-64` and `2^64`, the factors of such rows and of their outputs. Powers of two round nothing.
+const SHRINK: u32 = 0x1f80_0000;
+const RESTORE: u32 = 0x5f80_0000;
+
+/// The factor that leaves room for sums of a row whose largest magnitude has these bits.
+#[cube]
+pub(crate) fn room(largest: u32) -> f32 {
+    f32::reinterpret(select(largest >= LARGE, SHRINK, 0x3f80_0000u32))
+}
+
+/// The inverse of a factor of [`room`]'s.
+#[cube]
+pub(crate) fn restore(room: f32) -> f32 {
+    f32::reinterpret(select(room < 1.0, RESTORE, 0x3f80_0000u32))
 }

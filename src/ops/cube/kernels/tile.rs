@@ -3,60 +3,64 @@
 use cubecl::prelude::*;
 
 use super::dot::dot;
+use super::round::restore;
 
-/// What a kernel is compiled for.
+/// The sizes and types that a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tile {
-    /// Rows of one unit.
+    /// The number of rows of one unit.
     pub(crate) rows: usize,
-    /// Vectors of one unit, each of four columns.
+    /// The number of vectors of one unit, each of four columns.
     pub(crate) vectors: usize,
-    /// Units of a cube, along the columns and along the rows.
+    /// The number of units of a cube, along the columns and along the rows.
     pub(crate) units: [usize; 2],
     pub(crate) inputs: Inputs,
     pub(crate) sums: Sums,
 }
 
-/// What is multiplied by the weights.
+/// The values that are multiplied by the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Inputs {
-    /// Words of four integers; whether the device multiplies them at once.
+    /// Words of four integers. `dot` says whether the device multiplies them at once.
     Words { dot: bool },
-    /// Floats; whether the last four may not all be there.
-    Floats { ragged: bool },
+    /// Floats. `ragged` says whether the last four may not all be there, `prescaled` whether each row has a factor that leaves
+    /// room for its sum, which outputs are divided by.
+    Floats { ragged: bool, prescaled: bool },
 }
 
-/// How sums leave.
+/// The form in which sums leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Sums {
-    /// `sum as f32 * (x_scale * w_scale)`, and whether there is a bias to add.
+    /// They leave as `sum as f32 * (x_scale * w_scale)`. `bias` says whether there is one to add.
     Scaled { bias: bool },
-    /// As they are.
+    /// They leave as they are.
     #[cfg_attr(not(test), allow(dead_code, reason = "tests look at the integers"))]
-    Bare,
+    RawAccumulators,
 }
 
-/// Where a unit's columns are among the vectors of a part, and how many vectors that has.
+/// The place of a unit's columns among the vectors of a shard.
 #[derive(CubeType)]
 pub(crate) struct Columns {
-    /// The first vector; the others follow at a distance of a cube's units, so that neighbours read neighbours.
+    /// The unit's first vector; the others follow at a distance of a cube's units, so that neighbours read neighbours.
     pub(crate) first: usize,
+    /// The number of vectors of the shard.
     pub(crate) vectors: usize,
-    /// Which band of rows its cube has.
+    /// The band of rows that its cube has.
     pub(crate) band: usize,
 }
 
-/// Where the tile's outputs go: column `c` of row `i` to `at[i] + c * stride`.
+/// The place of the tile's outputs: column `c` of row `i` to `at[i] + c * stride`.
 #[derive(CubeType)]
 pub(crate) struct Outputs {
     pub(crate) at: Array<usize>,
     pub(crate) stride: usize,
-    /// Rows that there are.
+    /// The number of rows that there are.
     pub(crate) rows: usize,
+    /// The scale of each row, or its factor if inputs are floats.
     pub(crate) x_scales: Array<f32>,
-    /// The first column of this part.
+    /// The first column of this shard.
     pub(crate) column: usize,
-    /// Columns of this part.
+    /// The number of columns of this shard.
     pub(crate) columns: usize,
 }
 
@@ -65,7 +69,17 @@ impl Inputs {
         matches!(self, Self::Words { .. })
     }
 
-    /// How many values of a word's are multiplied one by one.
+    /// Says whether the last four floats may not all be there.
+    pub(crate) fn are_ragged(&self) -> bool {
+        matches!(self, Self::Floats { ragged: true, .. })
+    }
+
+    /// Says whether rows of floats have factors.
+    pub(crate) fn are_prescaled(&self) -> bool {
+        matches!(self, Self::Floats { prescaled: true, .. })
+    }
+
+    /// The number of values of a word that are multiplied one by one.
     pub(crate) fn of_word(&self) -> usize {
         if matches!(self, Self::Words { dot: true }) { 1 } else { 4 }
     }
@@ -73,7 +87,7 @@ impl Inputs {
 
 #[cube]
 impl Columns {
-    /// The unit's, of so many columns. Cubes go along the columns first.
+    /// The columns of this unit, of so many. Cubes go along the columns first.
     pub(crate) fn of_unit(columns: usize, #[comptime] tile: Tile) -> Columns {
         let of_cube = comptime!(tile.units[0] * tile.vectors);
         let vectors = columns.div_ceil(4);
@@ -87,7 +101,7 @@ impl Columns {
     }
 }
 
-/// All sums zero.
+/// Sums that are all zero.
 #[cube]
 pub(crate) fn zeros<N: Numeric>(#[comptime] len: usize) -> Array<N> {
     let mut sums = Array::<N>::new(len);
@@ -133,48 +147,52 @@ pub(crate) fn weights<N: Numeric>(
     weights
 }
 
-/// Four inputs of one row, `stride` apart if they are floats, or their word if it is multiplied as such; zeros unless
-/// `inside`.
+/// Four inputs of one row, `stride` apart and times `factor` if they are floats, or their word if it is multiplied as such;
+/// zeros unless `inside`.
 #[cube]
-pub(crate) fn four<A: Numeric, N: Numeric>(
+pub(crate) fn load_quad<A: Numeric, N: Numeric>(
     a: &Array<A>,
     at: usize,
     stride: usize,
     left: usize,
     inside: bool,
+    factor: f32,
     #[comptime] inputs: Inputs,
 ) -> Array<N> {
-    let mut four = Array::<N>::new(comptime!(inputs.of_word()));
+    let mut quad = Array::<N>::new(comptime!(inputs.of_word()));
     if comptime!(inputs.are_words()) {
         let word = select(inside, i32::cast_from(a[at]), 0i32);
         if comptime!(inputs.of_word() == 1) {
-            four[0] = N::cast_from(word);
+            quad[0] = N::cast_from(word);
         } else {
             #[unroll]
             for k in 0..4usize {
-                four[k] = byte::<N>(word, k);
+                quad[k] = byte::<N>(word, k);
             }
         }
     } else {
         #[unroll]
         for k in 0..4usize {
-            if comptime!(inputs == Inputs::Floats { ragged: true }) {
+            if comptime!(inputs.are_ragged()) {
                 let there = inside && k < left;
                 let value = N::cast_from(a[select(there, at + k * stride, 0usize)]);
-                four[k] = select(there, value, N::from_int(0));
+                quad[k] = select(there, value, N::from_int(0));
             } else {
-                four[k] = select(inside, N::cast_from(a[at + k * stride]), N::from_int(0));
+                quad[k] = select(inside, N::cast_from(a[at + k * stride]), N::from_int(0));
+            }
+            if comptime!(inputs.are_prescaled()) {
+                quad[k] *= N::cast_from(factor);
             }
         }
     }
-    four
+    quad
 }
 
 /// Adds the products of four inputs and the weights of column `j` of the tile to its sum of row `i`.
 #[cube]
 pub(crate) fn multiply_add<N: Numeric>(
     sums: &mut Array<N>,
-    four: &Array<N>,
+    quad: &Array<N>,
     weights: &Array<N>,
     #[comptime] i: usize,
     #[comptime] j: usize,
@@ -182,12 +200,12 @@ pub(crate) fn multiply_add<N: Numeric>(
 ) {
     let at = comptime!(i * tile.vectors * 4 + j);
     if comptime!(tile.inputs.of_word() == 1) {
-        sums[at] += N::cast_from(dot(i32::cast_from(four[0]), i32::cast_from(weights[j])));
+        sums[at] += N::cast_from(dot(i32::cast_from(quad[0]), i32::cast_from(weights[j])));
     } else {
         let mut sum = sums[at];
         #[unroll]
         for k in 0..4usize {
-            sum += four[k] * weights[j * 4 + k];
+            sum += quad[k] * weights[j * 4 + k];
         }
         sums[at] = sum;
     }
@@ -216,10 +234,10 @@ pub(crate) fn finish<N: Numeric, O: Numeric>(
                     if i < to.rows {
                         let sum = sums[comptime!((i * tile.vectors + v) * 4 + j)];
                         let at = to.at[i] + column * to.stride;
-                        if comptime!(tile.sums == Sums::Bare) {
+                        if comptime!(tile.sums == Sums::RawAccumulators) {
                             out[at] = O::cast_from(sum);
                         } else {
-                            let mut y = f32::cast_from(sum) * (to.x_scales[i] * w_scales[column]);
+                            let mut y = scaled::<N>(sum, to.x_scales[i], w_scales[column], tile.inputs);
                             if comptime!(tile.sums == Sums::Scaled { bias: true }) {
                                 y += bias[column];
                             }
@@ -229,5 +247,17 @@ pub(crate) fn finish<N: Numeric, O: Numeric>(
                 }
             }
         }
+    }
+}
+
+/// `sum * (x_scale * w_scale)` of integers; of floats `sum * w_scale`, divided by the row's factor.
+#[cube]
+fn scaled<N: Numeric>(sum: N, x_scale: f32, w_scale: f32, #[comptime] inputs: Inputs) -> f32 {
+    if comptime!(inputs.are_words()) {
+        f32::cast_from(sum) * (x_scale * w_scale)
+    } else if comptime!(inputs.are_prescaled()) {
+        (f32::cast_from(sum) * w_scale) * restore(x_scale)
+    } else {
+        f32::cast_from(sum) * w_scale
     }
 }

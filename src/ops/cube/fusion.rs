@@ -19,15 +19,15 @@ use crate::cast::{as_any, into_type};
 ///
 /// Everything that could go wrong has been checked before: in a queue there is no one left to tell, and a panic there stops
 /// all that comes after it.
-pub(super) trait DeviceOp: Debug + Send + Sync + 'static {
-    /// Shape and type of the result.
+pub(super) trait CustomOp: Debug + Send + Sync + 'static {
+    /// The shape and the type of the result.
     fn output(&self) -> (Shape, DType);
 
     /// Puts the kernels in the device's queue.
     fn launch<R: CubeRuntime>(&self, inputs: Vec<CubeTensor<R>>) -> CubeTensor<R>;
 }
 
-/// What a [`DeviceOp`] reads.
+/// A tensor that a [`CustomOp`] reads.
 pub(super) enum Input<B: Backend> {
     Float(B::FloatTensorPrimitive),
     Int(B::IntTensorPrimitive),
@@ -51,7 +51,7 @@ impl<B: Backend> Input<B> {
             Self::Float(primitive) => into_type(primitive),
             Self::Int(primitive) => into_type(primitive),
         };
-        primitive.expect("`is_cube` has looked")
+        primitive.expect("a primitive of the type that `is_cube` has looked at")
     }
 }
 
@@ -65,18 +65,18 @@ pub(super) fn is_cube<B: Backend>() -> bool {
 /// # Panics
 ///
 /// Unless [`is_cube`].
-pub(super) fn run<B: Backend, const D: usize>(op: impl DeviceOp, inputs: Vec<Input<B>>) -> Tensor<B, D> {
+pub(super) fn run<B: Backend, const D: usize>(op: impl CustomOp, inputs: Vec<Input<B>>) -> Tensor<B, D> {
     let out = run_on::<B, WgpuRuntime>(op, inputs);
     Tensor::from_primitive(TensorPrimitive::Float(out))
 }
 
-/// What the runtime's client says of a device, if there is one for its type.
-pub(super) fn ask<B: Backend, T>(device: &B::Device, question: impl Question<T>) -> Option<T> {
-    as_any(device).map(|device| question.ask(&<WgpuRuntime as cubecl::Runtime>::client(device), device))
+/// The answer of the runtime's client, if there is one for this type of device.
+pub(super) fn ask<B: Backend, T>(device: &B::Device, query: impl ClientQuery<T>) -> Option<T> {
+    as_any(device).map(|device| query.ask(&<WgpuRuntime as cubecl::Runtime>::client(device), device))
 }
 
-/// Something that every runtime's client can answer.
-pub(super) trait Question<T> {
+/// A question that every runtime's client can answer.
+pub(super) trait ClientQuery<T> {
     fn ask<R: CubeRuntime>(self, client: &cubecl::client::ComputeClient<R>, device: &R::Device) -> T;
 }
 
@@ -89,7 +89,7 @@ fn is_on<B: Backend, R: CubeRuntime>() -> bool {
     primitive == TypeId::of::<CubeTensor<R>>() || primitive == TypeId::of::<Fused<R>>()
 }
 
-fn run_on<B: Backend, R: CubeRuntime>(op: impl DeviceOp, inputs: Vec<Input<B>>) -> B::FloatTensorPrimitive {
+fn run_on<B: Backend, R: CubeRuntime>(op: impl CustomOp, inputs: Vec<Input<B>>) -> B::FloatTensorPrimitive {
     let out = if TypeId::of::<B::FloatTensorPrimitive>() == TypeId::of::<CubeTensor<R>>() {
         into_type(op.launch::<R>(inputs.into_iter().map(Input::into_primitive).collect()))
     } else {
@@ -99,23 +99,23 @@ fn run_on<B: Backend, R: CubeRuntime>(op: impl DeviceOp, inputs: Vec<Input<B>>) 
 }
 
 /// Puts `op` in the queue of its first input.
-fn enqueue<R: CubeRuntime>(op: impl DeviceOp, inputs: Vec<Fused<R>>) -> Fused<R> {
+fn enqueue<R: CubeRuntime>(op: impl CustomOp, inputs: Vec<Fused<R>>) -> Fused<R> {
     let client = inputs[0].client.clone();
     let streams = OperationStreams::with_inputs(&inputs);
     let (shape, dtype) = op.output();
     let out = TensorIr::uninit(client.create_empty_handle(), shape, dtype);
     let inputs: Vec<_> = inputs.into_iter().map(FusionTensor::into_ir).collect();
     let desc = CustomOpIr::new("burn_int8", &inputs, &[out]);
-    client.register(streams, OperationIr::Custom(desc.clone()), Queued { desc, op }).output()
+    client.register(streams, OperationIr::Custom(desc.clone()), Registered { desc, op }).output()
 }
 
 #[derive(Debug)]
-struct Queued<O> {
+struct Registered<O> {
     desc: CustomOpIr,
     op: O,
 }
 
-impl<R: CubeRuntime, O: DeviceOp> Operation<FusionCubeRuntime<R>> for Queued<O> {
+impl<R: CubeRuntime, O: CustomOp> Operation<FusionCubeRuntime<R>> for Registered<O> {
     fn execute(&self, handles: &mut HandleContainer<FusionHandle<FusionCubeRuntime<R>>>) {
         // A handle knows its own type: integers come out of `get_float_tensor` as integers.
         let inputs = self.desc.inputs.iter().map(|input| handles.get_float_tensor::<Plain<R>>(input));

@@ -1,0 +1,46 @@
+//! The rows of a matrix of inputs as they are multiplied: integers, or floats that leave room for a sum.
+
+use burn::prelude::*;
+use burn::tensor::DType;
+
+use burn_int8_kernels::{MIN_ABSMAX, PRESCALE, QuantRange};
+
+/// Rows whose largest magnitude is at least this, `2^96`, are made smaller before a product with integers: sums of up to
+/// `2^25` products with integers below 128 then stay below the largest float.
+const LARGE: f32 = (1u128 << 96) as f32;
+/// The power of two by which such rows are made smaller and their outputs larger again. Powers of two round nothing.
+const ROOM: f32 = (1u128 << 64) as f32;
+
+/// Rows that leave room for a sum of products with integers, and the factors `[rows, 1]` that take that back from outputs:
+/// both are exactly as before where a row is not large.
+pub(super) fn make_room<B: Backend>(x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let absmax = x.clone().abs().max_dim(1);
+    let large = absmax.clone().greater_equal_elem(LARGE);
+    let ones = absmax.ones_like();
+    let shrink = ones.clone().mask_fill(large.clone(), ROOM.recip());
+    (x * shrink, ones.mask_fill(large, ROOM))
+}
+
+/// The integers of each row, as floats, and the scales `[rows, 1]`: NaN for a row that has a NaN or an infinity.
+pub(super) fn quantize_rows<B: Backend>(x: Tensor<B, 2>, range: QuantRange) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let poison = (x.clone() * 0.0).sum_dim(1); // 0, or NaN
+    let broken = poison.clone().equal_elem(0.0).bool_not();
+    let shape = x.shape();
+    let x = x.mask_fill(broken.expand(shape), 0.0);
+    let absmax = x.clone().abs().max_dim(1);
+    let zero = absmax.clone().equal_elem(0.0);
+    let scales = (absmax.clone() / range.divisor()).mask_fill(zero.clone(), 1.0) + poison;
+    let prescale = absmax.ones_like().mask_fill(absmax.clone().lower_elem(MIN_ABSMAX), PRESCALE);
+    let inverse = (absmax.full_like(range.divisor()) / (absmax * prescale.clone())).mask_fill(zero, 0.0);
+    let q = round_half_even((x * prescale) * inverse).clamp(range.qmin(), range.qmax());
+    (q, scales)
+}
+
+/// Spelled out, since devices differ in how their own `round` treats ties.
+fn round_half_even<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    let floor = x.clone().floor();
+    let rest = x - floor.clone();
+    let odd = (floor.clone() - (floor.clone() * 0.5).floor() * 2.0).equal_elem(1.0);
+    let tie = rest.clone().equal_elem(0.5).bool_and(odd);
+    floor + rest.greater_elem(0.5).bool_or(tie).float().cast(DType::F32)
+}

@@ -1,0 +1,3 @@
+//! Cases and models that several test files share.
+
+pub mod conv_case;
