@@ -68,16 +68,6 @@ pub enum Int8Error {
     FoldAfterQuantize,
 }
 
-impl Int8Error {
-    /// The same of a layer that is in a model.
-    pub(crate) fn at(self, path: String) -> Self {
-        match self {
-            Self::NonFiniteWeight { channel, .. } => Self::NonFiniteWeight { path, channel },
-            other => other,
-        }
-    }
-}
-
 fn layer(path: &str) -> String {
     if path.is_empty() { "the layer".into() } else { format!("layer `{path}`") }
 }

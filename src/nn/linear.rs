@@ -6,10 +6,9 @@ use burn::nn;
 use burn::prelude::*;
 
 use super::drop_in::DropIn;
-use super::layer::{Bias, FloatLayer};
+use super::layer::{Bias, FloatLayer, LayerParts, OutputAxis};
 use super::qlayer::QLayer;
 use super::weight::Int8Weight;
-use crate::nn::record::LinearItem;
 use crate::ops::{Product, fuses, products, straight_through};
 use burn_int8_kernels::{Activation, WeightLayout};
 
@@ -222,10 +221,14 @@ pub struct LinearOptions {
 
 impl<B: Backend> FloatLayer for nn::Linear<B> {
     type Backend = B;
+    const KIND: &'static str = "Linear";
+}
+
+impl<B: Backend> LayerParts<B> for nn::Linear<B> {
     type Weight = Param<Tensor<B, 2>>;
     type Options = LinearOptions;
-    type Item = LinearItem<2>;
-    const KIND: &'static str = "Linear";
+    const FIELDS: &'static [&'static str] = &["weight", "bias"];
+    const OUTPUTS: OutputAxis = OutputAxis::Second;
 
     fn options(&self) -> LinearOptions {
         let [mut d_input, mut d_output] = self.weight.lazy_shape().dims();

@@ -28,6 +28,7 @@ mod qlayer;
 pub(crate) mod record;
 mod sizes;
 pub mod transformer;
+pub(crate) mod walk;
 pub(crate) mod weight;
 
 pub use crate::quantize::fold::{FoldBatchNorm, fold_batch_norm};

@@ -6,14 +6,13 @@ use burn::record::PrecisionSettings;
 use burn::tensor::backend::AutodiffBackend;
 
 use crate::config::LayerScheme;
-use crate::error::Int8Error;
-use crate::nn::record::{FloatItem, WeightItem, WeightState};
+use crate::nn::record::{FloatItem, SavedWeight};
 use crate::ops::{Weights, with_floats};
-use burn_int8_kernels::WeightLayout;
+use burn_int8_kernels::{NotFinite, WeightLayout};
 
 /// Integers, one scale for each output channel, and how they came to be.
 #[derive(Clone, Debug)]
-pub struct Int8Weight<B: Backend> {
+pub(crate) struct Int8Weight<B: Backend> {
     pub(crate) id: ParamId,
     pub(crate) weights: Weights<B>,
     pub(crate) scheme: LayerScheme,
@@ -29,18 +28,20 @@ impl<B: Backend> Int8Weight<B> {
         Self { id: ParamId::new(), weights, scheme, sqnr_db: None, device: device.clone() }
     }
 
-    /// From a record that fits `form`.
-    pub(crate) fn from_state(state: WeightState, form: WeightLayout, device: &B::Device) -> Self {
-        let WeightState { id, integers, scales, scheme, sqnr_db, .. } = state;
+    /// The weight that was saved; it must fit `form`.
+    pub(crate) fn from_saved(saved: SavedWeight, form: WeightLayout, device: &B::Device) -> Self {
+        let SavedWeight { id, integers, scales, scheme, sqnr_db, .. } = saved;
         let weights = Weights::from_integers(&integers, &scales, form, device);
         Self { id, weights, scheme, sqnr_db, device: device.clone() }
     }
 
-    pub(crate) fn into_state(self) -> WeightState {
+    /// What a recorder writes of it, as the weight of a layer of this kind.
+    pub(crate) fn into_saved(self, kind: &'static str) -> SavedWeight {
         let Self { id, scheme, sqnr_db, .. } = self;
-        let shape = self.weights.form().shape();
+        let form = self.weights.form();
         let (integers, scales) = (self.weights.to_integers(), self.weights.scales());
-        WeightState { id, integers, shape, scales, scheme, sqnr_db }
+        let (shape, groups) = (form.shape(), Some(groups(&form)));
+        SavedWeight { id, kind, groups, integers, shape, scales, scheme, sqnr_db }
     }
 
     /// Bytes as saved: one a weight, four a scale.
@@ -67,10 +68,15 @@ impl<B: AutodiffBackend> Int8Weight<B> {
     }
 }
 
+/// The groups of a convolution; another layer is one.
+pub(super) fn groups(form: &WeightLayout) -> usize {
+    if let WeightLayout::Conv(filter) = form { filter.groups } else { 1 }
+}
+
 /// A float weight: the parameters of all ranks, seen as one.
-pub trait WeightParam<B: Backend>: Module<B> {
-    /// What recorders write for it, float or INT8.
-    type Item;
+pub(crate) trait WeightParam<B: Backend>: Module<B> {
+    /// The number of its axes.
+    const RANK: usize;
 
     /// Its identity, by which tied layers are recognised.
     fn id(&self) -> ParamId;
@@ -78,14 +84,11 @@ pub trait WeightParam<B: Backend>: Module<B> {
     /// Where it is or will be.
     fn lazy_device(&self) -> B::Device;
 
-    /// Whether it has values yet; reading them makes some.
-    fn is_initialized(&self) -> bool;
-
     /// The shape that it has.
     fn shape(&self) -> Vec<usize>;
 
     /// Its INT8 form.
-    fn quantize(&self, form: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error>;
+    fn quantize(&self, form: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, NotFinite>;
 
     /// The first output channel with a value that is NaN or infinite.
     fn non_finite_channel(&self, form: &WeightLayout) -> Option<usize>;
@@ -96,18 +99,15 @@ pub trait WeightParam<B: Backend>: Module<B> {
     /// What the integers stand for, computed when it is read.
     fn dequantized(int8: &Int8Weight<B>) -> Self;
 
-    /// What a recorder writes for integers.
-    fn int8_item(state: WeightState) -> Self::Item;
+    /// The item that a recorder writes for it.
+    fn into_item<S: PrecisionSettings>(self) -> FloatItem;
 
-    /// What a recorder writes for it.
-    fn into_item<S: PrecisionSettings>(self) -> Self::Item;
-
-    /// From what a recorder read: integers are given back.
-    fn from_item<S: PrecisionSettings>(item: Self::Item, device: &B::Device) -> Result<Self, WeightState>;
+    /// The parameter of an item that was checked for its rank.
+    fn from_item<S: PrecisionSettings>(item: FloatItem, device: &B::Device) -> Self;
 }
 
 impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
-    type Item = WeightItem<D>;
+    const RANK: usize = D;
 
     fn id(&self) -> ParamId {
         self.id
@@ -117,17 +117,12 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
         Param::lazy_device(self)
     }
 
-    fn is_initialized(&self) -> bool {
-        Param::is_initialized(self)
-    }
-
     fn shape(&self) -> Vec<usize> {
         self.lazy_shape().to_vec()
     }
 
-    fn quantize(&self, form: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error> {
-        let (weights, fidelity) = Weights::quantize(self.val(), form, scheme)
-            .map_err(|error| Int8Error::NonFiniteWeight { path: String::new(), channel: error.channel })?;
+    fn quantize(&self, form: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, NotFinite> {
+        let (weights, fidelity) = Weights::quantize(self.val(), form, scheme)?;
         let (sqnr_db, device) = (fidelity.sqnr_db(), self.val().device());
         Ok(Int8Weight { id: self.id, weights, scheme, sqnr_db, device })
     }
@@ -150,18 +145,11 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
         Param::uninitialized(id, move |device, _| weights.dequantize(device), device.clone(), false, shape)
     }
 
-    fn int8_item(state: WeightState) -> WeightItem<D> {
-        WeightItem::Int8(state)
+    fn into_item<S: PrecisionSettings>(self) -> FloatItem {
+        FloatItem::new::<B, S, D>(self)
     }
 
-    fn into_item<S: PrecisionSettings>(self) -> WeightItem<D> {
-        WeightItem::Float(FloatItem::new::<B, S>(self))
-    }
-
-    fn from_item<S: PrecisionSettings>(item: WeightItem<D>, device: &B::Device) -> Result<Self, WeightState> {
-        match item {
-            WeightItem::Float(item) => Ok(item.into_param::<B, S>(device)),
-            WeightItem::Int8(state) => Err(state),
-        }
+    fn from_item<S: PrecisionSettings>(item: FloatItem, device: &B::Device) -> Self {
+        item.into_param::<B, S, D>(device)
     }
 }

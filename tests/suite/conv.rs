@@ -14,7 +14,7 @@ use burn_int8::prelude::*;
 use proptest::prelude::*;
 
 use crate::convs::{Case, Pad, conv, conv2d, one_of_each, run, transposed};
-use crate::model::{assert_outputs, floats, is_wgpu, on_every_backend, tensor};
+use crate::support::models::{assert_outputs, floats, is_wgpu, on_every_backend, tensor};
 use crate::with_conv;
 
 const SCHEMES: [(QuantRange, QuantMode); 3] = [

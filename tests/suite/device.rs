@@ -10,7 +10,7 @@ use burn_int8::prelude::*;
 
 use crate::convs::{conv, conv2d};
 use crate::gpu::{Fused, Plain, available};
-use crate::model::{Net, burns_embedding, burns_linear, floats, tensor, values};
+use crate::support::models::{Net, burns_embedding, burns_linear, floats, tensor, values};
 
 /// One layer of each family.
 #[derive(Module, Debug)]

@@ -11,7 +11,7 @@ use burn_int8::prelude::*;
 use proptest::prelude::*;
 
 use crate::convs::quantize;
-use crate::model::{burns_embedding, floats, on_every_backend, tensor, values};
+use crate::support::models::{burns_embedding, floats, on_every_backend, tensor, values};
 
 fn burns<B: Backend>(entries: usize, width: usize) -> nn::Embedding<B> {
     burns_embedding(entries, width, 3)

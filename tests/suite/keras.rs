@@ -16,7 +16,7 @@ use burn_int8::prelude::*;
 use burn_int8_kernels::{PackedWeights, QuantRange, WeightLayout};
 use safetensors::SafeTensors;
 
-use crate::model::on_every_backend;
+use crate::support::models::on_every_backend;
 
 /// What Keras adds to an absmax, and what we add.
 pub const KERAS_EPSILON: f32 = 1e-7;
@@ -187,6 +187,7 @@ impl Golden {
         let input = match activations {
             QuantMode::Dynamic => fake_quantize(&input, self.k),
             QuantMode::WeightOnly => wide(&input),
+            other => unreachable!("Keras has no {other:?}"),
         };
         let bias = self.find::<f32>("bias").map_or(vec![0.0; self.n], |(bias, _)| bias);
         let product = product(&input, &fake_quantize(&self.columns, self.k), self.k);

@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
 
-use crate::model::{Net, StockNet, floats, tensor};
+use crate::support::models::{Net, StockNet, floats, tensor};
 
 type Train = Autodiff<NdArray>;
 
@@ -15,7 +15,7 @@ type Train = Autodiff<NdArray>;
 #[test]
 fn an_int8_layer_is_frozen_and_lets_gradients_through() {
     for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
-        let layer: Linear<Train> = crate::model::burns_linear::<Train>(6, 4, true, 3).into();
+        let layer: Linear<Train> = crate::support::models::burns_linear::<Train>(6, 4, true, 3).into();
         let config = Int8Config::new().with_mode(activations);
         let (layer, _) = layer.quantize(&config).expect("a float layer");
         let x = tensor::<Train, 2>([5, 6], 1).require_grad();

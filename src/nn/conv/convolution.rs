@@ -2,8 +2,16 @@
 
 /// What differs between convolutions and transposed ones.
 macro_rules! of_kind {
-    (item: regular $rank:literal) => { ConvItem<$rank> };
-    (item: transposed $rank:literal) => { ConvTransposeItem<$rank> };
+    (saved: regular) => {
+        const FIELDS: &'static [&'static str] =
+            &["weight", "bias", "stride", "kernel_size", "dilation", "groups", "padding"];
+        const OUTPUTS: OutputAxis = OutputAxis::First;
+    };
+    (saved: transposed) => {
+        const FIELDS: &'static [&'static str] =
+            &["weight", "bias", "stride", "kernel_size", "dilation", "groups", "padding", "padding_out", "channels"];
+        const OUTPUTS: OutputAxis = OutputAxis::SecondOfGroups;
+    };
     (options: regular $layer:ident) => { (false, $layer.padding.clone()) };
     (options: transposed $layer:ident) => {
         (true, Cut { padding: $layer.padding, padding_out: $layer.padding_out })
@@ -144,10 +152,13 @@ macro_rules! convolution {
 
         impl<B: Backend> FloatLayer for conv::$layer<B> {
             type Backend = B;
+            const KIND: &'static str = stringify!($layer);
+        }
+
+        impl<B: Backend> LayerParts<B> for conv::$layer<B> {
             type Weight = Param<Tensor<B, $rank>>;
             type Options = ConvOptions<$padding>;
-            type Item = of_kind!(item: $kind $rank);
-            const KIND: &'static str = stringify!($layer);
+            of_kind!(saved: $kind);
 
             fn options(&self) -> Self::Options {
                 let shape: [usize; $rank] = self.weight.lazy_shape().dims();

@@ -1,0 +1,3 @@
+//! The models and values that the tests share.
+
+pub mod models;
