@@ -222,8 +222,8 @@ fn error_messages_say_what_to_do() {
         alone.to_string().ends_with("the model's layers are the model itself, which has no path"),
         "{alone}"
     );
-    fn is_an_error<E: std::error::Error>(_: &E) {}
-    is_an_error(&error);
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Int8Error>());
+    assert_eq!(source, Some(error.error()));
 }
 
 #[derive(Module, Debug)]

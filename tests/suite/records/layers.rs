@@ -306,9 +306,9 @@ mod malformed {
     fn of_a_transposed_convolution() {
         let case = Case { groups: 2, ..transposed(2, [4, 6], [1, 2, 1], [1, 3, 3]) };
         let layer = || conv_transpose2d::<B>(&case);
-        check(error_after(layer(), scales(5)), "5 INT8 scales for 3 output channels");
-        check(error_after(layer(), scales(0)), "0 INT8 scales for 3 output channels");
-        check(error_after(layer(), shape([3, 4, 2, 1])), "6 INT8 scales for 4 output channels");
+        check(error_after(layer(), scales(5)), "5 INT8 scales for 6 output channels");
+        check(error_after(layer(), scales(0)), "0 INT8 scales for 6 output channels");
+        check(error_after(layer(), shape([3, 4, 2, 1])), "6 INT8 scales for 8 output channels");
         check(error_after(layer(), shape([1, 3, 4, 2])), "6 INT8 scales are 2 groups of 1 inputs");
     }
 
