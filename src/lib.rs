@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![deny(unnameable_types)]
 
 mod cast;
 mod config;
@@ -10,7 +11,7 @@ mod quantize;
 
 pub use config::{Int8Config, LayerScheme, QuantMode, QuantRange};
 pub use error::{Int8Error, QuantizeError};
-pub use nn::record::{LayerRecord, RECORD_VERSION};
+pub use nn::record::{LayerItem, LayerRecord, RECORD_VERSION};
 pub use nn::walk::QuantizeMapper;
 pub use outcome::{LayerInfo, LayerOutcome, SkipReason};
 pub use quantize::Quantize;

@@ -86,7 +86,9 @@ impl<'de, L: FloatLayer> Visitor<'de> for LayerVisitor<L> {
             match field {
                 "weight" => weight = seq.next_element_seed(LayerItem::<L>::expected())?,
                 "bias" => bias = seq.next_element()?,
-                _ => drop(seq.next_element::<Constant>()?),
+                _ => {
+                    seq.next_element::<Constant>()?;
+                }
             }
         }
         LayerItem::read(weight, bias)
@@ -101,7 +103,9 @@ impl<'de, L: FloatLayer> Visitor<'de> for LayerVisitor<L> {
             match key.as_str() {
                 "weight" => weight = Some(map.next_value_seed(LayerItem::<L>::expected())?),
                 "bias" if LayerItem::<L>::has_bias() => bias = Some(map.next_value()?),
-                key if L::FIELDS.contains(&key) => drop(map.next_value::<Constant>()?),
+                key if L::FIELDS.contains(&key) => {
+                    map.next_value::<Constant>()?;
+                }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     unknown = Some(key);
