@@ -23,7 +23,7 @@ pub enum Int8Error {
     InvalidPattern {
         /// The pattern as given.
         pattern: String,
-        /// What is wrong with it.
+        /// The fault in it.
         reason: String,
     },
     /// An include or exclude pattern matches no layer, so it does not do what it was written for.

@@ -106,7 +106,7 @@ fn inside(f: &mut fmt::Formatter<'_>, module: &str, kind: &str) -> fmt::Result {
     )
 }
 
-/// What a [`QuantizeMapper`](crate::QuantizeMapper) did to one layer.
+/// The outcome for one layer that a [`QuantizeMapper`](crate::QuantizeMapper) met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LayerOutcome {

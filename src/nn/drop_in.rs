@@ -45,7 +45,7 @@ pub enum DropIn<L: FloatLayer> {
 }
 
 impl<L: FloatLayer> DropIn<L> {
-    /// Whether it has been quantized.
+    /// Says whether it has been quantized.
     pub fn is_int8(&self) -> bool {
         self.as_int8().is_some()
     }

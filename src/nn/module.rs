@@ -15,7 +15,7 @@ use crate::nn::record::{LayerRecord, SavedLayer};
 use crate::nn::walk::{FloatBytes, Int8Facts, LayerVisitor, QuantizeMapper};
 
 impl<L: FloatLayer> QLayer<L> {
-    /// What the report says about it.
+    /// The facts that the report shows.
     fn facts(&self) -> Int8Facts {
         let sizes = self.sizes();
         let bias = FloatBytes::new::<L::Backend>(sizes.bias.unwrap_or(0));
@@ -104,7 +104,7 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for QLayer<L> {
     }
 }
 
-/// What a visitor is told that it enters.
+/// The container that a visitor is told it enters.
 fn container<L: FloatLayer>() -> String {
     format!("Struct:Q{}", L::KIND)
 }

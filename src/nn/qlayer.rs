@@ -132,7 +132,7 @@ impl<L: FloatLayer> QLayer<L> {
         self.weight.scheme
     }
 
-    /// Whether both layers use the same copy of the weights in memory, as tied layers do.
+    /// Says whether both layers use the same copy of the weights in memory, as tied layers do.
     pub fn shares_weights(&self, other: &Self) -> bool {
         self.weight.weights.is_shared_with(&other.weight.weights)
     }

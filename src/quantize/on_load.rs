@@ -52,7 +52,7 @@ struct Awaited {
     scheme: LayerScheme,
 }
 
-/// What has come of a weight.
+/// The fate of an awaited weight.
 enum Loaded<B: Backend> {
     /// Its integers; the layer holds a parameter without memory instead.
     Integers(Int8Weight<B>),

@@ -1,4 +1,4 @@
-//! Which layers are quantized, and how: decided once for each layer of a model.
+//! The plan: which layers are quantized, and how, decided once for each layer of a model.
 
 use glob::{MatchOptions, Pattern};
 
@@ -127,7 +127,7 @@ impl PathPattern {
         Ok(Self { text: text.into(), glob })
     }
 
-    /// Whether it matches the path or that of a module above it.
+    /// Says whether it matches the path or that of a module above it.
     fn matches(&self, path: &str) -> bool {
         const NAMES: MatchOptions = MatchOptions {
             case_sensitive: true,

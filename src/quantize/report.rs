@@ -43,7 +43,7 @@ pub struct LayerReport {
     pub kind: String,
     /// The shape of its weight, such as `[d_input, d_output]`.
     pub shape: Vec<usize>,
-    /// What was done to it.
+    /// The fate of the layer.
     pub action: Action,
     /// How it is quantized; none if it is float.
     pub scheme: Option<LayerScheme>,
@@ -59,7 +59,7 @@ pub struct LayerReport {
     pub memory_bytes: usize,
     /// Signal to quantization noise of its weights in dB; none if it is float or nothing was rounded.
     pub sqnr_db: Option<f32>,
-    /// What computes it on this machine, such as `avx512-vnni`; none if it is float.
+    /// The kernel that computes it on this machine, such as `avx512-vnni`; none if it is float.
     pub kernel: Option<String>,
 }
 

@@ -36,7 +36,7 @@ type Int8Precision = FullPrecisionSettings;
 /// The record of a layer that may be float or INT8: Burn's own while it is float.
 pub struct LayerRecord<L: FloatLayer>(pub(crate) SavedLayer<L>);
 
-/// What a record holds.
+/// The contents of a record.
 #[allow(clippy::large_enum_variant, reason = "Burn's layers are as large, which the lint does not see")]
 pub(crate) enum SavedLayer<L: FloatLayer> {
     /// Burn's own record.

@@ -76,7 +76,7 @@ impl ModulePath {
         joined(&self.names[..self.names.len().saturating_sub(1)])
     }
 
-    /// What the parameter at hand is to a layer of Burn's own, if that holds it.
+    /// Says what the parameter at hand is to a layer of Burn's own, if that holds it.
     pub(crate) fn burns_parameter(&self) -> Option<BurnsParameter> {
         let (name, container) = self.names.last()?;
         let kind = container.strip_prefix("Struct:")?;

@@ -21,7 +21,7 @@ pub(crate) trait LayerRule {
     fn decide(&mut self, layer: &LayerInfo) -> Decision;
 }
 
-/// What becomes of a float layer.
+/// The decision about a float layer.
 pub(crate) enum Decision {
     /// It is quantized like this.
     Quantize(LayerScheme),
@@ -65,7 +65,7 @@ impl QuantizeMapper {
         Self { rule: Box::new(rule), path: ModulePath::default(), outcomes: Vec::new(), seen: HashMap::new() }
     }
 
-    /// What became of each layer that it met, in order: also of those that can't be swapped, because they are INT8 already
+    /// The outcome for each layer that it met, in order: also of those that can't be swapped, because they are INT8 already
     /// or Burn's own.
     pub fn outcomes(&self) -> &[LayerOutcome] {
         &self.outcomes

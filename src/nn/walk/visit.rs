@@ -14,7 +14,7 @@ use crate::nn::weight::WeightParam;
 
 /// Someone who looks at the layers of a model.
 pub(crate) trait LayerWalker {
-    /// Whether float weights are to be read, which initialises them.
+    /// Says whether float weights are to be read, which initialises them.
     fn reads_weights(&self) -> bool;
 
     /// The way leads down, to `name` in a value of the type `container`.
@@ -60,7 +60,7 @@ impl FloatBytes {
     }
 }
 
-/// What a walker is told about a float layer.
+/// The facts that a walker is told about a float layer.
 pub(crate) struct FloatFacts {
     pub(crate) kind: &'static str,
     pub(crate) layout: WeightLayout,
@@ -69,7 +69,7 @@ pub(crate) struct FloatFacts {
     pub(crate) non_finite: Option<usize>,
 }
 
-/// What a walker is told about an INT8 layer.
+/// The facts that a walker is told about an INT8 layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Int8Facts {
     pub(crate) kind: &'static str,
