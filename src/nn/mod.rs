@@ -29,6 +29,7 @@ pub(crate) mod record;
 mod sizes;
 mod straight_through;
 pub mod transformer;
+pub(crate) mod walk;
 pub(crate) mod weight;
 
 pub use crate::quantize::fold::{FoldBatchNorm, fold_batch_norm};
