@@ -1,7 +1,5 @@
 //! The code that the six convolutions have in common.
 
-use std::fmt::Display;
-
 use burn::module::Content;
 use burn::prelude::*;
 
@@ -60,9 +58,13 @@ impl<P: Padding> ConvOptions<P> {
         let mut sizes = [1; 3];
         sizes[5 - D..].copy_from_slice(&input[2..]);
         let geometry = spec.geometry(sizes, self.padding.around(spec, sizes));
-        let refuse = |why: &dyn Display| -> ! {
+        let refuse = |error: &GeometryError| -> ! {
+            let why = match error {
+                GeometryError::NoOutput => String::new(),
+                error => format!(" in memory: {error}"),
+            };
             panic!(
-                "Q{kind}: an input of shape {input:?} does not fit: {why}; the weight is {weight:?}, with stride {:?}, \
+                "Q{kind}: an input of shape {input:?} leaves no room for an output{why}; the weight is {weight:?}, with stride {:?}, \
                  dilation {:?} and padding {:?}",
                 P::Axes::narrow(spec.stride),
                 P::Axes::narrow(spec.dilation),
