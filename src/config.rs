@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use burn_int8_kernels::QuantRange;
 
-/// How an INT8 layer computes.
+/// The way in which an INT8 layer computes.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuantMode {
@@ -18,7 +18,7 @@ pub enum QuantMode {
     WeightOnly,
 }
 
-/// How one layer is quantized.
+/// The way in which one layer is quantized.
 ///
 /// # Example
 ///
@@ -34,7 +34,7 @@ pub enum QuantMode {
 pub struct LayerScheme {
     /// The integers that are used.
     pub range: QuantRange,
-    /// How the layer computes.
+    /// The way in which the layer computes.
     pub mode: QuantMode,
 }
 
@@ -67,7 +67,7 @@ impl LayerScheme {
     }
 }
 
-/// How a model is quantized.
+/// The way in which a model is quantized.
 ///
 /// Patterns match the path of a layer or of a module above it, with the names of the model's fields:
 /// `encoder.layers.0.fc1`. `*` and `?` stay within one name, `**` crosses the dots, `[ab]` lists characters. A layer is
@@ -89,7 +89,7 @@ pub struct Int8Config {
     /// The integers that are used, for weights and activations.
     #[config(default = "QuantRange::Symmetric")]
     pub range: QuantRange,
-    /// How INT8 layers compute.
+    /// The way in which INT8 layers compute.
     #[config(default = "QuantMode::Dynamic")]
     pub mode: QuantMode,
     /// If not empty, only layers that match one of these patterns are quantized.

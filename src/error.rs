@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a layer or a model could not be quantized or folded.
+/// The reason why a layer or a model could not be quantized or folded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Int8Error {
@@ -97,7 +97,7 @@ fn stars(pattern: &str) -> &'static str {
     }
 }
 
-/// As many names as a person reads.
+/// A list of as many names as a person reads.
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 8;
     if names == [""] {

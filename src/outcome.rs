@@ -112,7 +112,7 @@ fn inside(f: &mut fmt::Formatter<'_>, module: &str, kind: &str) -> fmt::Result {
 pub struct LayerOutcome {
     /// The layer.
     pub layer: LayerInfo,
-    /// How it was quantized, or why it was not.
+    /// The scheme that it was quantized with, or the reason why it was not.
     pub result: Result<LayerScheme, SkipReason>,
 }
 

@@ -1,4 +1,4 @@
-//! What quantizing and running a model allocate. A binary of its own: it counts for the whole process.
+//! The memory that quantizing and running a model allocate. The test has a binary of its own: it counts for the whole process.
 
 use burn::backend::NdArray;
 use burn::module::{ModuleMapper, Param};

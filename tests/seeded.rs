@@ -1,4 +1,4 @@
-//! What depends on random numbers. A binary of its own, one test at a time: the generator is the process's.
+//! Tests that depend on random numbers. They have a binary of their own, and run one at a time: the generator is the process's.
 
 #[path = "../examples/quickstart/model.rs"]
 mod model;

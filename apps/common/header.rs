@@ -1,4 +1,4 @@
-//! What a safetensors file says about itself, before any of its tensors is read.
+//! The header of a safetensors file: what it says about itself, before any of its tensors is read.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,14 +12,14 @@ const LENGTH: u64 = 8;
 const LARGEST: u64 = 100_000_000;
 
 pub struct Header {
-    /// Of the whole file.
+    /// The length of the whole file.
     pub length: u64,
-    /// Where the header ends: tensors count their bytes from here.
+    /// The end of the header: tensors count their bytes from here.
     pub start: u64,
     pub metadata: Metadata,
 }
 
-/// Why there is none.
+/// The reason why there is none.
 pub enum HeaderError {
     Read(io::Error),
     Invalid(String),
@@ -32,7 +32,7 @@ impl From<io::Error> for HeaderError {
 }
 
 impl Header {
-    /// Also gives the file, to read tensors from.
+    /// Reads the header and gives the file, too, to read tensors from.
     pub fn read(path: &Path) -> Result<(Self, File), HeaderError> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();

@@ -1,4 +1,4 @@
-//! Which backend an example runs on.
+//! The backend that an example runs on.
 
 use clap::ValueEnum;
 

@@ -1,4 +1,4 @@
-//! How a program ends.
+//! The end of a program: exit code and message.
 
 use std::error::Error;
 use std::io::{self, Write};

@@ -18,7 +18,7 @@ pub struct Digit {
     pub class: usize,
 }
 
-/// For training and for the test: four fifths and one fifth, the same ones in every run.
+/// The digits for training and for the test: four fifths and one fifth, the same ones in every run.
 pub fn load() -> Result<(Vec<Digit>, Vec<Digit>), Box<dyn Error>> {
     let mut digits = Vec::new();
     for (index, line) in include_str!("digits.csv").lines().enumerate() {

@@ -34,23 +34,23 @@ type Train = Autodiff<NdArray>;
 
 /// The file of the trained and folded model.
 const TRAINED: &str = "trained";
-/// That two shared cores take to go through the images once.
+/// The time that two shared cores take to go through the images once.
 const SECONDS: usize = 3;
 /// Points of accuracy that INT8 may cost, or the program fails.
 const TOLERATED: f64 = 1.0;
 
 #[derive(Parser)]
 struct Options {
-    /// How often to go through the images.
+    /// The number of times to go through the images.
     #[arg(long, default_value_t = 10, allow_negative_numbers = true)]
     epochs: usize,
-    /// Of the initial weights.
+    /// The seed of the initial weights.
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     seed: u64,
     /// Keep the model files in this folder.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// What to run the trained model on; cargo's `--features flex` and `--features wgpu` add those backends.
+    /// The backend to run the trained model on; cargo's `--features flex` and `--features wgpu` add those.
     #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
     backend: BackendName,
 }

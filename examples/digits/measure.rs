@@ -1,4 +1,4 @@
-//! What a model is worth: how often it is right, how large and how fast it is.
+//! The worth of a model: how often it is right, how large and how fast it is.
 
 use std::error::Error;
 use std::hint::black_box;

@@ -38,7 +38,7 @@ impl<B: Backend> Net<B> {
         Ok(Self { stem, block1, block2, ..self })
     }
 
-    /// From `[n, 1, SIDE, SIDE]` to the scores of the classes, `[n, CLASSES]`.
+    /// Computes the scores of the classes `[n, CLASSES]` from `[n, 1, SIDE, SIDE]`.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 2> {
         let x = self.pool.forward(self.stem.forward(x));
         let x = self.block2.forward(self.block1.forward(x));

@@ -1,4 +1,4 @@
-//! What a person wants to see.
+//! The tables and pictures for a person.
 
 use std::io::{self, Write, stdout};
 
@@ -9,7 +9,7 @@ use crate::measure::{BATCHES, Measured};
 
 const LISTED: usize = 12;
 const PICTURES: usize = 4;
-/// From paper to ink.
+/// The shades from paper to ink.
 const SHADES: &[u8] = b" .:-=+*#%@";
 
 /// The models against the first one, the float model.
@@ -45,7 +45,7 @@ pub fn table<B: Backend>(models: &[Measured<B>]) -> io::Result<()> {
     Ok(())
 }
 
-/// How often each class was read as each.
+/// A table of how often each class was read as each.
 pub fn confusion<B: Backend>(model: &Measured<B>, test: &[Digit]) -> io::Result<()> {
     let mut counts = [[0; CLASSES]; CLASSES];
     for (digit, answer) in test.iter().zip(&model.answers) {

@@ -35,7 +35,7 @@ struct Options {
     /// Train this many models, with as many seeds and Keras' initial weights, and print the errors instead.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
     seeds: Option<u64>,
-    /// What to run on; cargo's `--features flex` and `--features wgpu` add those backends.
+    /// The backend to run on; cargo's `--features flex` and `--features wgpu` add those.
     #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
     backend: BackendName,
 }

@@ -30,7 +30,7 @@ impl<B: Backend> Mlp<B> {
         self.target.forward(self.activation.forward(self.hidden.forward(x)))
     }
 
-    /// With Keras' initial weights, Glorot uniform and no bias: for the comparison with Keras' figures.
+    /// A model with Keras' initial weights, Glorot uniform and no bias: for the comparison with Keras' figures.
     pub fn keras(device: &B::Device) -> Self {
         let dense = |d_input, d_output| {
             let glorot = Initializer::XavierUniform { gain: 1.0 };

@@ -282,7 +282,7 @@ fn weighted_sum<const WIDTH: usize>(
     std::array::from_fn(|n| sums[n].map(|sum| sum * factors[n]))
 }
 
-/// By value, so that arrays stay in registers.
+/// Adds products by value, so that arrays stay in registers.
 #[inline(always)]
 fn multiply_add<const N: usize>(mut sums: [f32; N], x: [f32; N], y: [f32; N]) -> [f32; N] {
     for i in 0..N {

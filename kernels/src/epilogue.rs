@@ -44,7 +44,7 @@ pub(crate) struct PixelRows<'a, S> {
     /// The sample.
     pub(crate) row: usize,
     pub(crate) channels: Range<usize>,
-    /// What the encoding of the inputs put into each channel's sums.
+    /// The part of each channel's sums that the encoding of the inputs put there.
     pub(crate) offsets: &'a [i32; NR],
     /// The first of the block's rows that the channels are.
     pub(crate) block_row: usize,

@@ -4,7 +4,7 @@ use crate::isa::{Isa, Kernel, Op};
 use crate::parallel::{for_each, threads_for};
 use crate::vecmath::sum;
 
-/// How rows are normalized: `(x - mean) / sqrt(variance + epsilon) * gamma + beta`.
+/// The normalization of rows: `(x - mean) / sqrt(variance + epsilon) * gamma + beta`.
 #[derive(Clone, Copy)]
 pub struct Norm<'a> {
     /// One factor a column.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The multiply-adds below which a second thread costs more than it brings: waking one takes microseconds.
 const WORTH_A_THREAD: usize = 1_500_000;
 
-/// How many threads `operations` multiply-adds are worth, given what the pool has.
+/// The number of threads that `operations` multiply-adds are worth, given what the pool has.
 pub(super) fn threads_for(operations: usize) -> usize {
     if operations < 2 * WORTH_A_THREAD {
         return 1; // without asking: the question alone would start the pool

@@ -58,7 +58,7 @@ pub(crate) struct Quantizer {
 }
 
 impl Quantizer {
-    /// For values whose largest magnitude is `absmax`; `None` if that is infinite or NaN.
+    /// The way of values whose largest magnitude is `absmax`; `None` if that is infinite or NaN.
     ///
     /// All-zero values get scale 1: finite, and their integers are 0.
     #[inline(always)]

@@ -370,7 +370,7 @@ fn fidelity_is_the_signal_to_noise_ratio() {
     assert_eq!(exact.sqnr_db(), None);
 }
 
-/// Where a layer's output is finite, a float sum on the way to it is, too; other rows keep their bits.
+/// A float sum is finite on the way to any finite output; other rows keep their bits.
 #[test]
 fn weight_only_does_not_overflow_before_its_output() {
     let weights = packed(&[127; 8], &[1e-3 / 127.0], WeightLayout::Linear([8, 1]));

@@ -201,7 +201,7 @@ pub(crate) struct Blocks<'a, T> {
     rest: &'a mut [MaybeUninit<T>],
     n: usize,
     size: [usize; 2],
-    /// What is left of the rows that are being cut.
+    /// The rest of the rows that are being cut.
     band: [Row<'a, T>; BLOCK_ROWS],
     band_rows: usize,
     /// The first row and column of the next block.

@@ -7,10 +7,10 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LN_2, LOG2_E};
 
 use crate::range::ROUND;
 
-/// What a layer does to its outputs before it stores them.
+/// The function that a layer applies to its outputs before it stores them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Activation {
-    /// Nothing.
+    /// The outputs as they are.
     #[default]
     Identity,
     /// `x * Φ(x)`, with the distribution function of the normal distribution, to 4e-7 of `x`.

@@ -38,9 +38,9 @@ use crate::nn::walk::{LayerVisitor, QuantizeMapper};
 #[allow(clippy::large_enum_variant, reason = "Burn's layers are as large, which the lint does not see")]
 #[derive(Clone, Debug)]
 pub enum DropIn<L: FloatLayer> {
-    /// As it was trained.
+    /// The layer as it was trained.
     Float(L),
-    /// As it was quantized.
+    /// The layer as it was quantized.
     Int8(QLayer<L>),
 }
 

@@ -88,7 +88,7 @@ impl<B: Backend> DropIn<nn::Linear<B>> {
 
     /// Applies the layer, then the activation: one pass on the CPU, where the layer is INT8 and the activation GELU.
     ///
-    /// That GELU is computed in `f32`, to 3e-7 of its input.
+    /// The GELU of this pass is computed in `f32`, to 4e-7 of its input.
     ///
     /// # Shapes and panics
     ///

@@ -33,7 +33,7 @@ impl<L: FloatLayer> QLayer<L> {
         }
     }
 
-    /// How many parameters it has.
+    /// The number of its parameters.
     fn count(&self) -> usize {
         self.weight.weights.layout().len() + self.sizes().bias.unwrap_or(0)
     }

@@ -127,7 +127,7 @@ impl<L: FloatLayer> QLayer<L> {
         self.weight.weights.scales()
     }
 
-    /// How it was quantized.
+    /// The scheme that it was quantized with.
     pub fn scheme(&self) -> LayerScheme {
         self.weight.scheme
     }

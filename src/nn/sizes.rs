@@ -37,7 +37,7 @@ impl Sizes {
 ///
 /// # Panics
 ///
-/// With both shapes, if it was saved by a layer of other sizes.
+/// If it was saved by a layer of other sizes. The message has both shapes.
 pub(super) fn load_float<L: FloatLayer>(layer: L, record: L::Record) -> L {
     let (weight, bias) = L::record_parts(record);
     let bias_length = bias.as_ref().map(|bias| bias.dims()[0]);

@@ -42,7 +42,7 @@ impl<B: Backend> Int8Weight<B> {
         Self { id, weights, scheme, sqnr_db, device: device.clone() }
     }
 
-    /// What a recorder writes of it, as the weight of a layer of this kind.
+    /// The form that a recorder writes, as the weight of a layer of this kind.
     pub(crate) fn into_saved(self, kind: &'static str) -> SavedWeight {
         let Self { id, scheme, sqnr_db, .. } = self;
         let layout = self.weights.layout();

@@ -9,7 +9,7 @@ use burn_int8_kernels::conv::ConvGeometry;
 /// The product of the last axis of an input with the output channels of weights: `activation(x · weights + bias)`.
 #[derive(Clone, Debug)]
 pub(crate) struct LinearOp<B: Backend> {
-    /// How the input is quantized.
+    /// The scheme that the input is quantized with.
     pub(crate) scheme: LayerScheme,
     /// One value for each output channel.
     pub(crate) bias: Option<Tensor<B, 1>>,
@@ -29,7 +29,7 @@ impl<B: Backend> LinearOp<B> {
 pub(crate) struct ConvOp<B: Backend> {
     /// The filters and the places where they stand on the input.
     pub(crate) geometry: ConvGeometry,
-    /// How the input is quantized, sample by sample.
+    /// The scheme that the input is quantized with, sample by sample.
     pub(crate) scheme: LayerScheme,
     /// One value for each output channel.
     pub(crate) bias: Option<Tensor<B, 1>>,

@@ -15,7 +15,7 @@ pub(crate) struct FoundLayer {
     pub(crate) state: FoundState,
 }
 
-/// How a layer was found.
+/// The state that a layer was found in.
 pub(crate) enum FoundState {
     /// It can become INT8, unless an output channel has a weight that is not finite.
     Float {

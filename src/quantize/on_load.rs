@@ -64,11 +64,11 @@ enum Loaded<B: Backend> {
 struct QuantizeOnLoad<'a, B: Backend, L> {
     loader: &'a mut L,
     path: ModulePath,
-    /// By the path of their layer.
+    /// The weights that are still to come, by the path of their layer.
     awaited: HashMap<String, VecDeque<Awaited>>,
-    /// By the place of their layer in the plan.
+    /// The weights that came, by the place of their layer in the plan.
     loaded: HashMap<usize, Loaded<B>>,
-    /// By the identity of the float weight, so that tied layers share one copy from the start.
+    /// The INT8 weights by the identity of the float one, so that tied layers share one copy from the start.
     tied: HashMap<ParamId, Int8Weight<B>>,
     error: Option<Int8Error>,
 }

@@ -31,7 +31,7 @@ impl Rules {
         })
     }
 
-    /// How to quantize a float layer, or why not to.
+    /// The scheme for a float layer, or the reason to leave it float.
     pub(crate) fn decide(&self, layer: &LayerInfo) -> Result<LayerScheme, SkipReason> {
         if !self.include.is_empty() && !self.include.iter().any(|p| p.matches(&layer.path)) {
             return Err(SkipReason::NotIncluded);
@@ -80,7 +80,7 @@ impl Plan {
         if plan.layers.iter().any(|layer| layer.decision.is_ok()) { Ok(plan) } else { Err(plan.nothing()) }
     }
 
-    /// Why no layer is to be quantized.
+    /// The error that says why no layer is to be quantized.
     fn nothing(&self) -> Int8Error {
         let paths = |of: fn(&FoundState) -> bool| -> Vec<String> {
             let layers = self.layers.iter().filter(|layer| of(&layer.found.state));

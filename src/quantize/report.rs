@@ -45,9 +45,9 @@ pub struct LayerReport {
     pub shape: Vec<usize>,
     /// The fate of the layer.
     pub action: Action,
-    /// How it is quantized; none if it is float.
+    /// The scheme that it is quantized with; none if it is float.
     pub scheme: Option<LayerScheme>,
-    /// Why it was not quantized; none if it was.
+    /// The reason why it was not quantized; none if it was.
     pub skipped: Option<SkipReason>,
     /// The same in words: how it is quantized, or why it is not and what to do.
     pub reason: String,
@@ -109,7 +109,7 @@ impl Report {
         self.other_memory_bytes + self.layers.iter().map(|layer| layer.memory_bytes).sum::<usize>()
     }
 
-    /// How many layers are INT8.
+    /// The number of layers that are INT8.
     pub fn int8_layers(&self) -> usize {
         self.layers.iter().filter(|layer| layer.action != Action::LeftFloat).count()
     }

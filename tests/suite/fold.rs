@@ -14,12 +14,12 @@ use burn_int8::prelude::*;
 
 use crate::support::models::{burns_linear, floats, tensor, values};
 
-/// Of f64 tensors, so that only a wrong formula differs by more: about 100 roundings of 1e-16 of values below 100.
+/// The error of f64 tensors, so that only a wrong formula differs by more: about 100 roundings of 1e-16 of values below 100.
 const ROUNDING: f64 = 1e-12;
-/// Of f32 tensors, a few of 1e-7 of values below 10. Weights that are drawn twice differ by 0.1 and more.
+/// The error of f32 tensors: a few of 1e-7 of values below 10. Weights that are drawn twice differ by 0.1 and more.
 const ROUNDING_F32: f64 = 1e-5;
 
-/// Not `NdArray<f64>`: which float type a device has by default is up to who uses it first in the process.
+/// The backend is not `NdArray<f64>`: a device's default float type is up to who uses it first in the process.
 fn exact<B: Backend, const D: usize>(shape: [usize; D], seed: usize) -> Tensor<B, D> {
     tensor(shape, seed).cast(DType::F64)
 }
@@ -125,7 +125,7 @@ fn an_int8_layer_says_what_to_do() {
     assert!(error.to_string().contains("fold the BatchNorm into the float layer, then quantize"));
 }
 
-/// Also one channel, which would fit by broadcasting, and as many as a group has.
+/// The wrong counts are also one channel, which would fit by broadcasting, and as many as a group has.
 #[test]
 fn other_channels_are_named() {
     let layer = burns_linear::<NdArray>(4, 6, true, 1);
@@ -177,7 +177,7 @@ fn statistics_of_a_model_in_training() {
     assert!(difference(folded.forward(x), expected) < ROUNDING_F32);
 }
 
-/// What learned goes on learning, what was frozen stays frozen; a new bias does as the weight.
+/// Parameters that learned go on learning, frozen ones stay frozen; a new bias does as the weight.
 #[test]
 fn gradients() {
     type Train = Autodiff<NdArray>;

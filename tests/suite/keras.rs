@@ -28,7 +28,7 @@ pub const CLOSE: f64 = 1e-6;
 /// `absmax + epsilon`, `127 / sum`), each by at most a quarter of this.
 const SCALE_ROUNDING: f64 = 2.0 * f32::EPSILON as f64;
 
-/// Where Keras' epsilon shows in the integers.
+/// The places where Keras' epsilon shows in the integers.
 enum Epsilon {
     Nowhere,
     /// The weight at `[input, output]` has two integers: ours, and Keras'.
@@ -173,7 +173,7 @@ impl Golden {
         (floats(gradient), GradientsParams::from_grads(grads, layer).len())
     }
 
-    /// How much larger epsilon makes Keras' steps of weights, relatively, where it does not show in integers.
+    /// The share by which epsilon makes Keras' steps of weights larger, where it does not show in integers.
     fn epsilon_share(&self) -> f64 {
         let columns = self.columns.chunks_exact(self.k).enumerate();
         let compared = columns.filter(|&(output, _)| !self.case.epsilon.reaches(1, output));
@@ -194,7 +194,7 @@ impl Golden {
         zip(product, wide(&bias).iter().cycle()).map(|(y, b)| y + b).collect()
     }
 
-    /// That `got` is what Keras says, or `exact` where epsilon shows in the weights of an index along `axis`.
+    /// Asserts that `got` is what Keras says, or `exact` where epsilon shows in the weights of an index along `axis`.
     fn assert_keras(&self, got: &[f32], name: &str, exact: &[f64], axis: usize) {
         let mut want = wide(&self.get::<f32>(name));
         for (i, (want, &exact)) in zip(&mut want, exact).enumerate() {
@@ -266,7 +266,7 @@ pub fn assert_close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// That step times factor is 1 for each row of `k`, but for epsilon.
+/// Asserts that step times factor is 1 for each row of `k`, but for epsilon.
 pub fn assert_inverse(steps: &[f32], factors: &[f32], x: &[f32], k: usize, what: &str) {
     assert_eq!(steps.len(), factors.len(), "{what}");
     for (row, (&step, &factor)) in zip(x.chunks_exact(k), zip(steps, factors)) {

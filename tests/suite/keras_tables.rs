@@ -45,7 +45,7 @@ impl Golden {
         self.table::<B>().quantize(&Int8Config::new()).expect("the weights are finite").0
     }
 
-    /// That `got` is Keras' to rounding. Its epsilon makes steps larger by up to its share of the smallest absmax.
+    /// Asserts that `got` is Keras' to rounding. Its epsilon makes steps larger by up to its share of the smallest absmax.
     fn assert_keras<B: Backend, const D: usize>(&self, got: Tensor<B, D>, name: &str, epsilon: f64) {
         let (want, shape) = self.get::<f32>(name);
         assert_eq!(got.dims().to_vec(), shape);

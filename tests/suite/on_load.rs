@@ -110,7 +110,7 @@ fn a_loader_is_asked_once_for_each_parameter() {
     assert_eq!(head.val().into_data(), source.values["head.weight"]);
 }
 
-/// What a file does not have is not made up.
+/// Weights that a file does not have are not made up.
 #[test]
 fn a_layer_without_weights_stays_float() {
     let mut source = Parameters::of(&Net::<NdArray>::new(1));

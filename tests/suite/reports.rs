@@ -73,7 +73,7 @@ fn a_model_of_many_kinds() {
     assert!(error > 0.0 && error / signal < 1e-3, "{error} of {signal}"); // 30 dB: five layers of about 40 dB each
 }
 
-/// What is INT8 in a model that trains stays as it is, and `valid` answers the same.
+/// INT8 layers in a model that trains stay as they are, and `valid` answers the same.
 #[test]
 fn a_model_of_many_kinds_on_autodiff() {
     type Train = Autodiff<NdArray>;

@@ -326,7 +326,7 @@ fn tied_weights_stay_tied() {
     assert!(!int8(0).shares_weights(int8(2)));
 }
 
-/// What a visitor of anybody's sees: the same names, and the values that the integers stand for.
+/// Anybody's visitor sees the same names, and the values that the integers stand for.
 #[test]
 fn visitors_see_float_parameters() {
     #[derive(Default)]

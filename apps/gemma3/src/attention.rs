@@ -20,7 +20,7 @@ pub struct Attention<B: Backend> {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
-    /// Of the scores.
+    /// The factor of the scores.
     scale: f64,
 }
 

@@ -1,4 +1,4 @@
-//! How fast this machine reads memory: what bounds a model that reads all its weights for each token.
+//! The speed at which this machine reads memory: it bounds a model that reads all its weights for each token.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -25,7 +25,7 @@ pub fn bandwidth() -> f64 {
     rounds[ROUNDS / 2]
 }
 
-/// In several sums, so that none waits for another.
+/// Adds up in several sums, so that none waits for another.
 fn sum(words: &[u64]) -> u64 {
     const LANES: usize = 32;
     let mut sums = [0_u64; LANES];

@@ -7,7 +7,7 @@ use crate::error::ModelError;
 use crate::rope::{Frequencies, Rotation};
 use crate::slots::{Plan, Slots};
 
-/// What a model remembers of one run, in which texts of a batch go on side by side.
+/// The memory of a model in one run, in which texts of a batch go on side by side.
 ///
 /// Keys are kept with their positions turned in, so that the order they lie in does not matter: a local layer overwrites
 /// the token that has just left its window, a global one grows.
@@ -20,7 +20,7 @@ pub struct Cache<B: Backend> {
     length: usize,
 }
 
-/// What layers of a kind have in common.
+/// The facts that layers of a kind have in common.
 #[derive(Clone, Debug)]
 struct Kind {
     slots: Slots,
@@ -44,18 +44,18 @@ impl<B: Backend> Cache<B> {
         }
     }
 
-    /// How many tokens are in it.
+    /// The number of tokens in it.
     #[cfg(test)]
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// How many more fit in.
+    /// The number of tokens that still fit in.
     pub fn room(&self) -> usize {
         self.context - self.length
     }
 
-    /// To be asked before as many tokens are given to the model.
+    /// Checks that so many tokens fit in, which is to be asked before they are given to the model.
     pub fn check_room(&self, needed: usize) -> Result<(), ModelError> {
         match self.room() {
             room if needed > room => Err(ModelError::Context { needed, room }),
@@ -63,7 +63,7 @@ impl<B: Backend> Cache<B> {
         }
     }
 
-    /// For how many tokens a layer has memory.
+    /// The number of tokens that a layer has memory for.
     #[cfg(test)]
     pub fn slots(&self, layer: usize) -> usize {
         self.layers[layer].keys.as_ref().map_or(0, |keys| keys.dims()[1])
@@ -107,10 +107,10 @@ impl<B: Backend> Steps<B> {
     }
 }
 
-/// What does not depend on the layer is computed once.
+/// The part of a step that does not depend on the layer: it is computed once.
 pub struct Step<B: Backend> {
     pub rotation: Rotation<B>,
-    /// What a query does not see, `[1, tokens, width]`; none if each sees all.
+    /// True where a query does not see a key, `[1, tokens, width]`; none if each sees all.
     pub hidden: Option<Tensor<B, 3, Bool>>,
     plan: Plan,
 }
@@ -168,7 +168,7 @@ fn write<B: Backend>(before: Option<Tensor<B, 4>>, new: Tensor<B, 4>, plan: &Pla
     slots
 }
 
-/// With as many slots as there must be. Empty ones are zeros, not just any memory: 0 times what is in them must be 0.
+/// Makes as many slots as there must be. Empty ones are zeros, not just any memory: 0 times what is in them must be 0.
 fn grow<B: Backend>(before: Option<Tensor<B, 4>>, new: &Tensor<B, 4>, capacity: usize) -> Tensor<B, 4> {
     let mut shape = new.dims();
     shape[1] = capacity;
@@ -182,7 +182,7 @@ fn grow<B: Backend>(before: Option<Tensor<B, 4>>, new: &Tensor<B, 4>, capacity: 
     }
 }
 
-/// Where a tensor of this shape goes that begins at a slot.
+/// The place of a tensor of this shape that begins at a slot.
 fn place(shape: [usize; 4], slot: usize) -> [std::ops::Range<usize>; 4] {
     let mut place = shape.map(|size| 0..size);
     place[1] = slot..slot + shape[1];

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::error::ModelError;
 use crate::header::{Header, HeaderError};
 
-/// What checkpoints may have for other uses of the model; the output head is the table.
+/// The tensors that checkpoints may have for other uses of the model; the output head is the table.
 const NOT_NEEDED: &str = "lm_head.";
 
 /// Tensors by the path of the parameter that they are; nothing is in memory until it is asked for.
@@ -26,7 +26,7 @@ struct Index {
 }
 
 impl Checkpoint {
-    /// Of a folder with `model.safetensors`, or with several files and `model.safetensors.index.json`.
+    /// The checkpoint of a folder with `model.safetensors`, or with several files and `model.safetensors.index.json`.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
         let mut tensors = BTreeMap::new();
         for path in files(folder)? {
@@ -45,7 +45,7 @@ impl Checkpoint {
         Ok(Self(tensors))
     }
 
-    /// Whether these are the tensors of `model`, each of its shape. Reads none of them.
+    /// Checks that these are the tensors of `model`, each of its shape. Reads none of them.
     pub fn check<B: Backend, M: Module<B>>(&self, model: &M) -> Result<(), ModelError> {
         let mut check = Check { tensors: &self.0, path: Vec::new(), seen: BTreeSet::new(), error: None };
         model.visit(&mut check);

@@ -19,13 +19,13 @@ use crate::tokens::Tokens;
 use crate::writing::Writing;
 use crate::{MEMORY, record, show};
 
-/// What the walk needs at each step.
+/// The things that the walk needs at each step.
 pub struct Walk<'a> {
     pub source: &'a Source,
     pub writing: &'a Writing,
     pub config: GemmaConfig,
     pub tokens: Option<Tokens>,
-    /// Where the files go.
+    /// The folder of the files.
     pub folder: &'a Path,
 }
 

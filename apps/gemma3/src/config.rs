@@ -1,4 +1,4 @@
-//! What a checkpoint says about its model.
+//! The facts that a checkpoint tells about its model.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::error::ModelError;
 
 /// No size may be larger, so that products of sizes don't overflow.
 const LARGEST: usize = 1 << 24;
-/// Of every so many layers the last is global, where the file doesn't say.
+/// The last of every so many layers is global, where the file doesn't say.
 const PATTERN: usize = 6;
 
-/// What a layer's queries see.
+/// The tokens that a layer's queries see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum LayerKind {
     /// The last `sliding_window` tokens.
@@ -35,9 +35,9 @@ pub struct GemmaConfig {
     pub head_dim: usize,
     pub intermediate_size: usize,
     pub sliding_window: usize,
-    /// Of the global layers.
+    /// The base of the global layers' frequencies.
     pub rope_theta: f64,
-    /// Of the local ones.
+    /// The base of the local layers' frequencies.
     pub rope_local_base_freq: f64,
     pub rms_norm_eps: f64,
     /// Scores are divided by its root.
@@ -57,7 +57,7 @@ pub struct GemmaConfig {
     absent: Absent,
 }
 
-/// What other models of the family have and this one hasn't.
+/// The entries that other models of the family have and this one hasn't.
 #[derive(Clone, Debug, Default, Deserialize)]
 struct Absent {
     attn_logit_softcapping: Option<Value>,
@@ -82,7 +82,7 @@ fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u32>, D::Error>
 }
 
 impl GemmaConfig {
-    /// That of the folder's `config.json`.
+    /// The configuration in the folder's `config.json`.
     pub fn load(folder: &Path) -> Result<Self, ModelError> {
         let path = folder.join("config.json");
         let text = fs::read_to_string(&path).map_err(|source| ModelError::read(&path, source))?;
@@ -136,7 +136,7 @@ impl GemmaConfig {
         }
     }
 
-    /// What each layer is, from the first.
+    /// The kind of each layer, from the first.
     pub fn kinds(&self) -> Vec<LayerKind> {
         let pattern = self.pattern();
         let by_pattern = |layer| match (layer + 1) % pattern {
@@ -150,7 +150,7 @@ impl GemmaConfig {
         self.sliding_window_pattern.or(self._sliding_window_pattern).unwrap_or(PATTERN)
     }
 
-    /// Whether this is a model that the code here computes.
+    /// Checks that this is a model that the code here computes.
     pub fn check(&self) -> Result<(), ModelError> {
         self.check_kind()?;
         self.check_sizes()?;

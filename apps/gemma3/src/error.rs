@@ -1,4 +1,4 @@
-//! What can be wrong with a folder that should hold a model, and with what is asked of it.
+//! The faults of a folder that should hold a model, and of what is asked of it.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -15,10 +15,10 @@ const CHUNK: usize = 512;
 
 pub struct Generated {
     pub tokens: Vec<u32>,
-    /// How many tokens were read before the first was written.
+    /// The number of tokens that were read before the first was written.
     pub prompt: usize,
     pub prefill: Duration,
-    /// Writing all tokens but the first, which the prefill gives.
+    /// The time of writing all tokens but the first, which the prefill gives.
     pub decode: Duration,
 }
 

@@ -13,7 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
 use crate::show;
 
-/// Whether a model becomes INT8 while it is loaded.
+/// The configuration of a model that becomes INT8 while it is loaded; none if it stays float.
 pub type Quantized<'a> = Option<&'a Int8Config>;
 
 /// Fills a fresh model from a checkpoint.

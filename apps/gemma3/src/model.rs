@@ -12,11 +12,11 @@ use crate::config::GemmaConfig;
 /// `layers.3.self_attn.q_proj.weight`, with inputs first. Norms hold `1 + weight` (see [`norm`]).
 #[derive(Module, Debug)]
 pub struct Gemma<B: Backend> {
-    /// Also the output head.
+    /// The table of the tokens, which is the output head, too.
     pub embed_tokens: Embedding<B>,
     pub layers: Vec<Block<B>>,
     pub norm: RmsNorm<B>,
-    /// Of the embeddings.
+    /// The factor of the embeddings.
     scale: f64,
 }
 
@@ -53,7 +53,7 @@ impl<B: Backend> Gemma<B> {
         self.norm.forward(x).reshape([batch, tokens, width])
     }
 
-    /// How likely each token of the vocabulary is to come next. For the next token alone, the last state is enough.
+    /// Scores of each token of the vocabulary to come next. For the next token alone, the last state is enough.
     ///
     /// # Shapes
     ///

@@ -13,12 +13,12 @@ use crate::model::Gemma;
 
 type Recorder = BinFileRecorder<FullPrecisionSettings>;
 
-/// Where the recorder puts a file of this name.
+/// The path where the recorder puts a file of this name.
 pub fn file(path: &Path) -> PathBuf {
     path.with_extension(<Recorder as FileRecorder<burn::backend::NdArray>>::file_extension())
 }
 
-/// Whether a file of this name has a folder to be in, which the recorder would make.
+/// Checks that a file of this name has a folder to be in, which the recorder would make.
 pub fn check_folder(path: &Path) -> Result<(), ModelError> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {

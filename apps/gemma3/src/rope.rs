@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 
-/// How fast each pair of a head turns: `base^(-2i / head_dim)` for each position.
+/// The angle by which each pair of a head turns: `base^(-2i / head_dim)` for each position.
 #[derive(Clone, Debug)]
 pub struct Frequencies(Vec<f64>);
 
@@ -12,7 +12,7 @@ impl Frequencies {
         Self((0..head_dim / 2).map(frequency).collect())
     }
 
-    /// For `tokens` positions from `start`. Angles are computed in double precision: far into a text they are large.
+    /// The rotation of `tokens` positions from `start`. Angles are computed in double precision: far into a text they are large.
     pub fn rotation<B: Backend>(&self, start: usize, tokens: usize, device: &B::Device) -> Rotation<B> {
         let half = self.0.len();
         let (mut cos, mut sin) = (vec![0.0; 2 * half * tokens], vec![0.0; 2 * half * tokens]);

@@ -1,4 +1,4 @@
-//! Which token comes next.
+//! The choice of the token that comes next.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

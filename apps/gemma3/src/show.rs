@@ -1,4 +1,4 @@
-//! What is printed, but for the text itself.
+//! The lines that are printed, but for the text itself.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub fn progress(parameters: usize, what: &'static str) -> ProgressBar {
     ProgressBar::new(parameters as u64).with_style(style).with_message(what)
 }
 
-/// How much of a model is INT8.
+/// The share of a model that is INT8.
 pub fn integers(report: &Report) -> String {
     let int8 = report.layers.iter().filter(|layer| layer.action != Action::LeftFloat);
     let parameters: usize = int8.map(|layer| layer.shape.iter().product::<usize>()).sum();
@@ -35,7 +35,7 @@ pub fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 
-/// How fast a text came about.
+/// The speed at which a text came about.
 pub fn speed(text: &Generated) -> String {
     let read = format!(
         "read {} tokens in {} ({:.1} a second)",

@@ -1,4 +1,4 @@
-//! Which slot of a cache a token lies in, and which queries see it. Only counting: the tensors are in `cache`.
+//! The slot of a cache that a token lies in, and the queries that see it. This file only counts: the tensors are in `cache`.
 
 /// Slots are added so many at a time, and at least a quarter more than are needed.
 const STEP: usize = 64;
@@ -8,18 +8,18 @@ const STEP: usize = 64;
 pub struct Slots {
     /// A token is seen by itself and so many less one that come after it. A global layer's is as long as the context.
     window: usize,
-    /// So many slots there are by now.
+    /// The slots that there are by now.
     capacity: usize,
 }
 
-/// What one call of the model does with the slots of a kind of layers.
+/// The slots of a kind of layers in one call of the model.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// So many slots there must be.
+    /// The slots that there must be.
     pub capacity: usize,
-    /// Where the new tokens go.
+    /// The places of the new tokens.
     pub writes: Vec<Write>,
-    /// Whether the queries see what was there before, if anything was, and behind it the new tokens. Otherwise they
+    /// True if the queries see what was there before, if anything was, and behind it the new tokens. Otherwise they
     /// see the slots as they are once the new tokens are written.
     pub joined: bool,
     /// The position of each token that the queries have before them; none where a slot is empty.
@@ -42,7 +42,7 @@ impl Slots {
         Self { window, capacity: 0 }
     }
 
-    /// For `tokens` new tokens behind `start` that are there.
+    /// The plan for `tokens` new tokens behind `start` that are there.
     pub fn plan(&mut self, start: usize, tokens: usize) -> Plan {
         let (window, before, end) = (self.window, self.capacity, start + tokens);
         if end.min(window) > before {
@@ -87,12 +87,12 @@ impl Slots {
 }
 
 impl Plan {
-    /// How many tokens, or empty slots, each query has before it.
+    /// The number of tokens, or empty slots, that each query has before it.
     pub fn width(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether each query, row by row, sees each of them; none if it sees all, as it does when one token comes at a time
+    /// True where a query, row by row, sees one of them; none if each sees all, as it does when one token comes at a time
     /// and all slots are filled.
     pub fn visible(&self) -> Option<Vec<bool>> {
         let sees = |query: usize, key: usize| key <= query && query - key < self.window;

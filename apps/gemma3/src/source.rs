@@ -1,4 +1,4 @@
-//! Where a model comes from, as the command line says it.
+//! The source of a model, as the command line says it.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub struct Source {
     /// Random weights of this shape instead: for measuring, not for reading.
     #[arg(long, value_enum)]
     synthetic: Option<Shape>,
-    /// Where it runs; cargo's `--features flex` and `--features wgpu` add those backends.
+    /// The backend that it runs on; cargo's `--features flex` and `--features wgpu` add those.
     #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
     pub backend: BackendName,
 }
@@ -47,7 +47,7 @@ impl Source {
         }
     }
 
-    /// Where `config` is from.
+    /// The place that `config` is from.
     pub fn name(&self) -> String {
         match self.synthetic.and_then(|shape| shape.to_possible_value()) {
             None => self.model.join("config.json").display().to_string(),
@@ -55,7 +55,7 @@ impl Source {
         }
     }
 
-    /// What splits and joins texts; none where the weights mean nothing.
+    /// The tokenizer, which splits and joins texts; none where the weights mean nothing.
     pub fn tokens(&self, config: &GemmaConfig) -> Result<Option<Tokens>, ModelError> {
         match self.synthetic {
             None => Tokens::load(&self.model, config).map(Some),

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 /// Values that one thread draws at a time.
 const CHUNK: usize = 1 << 16;
-/// How far weights of norms are from one.
+/// The distance of the weights of norms from one.
 const NORM_SPREAD: f32 = 0.1;
 
 /// A loader that draws each parameter by its path: the same in every order, float or INT8.

@@ -24,7 +24,7 @@ impl Tokens {
         Ok(Self { tokenizer, start: config.bos_token_id })
     }
 
-    /// With the token that starts a text.
+    /// The tokens of a text, with the one that starts it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
         let encoded = self.tokenizer.encode(text, true).map_err(ModelError::Text)?;
         let mut ids = encoded.get_ids().to_vec();

@@ -1,4 +1,4 @@
-//! What is to be written, as the command line says it.
+//! The text to be written, as the command line says it.
 
 use std::io::Write;
 
@@ -14,16 +14,16 @@ use crate::tokens::{Tokens, turn};
 
 #[derive(Args)]
 pub struct Writing {
-    /// What the text starts with.
+    /// The start of the text.
     #[arg(long, default_value = "Keras is a", conflicts_with = "synthetic")]
     prompt: String,
     /// The prompt is a question to a model that was tuned to answer.
     #[arg(long, conflicts_with = "synthetic")]
     chat: bool,
-    /// How long a prompt of random tokens is, with --synthetic.
+    /// The length of a prompt of random tokens, with --synthetic.
     #[arg(long, default_value_t = 128, requires = "synthetic")]
     prompt_tokens: usize,
-    /// How many tokens to write at most.
+    /// The most tokens to write.
     #[arg(long, default_value_t = 64)]
     max_tokens: usize,
     /// 0 always takes the likeliest token; 1 draws each as often as the model finds it likely.

@@ -1,4 +1,4 @@
-//! What the checkpoint says about its model.
+//! The facts that the checkpoint tells about its model.
 
 use std::fs;
 use std::path::Path;
@@ -39,7 +39,7 @@ impl BertConfig {
         Ok(config)
     }
 
-    /// Whether this is a model that the code here computes.
+    /// Checks that this is a model that the code here computes.
     fn check(&self) -> Result<(), ModelError> {
         let words = [
             ("model_type", &self.model_type, "bert"),

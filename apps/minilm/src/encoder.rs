@@ -17,7 +17,7 @@ pub struct Encoder<B: Backend> {
 }
 
 impl<B: Backend> Encoder<B> {
-    /// With the float model of the folder.
+    /// An encoder with the float model of the folder.
     pub fn load(folder: &Path, device: B::Device) -> Result<(Self, Bert<B>), ModelError> {
         let (config, model) = load::load(folder, &device)?;
         let tokens = Tokens::load(folder, &config)?;
@@ -59,7 +59,7 @@ impl<B: Backend> Encoder<B> {
     }
 }
 
-/// Of two embeddings, whose length is 1.
+/// The cosine of two embeddings, whose length is 1.
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }

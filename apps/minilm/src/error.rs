@@ -1,4 +1,4 @@
-//! What can be wrong with a folder that should hold a model.
+//! The faults of a folder that should hold a model.
 
 use std::io;
 use std::path::{Path, PathBuf};

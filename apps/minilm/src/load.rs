@@ -10,7 +10,7 @@ use crate::config::BertConfig;
 use crate::error::ModelError;
 use crate::model::Bert;
 
-/// What the checkpoint has for other uses of the model.
+/// The tensors that the checkpoint has for other uses of the model.
 const NOT_NEEDED: [&str; 2] = ["embeddings.position_ids", "pooler."];
 
 /// The model of a folder with `config.json` and `model.safetensors`.

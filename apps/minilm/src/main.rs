@@ -43,7 +43,7 @@ struct Options {
     /// The folder with config.json, tokenizer.json and model.safetensors.
     #[arg(long, default_value = "target/minilm")]
     model: PathBuf,
-    /// Where it runs; cargo's `--features flex` and `--features wgpu` add those backends.
+    /// The backend that it runs on; cargo's `--features flex` and `--features wgpu` add those.
     #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
     backend: BackendName,
     /// Embed this text instead and print its vector, float and INT8; may be given more than once.

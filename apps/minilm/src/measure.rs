@@ -1,4 +1,4 @@
-//! What a model is worth: how near it is to the float model, how large and how fast it is.
+//! The worth of a model: how near it is to the float model, how large and how fast it is.
 
 use std::error::Error;
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! What a person wants to see.
+//! The tables for a person.
 
 use std::io::{self, Write, stdout};
 
@@ -50,7 +50,7 @@ pub fn table<B: Backend>(models: &[Measured<B>], texts: &Texts) -> io::Result<()
     Ok(())
 }
 
-/// How near each sentence is to what the float model makes of it.
+/// A table of how near each sentence is to what the float model makes of it.
 pub fn sentences<B: Backend>(models: &[Measured<B>], sentences: &[String]) -> io::Result<()> {
     let cosines: Vec<_> = models[1..].iter().map(|model| model.cosines(&models[0])).collect();
     let heads: String = models[1..].iter().map(|model| format!("{:>18}", model.name)).collect();

@@ -86,7 +86,7 @@ impl Files {
         std::fs::write(self.path().join("config.json"), self.config.to_string()).unwrap();
     }
 
-    /// What loading them says.
+    /// The error that loading them gives.
     fn error(&self) -> ModelError {
         self.write();
         load::<Cpu>(self.path(), &Default::default()).expect_err("a broken model")

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::encoder::cosine;
 
-/// How many passages were written for each query. The order of the others says nothing: none of them is an answer.
+/// The number of passages that were written for each query. The order of the others says nothing: none of them is an answer.
 pub const RELEVANT: usize = 3;
 
 #[derive(Deserialize)]
@@ -23,7 +23,7 @@ impl Texts {
         [self.queries.as_slice(), &self.passages].concat()
     }
 
-    /// For each query the passages, the nearest first. The embeddings are those of `all`.
+    /// The passages for each query, the nearest first. The embeddings are those of `all`.
     pub fn ranking(&self, embeddings: &[Vec<f32>]) -> Vec<Vec<usize>> {
         let (queries, passages) = embeddings.split_at(self.queries.len());
         let rank = |query: &Vec<f32>| {
@@ -49,7 +49,7 @@ impl Texts {
     }
 }
 
-/// How two models rank the passages.
+/// The agreement of two models in how they rank the passages.
 pub struct Agreement {
     /// Queries whose `RELEVANT` nearest passages are the same, in the same order.
     pub answers: usize,

@@ -9,7 +9,7 @@ use crate::config::BertConfig;
 use crate::error::ModelError;
 use crate::model::Batch;
 
-/// What sentence-transformers cuts texts to for this model.
+/// The length that sentence-transformers cuts texts to for this model.
 const LONGEST: usize = 256;
 
 pub struct Tokens(Tokenizer);

@@ -47,7 +47,7 @@ fn run(options: Options) {
     table::explain(&line_up.notes);
 }
 
-/// As many as rayon takes.
+/// The number of threads that rayon takes.
 fn threads() -> usize {
     let set = std::env::var("RAYON_NUM_THREADS").ok().and_then(|value| value.parse().ok());
     set.filter(|&threads| threads > 0)

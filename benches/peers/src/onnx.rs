@@ -12,7 +12,7 @@ use crate::peers::Ready;
 use crate::shape::Shape;
 use crate::task::{Task, relative_rms};
 
-/// Where the shared library is, as `ort` calls it.
+/// The variable that names the shared library, as `ort` calls it.
 const LIBRARY: &str = "ORT_DYLIB_PATH";
 
 pub const FLOAT: &str = "ONNX Runtime f32";

@@ -19,16 +19,16 @@ pub struct Peer {
     pub name: &'static str,
     /// Computes the output once.
     pub call: Box<dyn FnMut()>,
-    /// Of its answer, against f32 with the same weights; `None` if that is the answer of this very peer.
+    /// The error of its answer, against f32 with the same weights; `None` if that is the answer of this very peer.
     pub error: Option<f64>,
 }
 
-/// What a peer is built from: its call and its error.
+/// The parts that a peer is built from: its call and its error.
 pub type Ready = Result<(Box<dyn FnMut()>, Option<f64>), Box<dyn Error>>;
 
 pub type Build = fn(&Task) -> Ready;
 
-/// What all others are compared with.
+/// The peer that all others are compared with.
 pub const SUBJECT: &str = "burn-int8, NdArray";
 
 /// Names and builders for linear layers, the subject first. A name says what the peer leaves out, since that makes it look

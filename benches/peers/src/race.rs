@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::peers::Peer;
 
-/// How long one peer runs before the next one does.
+/// The time that one peer runs before the next one does.
 const TURN: Duration = Duration::from_millis(20);
 /// Idle workers spin before they sleep, those of ONNX Runtime for some 40 ms: they must not slow the next peer down.
 const PAUSE: Duration = Duration::from_millis(75);

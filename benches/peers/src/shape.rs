@@ -29,7 +29,7 @@ pub struct Conv {
     pub groups: usize,
 }
 
-/// Those of encoders, decoders and classifiers.
+/// The linear layers of encoders, decoders and classifiers.
 pub const LINEARS: [Shape; 9] = [
     linear(1, 768, 768),
     linear(1, 1152, 6912),
@@ -42,7 +42,7 @@ pub const LINEARS: [Shape; 9] = [
     linear(256, 4096, 4096),
 ];
 
-/// Those of ResNet and MobileNet.
+/// The convolutions of ResNet and MobileNet.
 pub const CONVS: [Shape; 8] = [
     conv([64, 64], 56, [3, 1, 1], 1),
     conv([128, 128], 28, [3, 1, 1], 1),
@@ -84,7 +84,7 @@ impl Shape {
         }
     }
 
-    /// How many inputs each output sums up.
+    /// The number of inputs that each output sums up.
     pub fn summed(&self) -> usize {
         match self {
             Self::Linear(Linear { k, .. }) => *k,
@@ -92,7 +92,7 @@ impl Shape {
         }
     }
 
-    /// How many biases there are.
+    /// The number of biases.
     pub fn outputs(&self) -> usize {
         match self {
             Self::Linear(Linear { n, .. }) => *n,
@@ -110,7 +110,7 @@ impl Shape {
         }
     }
 
-    /// Whether it is part of a quick look.
+    /// True if it is part of a quick look.
     pub fn is_small(&self) -> bool {
         match self {
             Self::Linear(Linear { m, k, n }) => m * k * n < 100_000_000,

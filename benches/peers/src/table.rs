@@ -1,4 +1,4 @@
-//! What is printed.
+//! The tables that are printed.
 
 use crate::peers::SUBJECT;
 use crate::race::Timing;
@@ -15,7 +15,7 @@ struct Ratio {
 pub struct Table {
     /// A larger relative error than this is no rounding: the answer is wrong and its time says nothing.
     plausible: f64,
-    /// Of each peer: a ratio for each shape.
+    /// The ratios of each peer, one for each shape.
     standings: Vec<(&'static str, Vec<Ratio>)>,
 }
 

@@ -16,7 +16,7 @@ pub struct Task {
     pub x: Vec<f32>,
     pub weight: Vec<f32>,
     bias: Vec<f32>,
-    /// What the layer without bias gives in f32: what answers are compared with.
+    /// The output of the layer without bias in f32, which answers are compared with.
     product: Vec<f32>,
 }
 

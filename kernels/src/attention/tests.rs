@@ -3,14 +3,14 @@
 use super::*;
 use crate::isa::Kernel;
 
-/// Of weighted means of values below 1, from scores of some tens of products.
+/// The error of weighted means of values below 1, from scores of some tens of products.
 const ERROR: f64 = 2e-6;
 
 fn values(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
 }
 
-/// By the definition, in `f64`.
+/// Attention by its definition, in `f64`.
 fn naive(task: &Attention<'_>) -> Vec<f64> {
     let (mut out, [queries, keys]) = (Vec::new(), task.rows);
     for (sample, query, head) in (0..task.batch * queries * task.heads)
@@ -103,7 +103,7 @@ fn threads_leave_no_seam() {
     }
 }
 
-/// Which thread has which part changes no bit, for the one query of a token and for those of a text.
+/// The cut between threads changes no bit, for the one query of a token and for those of a text.
 #[test]
 fn any_number_of_threads_computes_the_same() {
     let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");

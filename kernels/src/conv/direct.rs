@@ -15,9 +15,9 @@ use crate::weight::{KR, NR, PackedWeights};
 
 /// The weights of a group, as its microkernel reads them.
 pub(super) enum ConvWeights<'a> {
-    /// As INT8.
+    /// The weights as INT8.
     Packed(&'a PackedWeights),
-    /// As floats: a row of `columns` channels for each step, from channel `first` on.
+    /// The weights as floats: a row of `columns` channels for each step, from channel `first` on.
     Floats { values: &'a [f32], first: usize, columns: usize },
 }
 
@@ -37,7 +37,7 @@ impl ConvWeights<'_> {
         }
     }
 
-    /// How many channels from `channel` on lie side by side.
+    /// The number of channels from `channel` on that lie side by side.
     pub(super) fn beside(&self, channel: usize) -> usize {
         match *self {
             Self::Packed(_) => NR - channel % NR,
@@ -55,7 +55,7 @@ pub(super) struct GroupConv<'a, E> {
     /// The blocked input.
     pub(super) input: &'a [u8],
     pub(super) packed: &'a PackedWeights,
-    /// What the encoding of the inputs adds to each of them: the sums hold it times the column sums of the weights.
+    /// The number that the encoding adds to each input: the sums hold it times the column sums of the weights.
     pub(super) offset: i32,
     pub(super) sample: usize,
     /// The group's first output channel.
@@ -70,7 +70,7 @@ pub(super) struct GroupConv<'a, E> {
 struct ChannelBand {
     rows: Range<usize>,
     channel: usize,
-    /// What the encoding of the inputs adds to each channel's sums, in the first K block.
+    /// The part of each channel's sums that the encoding of the inputs adds, in the first K block.
     offsets: [i32; MR],
 }
 
@@ -274,7 +274,7 @@ impl<E> GroupConv<'_, E> {
         });
     }
 
-    /// What the encoding of the inputs adds to a channel's sums.
+    /// The part of a channel's sums that the encoding of the inputs adds.
     pub(super) fn offset_of(&self, k_block: usize, channel: usize) -> i32 {
         match self.offset {
             0 => 0,

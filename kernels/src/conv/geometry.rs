@@ -1,4 +1,4 @@
-//! Where the filters of a convolution stand on an input: every size is checked here, before it becomes an index.
+//! The places of a convolution's filters on an input: every size is checked here, before it becomes an index.
 
 use crate::weight::{ConvSpec, WeightLayout};
 
@@ -19,7 +19,7 @@ pub enum GeometryError {
     /// The sizes of the convolution itself do not belong together.
     #[error("{reason}")]
     Spec {
-        /// What is wrong with the sizes.
+        /// The fault of the sizes.
         reason: String,
     },
     /// There is no room for a single output.
@@ -34,7 +34,7 @@ pub enum GeometryError {
 const LARGEST_AXIS: usize = isize::MAX as usize / 8;
 
 impl ConvSpec {
-    /// Where the filters stand on an input of this size. `padding` is the zeros in front and behind; for a transposed
+    /// The places of the filters on an input of this size. `padding` is the zeros in front and behind; for a transposed
     /// convolution, the outputs that are cut off on both sides and those that are added behind.
     ///
     /// # Errors

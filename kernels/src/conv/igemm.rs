@@ -19,7 +19,7 @@ const CHUNK: usize = 48;
 /// The sums of a chunk, a row for each pixel; a tile that starts at the last one still fits.
 type ChunkSums<T> = [[T; NR]; CHUNK + MR];
 
-/// Whether a convolution can be an implicit GEMM: all its sums in one K block of one subconvolution, and enough channels.
+/// True if a convolution can be an implicit GEMM: all its sums in one K block of one subconvolution, and enough channels.
 pub(super) fn suits(plan: &Plan, groups: usize, outputs: usize) -> bool {
     let padded = outputs.next_multiple_of(COLUMN_BLOCK);
     let one = matches!(&plan.subconvs[..], [subconv] if subconv.k_blocks.len() == 1);
@@ -99,7 +99,7 @@ impl<E> GroupConv<'_, E> {
         self.kernel.run(FinishTransposed::<R::Sum, E> { epilogue: self.epilogue, chunk: &chunk, block });
     }
 
-    /// Where the blocks of these outputs are, in bytes.
+    /// The places of these outputs' blocks, in bytes.
     fn positions(&self, outputs: Range<usize>, block_bytes: usize) -> [usize; CHUNK] {
         let [_, height, width] = self.output;
         let mut positions = [0; CHUNK];

@@ -8,7 +8,7 @@ use crate::parallel::for_each;
 use crate::range::Quantizer;
 use crate::scratch::{PLANES, with_scratch};
 
-/// How the values of one sample enter the blocked input.
+/// The way in which the values of one sample enter the blocked input.
 #[derive(Clone, Copy)]
 pub(super) struct InputFiller<'a> {
     pub(super) kernel: Kernel,

@@ -50,7 +50,7 @@ pub struct ConvInput<'a> {
     pub values: &'a [f32],
     /// The samples.
     pub batch: usize,
-    /// Where the filters stand.
+    /// The places where the filters stand.
     pub geometry: &'a ConvGeometry,
     /// The filters.
     pub weights: &'a PackedWeights,
@@ -79,7 +79,7 @@ pub fn dynamic(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange, bias: O
 ///
 /// # Panics
 ///
-/// As [`dynamic`].
+/// The same as those of [`dynamic`].
 pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange) -> Vec<i32> {
     input.check(None);
     let quantizers = input.quantizers(kernel, range);
@@ -99,7 +99,7 @@ pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange) ->
 ///
 /// # Panics
 ///
-/// As [`dynamic`].
+/// The same as those of [`dynamic`].
 pub fn weight_only(kernel: Kernel, input: &ConvInput<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     input.check(bias);
     let guards: Vec<_> = input.absmaxes(kernel).into_iter().map(overflow_guard).collect();
@@ -153,13 +153,13 @@ impl ConvInput<'_> {
         largest.into_iter().map(|max| f32::from_bits(max.into_inner())).collect()
     }
 
-    /// How each sample becomes integers; `None` where it has a NaN or an infinity.
+    /// The way of each sample to integers; `None` where it has a NaN or an infinity.
     fn quantizers(&self, kernel: Kernel, range: QuantRange) -> Vec<Option<Quantizer>> {
         self.absmaxes(kernel).into_iter().map(|absmax| Quantizer::new(absmax, range)).collect()
     }
 }
 
-/// Asks for what the encoding adds to each quantized input.
+/// Asks for the number that the encoding adds to each quantized input.
 struct InputOffset;
 
 impl Op for InputOffset {
@@ -190,7 +190,7 @@ struct Convolution<'a, R> {
     role: PhantomData<R>,
 }
 
-/// How the output of a group is cut into blocks.
+/// The cut of a group's output into blocks.
 struct BlockCut<'a> {
     /// The channels and pixels of a block.
     size: [usize; 2],

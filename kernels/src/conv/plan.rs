@@ -1,4 +1,4 @@
-//! Where everything is: the blocked input with the zeros around it, the steps of each sum, the outputs.
+//! The places of everything: the blocked input with the zeros around it, the steps of each sum, the outputs.
 //!
 //! Along an axis with stride `s` the padded input is split by position modulo `s`, so that neighbouring outputs read
 //! neighbouring blocks whatever the stride. Each combination of remainders that a tap reads is a plane of its own. A
@@ -12,7 +12,7 @@ use crate::isa::KSteps;
 use crate::quantize::{ABSMAX_COST, QUANTIZE_COST};
 use crate::weight::{ConvSpec, KR, MAX_EXACT_INPUTS, Subconvolution};
 
-/// How inputs lie in blocks.
+/// The way in which inputs lie in blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum InputKind {
     /// Four channels to a block, in the encoding of the instruction set.
@@ -48,7 +48,7 @@ impl InputKind {
 }
 
 /// A run of neighbouring pixels of a plane, and the neighbouring blocks that they become: the first of both, and how many.
-/// Where the last axis is split, the pixels are `split` apart.
+/// The pixels are `split` apart where the last axis is split.
 #[derive(Clone, Copy)]
 pub(super) struct RowSegment {
     pub(super) from: usize,
@@ -63,7 +63,7 @@ pub(super) struct Axis {
     pub(super) split: usize,
     /// The zeros in front of the input; values dropped if negative.
     pub(super) front: isize,
-    /// InputKind of a plane.
+    /// The positions of a plane.
     pub(super) length: usize,
     /// The remainders of positions that taps read.
     remainders: Vec<usize>,
@@ -99,13 +99,13 @@ impl Axis {
     }
 }
 
-/// Where the outputs of a subconvolution are along an axis.
+/// The places of a subconvolution's outputs along an axis.
 pub(super) struct Outputs {
     /// The first position in the blocked input.
     first_block: usize,
     /// The output at that position.
     first: usize,
-    /// From one output to the next.
+    /// The distance from one output to the next.
     step: usize,
     count: usize,
 }
@@ -299,7 +299,7 @@ impl Plan {
     }
 }
 
-/// Where segments are shorter, whole planes are encoded and then copied: less than the smallest vector takes pixel by pixel.
+/// Whole planes are encoded and then copied where segments are shorter: less than the smallest vector takes pixel by pixel.
 const SHORT: usize = 8;
 
 /// Line by line the values of a channel that enter its planes, where the last axis is split only every `split`-th;

@@ -303,7 +303,7 @@ fn huge_sizes_are_right_or_refused() {
     }
 }
 
-/// Where a layer's output is finite, a float sum on the way to it is, too.
+/// A float sum is finite on the way to any finite output.
 #[test]
 fn weight_only_does_not_overflow_before_its_output() {
     for groups in [1, 4] {

@@ -1,10 +1,10 @@
-//! Which pixels are computed together, and where they go.
+//! The pixels that are computed together, and the places of their outputs.
 
 use std::ops::Range;
 
 use super::plan::{Plan, SubconvPlan};
 
-/// Where a part of a tile goes.
+/// The place of a part of a tile in the output.
 #[derive(Clone)]
 pub(super) struct OutputRun {
     pub(super) tile: Range<usize>,

@@ -12,7 +12,7 @@ use crate::weight::NR;
 ///
 /// # Safety
 ///
-/// As [`Accumulator`]. `blocks` reads `BLOCK_BYTES * LANES` bytes, `weight` reads four.
+/// The contract of [`Accumulator`]. `blocks` reads `BLOCK_BYTES * LANES` bytes, `weight` reads four.
 pub(crate) trait ConvMicrokernel: Accumulator {
     /// The bytes of a block.
     const BLOCK_BYTES: usize;
@@ -52,7 +52,7 @@ impl KSteps {
 /// The blocks of pixels that need not be neighbours, step by step.
 #[derive(Clone, Copy)]
 pub(crate) struct GatheredRows<'a> {
-    /// Where the block of each pixel's first step is.
+    /// The place of each pixel's block in the first step.
     rows: [usize; MR],
     steps: &'a KSteps,
 }

@@ -1,4 +1,4 @@
-//! How an instruction set wants its quantized inputs.
+//! The forms in which instruction sets want their quantized inputs.
 
 use bytemuck::Pod;
 

@@ -34,7 +34,7 @@ pub(crate) trait Op {
     fn run<I: Isa>(self, isa: I) -> Self::Output;
 }
 
-/// Which of an instruction set's microkernels an operation uses.
+/// The choice of an instruction set's microkernels that an operation uses.
 ///
 /// # Safety
 ///

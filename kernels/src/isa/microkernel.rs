@@ -87,12 +87,12 @@ pub(crate) trait Accumulator {
 ///
 /// # Safety
 ///
-/// As [`Accumulator`]. `weights` reads `4 * LANES` bytes, `inputs` reads `INPUT_BYTES` and its result may keep the pointer, so
+/// The contract of [`Accumulator`]. `weights` reads `4 * LANES` bytes, `inputs` reads `INPUT_BYTES` and may keep the pointer, so
 /// those bytes must outlive it.
 pub(crate) trait Microkernel: Accumulator {
     /// The bytes of the inputs that one step reads from a row.
     const INPUT_BYTES: usize;
-    /// Whether a step's weights stay in registers while its inputs pass by, where they are fewer; else the inputs stay.
+    /// True if a step's weights stay in registers while its inputs pass by, where they are fewer; else the inputs stay.
     const HOLDS_WEIGHTS: bool = true;
     /// The steps after which the tile beside has its turn, where all rows fit a full tile and tiles are narrower than a
     /// panel: the weights then come from memory in the order in which they lie there.
@@ -124,7 +124,7 @@ pub(crate) trait Microkernel: Accumulator {
 /// The sums of one tile, row by row.
 pub(crate) type Sums<T> = [[T; NR]; MR];
 
-/// Where the inputs of a tile are, in bytes.
+/// The places of a tile's inputs, in bytes.
 ///
 /// # Safety
 ///
@@ -231,7 +231,7 @@ pub(super) unsafe fn tile<M: Microkernel, L: RowOffsets, const ROWS: usize, cons
     }
 }
 
-/// How far ahead of the products the weights are asked for, in bytes.
+/// The distance ahead of the products at which weights are asked for, in bytes.
 pub(super) const PREFETCH: usize = 2048;
 
 /// Implements [`Microkernel::tile`]: one instance of [`tile`] for each of the sizes listed.

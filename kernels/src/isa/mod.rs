@@ -117,7 +117,7 @@ impl std::fmt::Debug for Kernel {
 pub struct KernelError {
     /// The name as given.
     pub name: String,
-    /// What is wrong with the name.
+    /// The fault of the name.
     pub reason: &'static str,
     /// The names of the kernels that the CPU supports.
     pub supported: Vec<&'static str>,

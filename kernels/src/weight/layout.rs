@@ -1,4 +1,4 @@
-//! What a weight tensor is to its layer, and which of its weights stands where in the matrix that is multiplied.
+//! The meaning of a weight tensor to its layer, and the places of its weights in the matrix that is multiplied.
 
 use std::collections::BTreeMap;
 
@@ -77,17 +77,17 @@ impl WeightLayout {
         }
     }
 
-    /// How many weights there are.
+    /// The number of weights.
     pub fn len(&self) -> usize {
         self.shape().iter().product()
     }
 
-    /// Whether there are none.
+    /// True if there are no weights.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many output channels there are, each with a scale of its own.
+    /// The number of output channels, each with a scale of its own.
     pub fn channels(&self) -> usize {
         match *self {
             Self::Linear([_, n]) | Self::Table([n, _]) => n,
@@ -95,7 +95,7 @@ impl WeightLayout {
         }
     }
 
-    /// How many inputs each output sums up.
+    /// The number of inputs that each output sums up.
     pub fn inputs(&self) -> usize {
         match *self {
             Self::Linear([k, _]) | Self::Table([_, k]) => k,
@@ -288,7 +288,7 @@ impl Subconvolution {
     }
 }
 
-/// Where the weights of a tensor stand in a matrix: at row and column, the weight at index `rows[row] + columns[column]`.
+/// The places of a tensor's weights in a matrix: at row and column, the weight at index `rows[row] + columns[column]`.
 pub struct PackOrder {
     /// The part of an index that the row decides, [`Self::PADDING`] for a row of zeros.
     pub rows: Vec<usize>,

@@ -178,7 +178,7 @@ impl PackedWeights {
             .expect("packed weights fit their layout")
     }
 
-    /// What the weights are to their layer.
+    /// The meaning of the weights to their layer.
     pub fn layout(&self) -> WeightLayout {
         self.layout
     }

@@ -33,7 +33,7 @@ pub enum QTensorError {
     /// The sizes of the layer do not belong together.
     #[error("{reason}")]
     Layout {
-        /// What is wrong with the sizes.
+        /// The fault of the sizes.
         reason: String,
     },
     /// There are not as many integers as the shape says.
@@ -94,7 +94,7 @@ impl QTensor {
         &self.scales
     }
 
-    /// What the weights are to their layer.
+    /// The meaning of the weights to their layer.
     pub fn layout(&self) -> WeightLayout {
         self.layout
     }

@@ -50,7 +50,7 @@ pub(super) struct UncheckedWeight {
     pub(super) part: Int8Part,
 }
 
-/// How the integers of a weight are to be read.
+/// The way in which the integers of a weight are to be read.
 pub(super) struct Int8Part {
     pub(super) origin: Option<Origin>,
     pub(super) scheme: LayerScheme,

@@ -15,9 +15,9 @@ use crate::config::LayerScheme;
 /// The weight of a layer: float, or INT8.
 #[derive(Clone)]
 pub(super) enum WeightItem {
-    /// As Burn writes it.
+    /// A float weight, as Burn writes it.
     Float(FloatItem),
-    /// Integers and how to read them.
+    /// An INT8 weight: integers and the way to read them.
     Int8(SavedWeight),
 }
 

@@ -1,4 +1,4 @@
-//! How a layer meets someone who walks through a model.
+//! The meeting of a layer and someone who walks through a model.
 //!
 //! Burn shows a visitor or a mapper parameters, never layers. The layers of this crate recognise two walkers by their type and
 //! show them more: [`LayerVisitor`] with any [`LayerWalker`] in it, and [`QuantizeMapper`] with any [`LayerRule`].

@@ -32,7 +32,7 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
     if !planes.contains(&0) {
         let x = x.cast(DType::F32).reshape([batch, planes[1..].iter().product()]);
         let of_samples = |factors: Tensor<B, 2>| factors.reshape([batch, 1, 1]);
-        // Where no tap meets the input, the zeros are scaled, too: a scale that is NaN must show.
+        // The zeros are scaled, too, where no tap meets the input: a scale that is NaN must show.
         let sums = |sums: Option<Tensor<B, 3>>| match sums {
             Some(sums) => by_sample(sums, y.dims()),
             None => y.clone(),

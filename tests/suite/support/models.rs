@@ -93,12 +93,12 @@ impl<B: Backend> From<StockNet<B>> for Net<B> {
 }
 
 impl<B: Backend> Net<B> {
-    /// With known weights.
+    /// A model with known weights.
     pub fn new(seed: usize) -> Self {
         StockNet::new(seed).into()
     }
 
-    /// As a program makes one to load a file into.
+    /// A model as a program makes one to load a file into.
     pub fn fresh() -> Self {
         Self::fresh_with(LinearLayout::Row)
     }

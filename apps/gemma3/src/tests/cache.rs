@@ -27,7 +27,7 @@ fn model<B: Backend>(config: &GemmaConfig) -> Gemma<B> {
     weights::filled(config, &Default::default(), weights::random)
 }
 
-/// So many different tokens for each text of a batch.
+/// Different tokens for each text of a batch, as many as asked for.
 fn text(tokens: usize, batch: usize) -> Vec<Vec<i32>> {
     let token = |text: usize, at: usize| ((7 + 5 * text) * at + at * at / 3 + text) % 61;
     (0..batch).map(|text| (0..tokens).map(|at| token(text, at) as i32).collect()).collect()

@@ -25,7 +25,7 @@ fn load(config: &Value) -> Result<GemmaConfig, ModelError> {
     GemmaConfig::load(folder.path())
 }
 
-/// What loading says once an entry is something else.
+/// The error that loading gives once an entry is something else.
 fn error(key: &str, value: Value) -> ModelError {
     let mut config = published();
     config[key] = value;
@@ -40,7 +40,7 @@ fn globals(config: &GemmaConfig) -> Vec<usize> {
 #[test]
 fn the_published_file_is_the_preset() {
     let config = load(&published()).unwrap();
-    // Of each field; what they are not is debug output, too.
+    // The debug output has each field; an entry that is off counts as one that is not there.
     let fields = |config: &GemmaConfig| format!("{config:?}").replace("Some(false)", "None");
     assert_eq!(fields(&config), fields(&GemmaConfig::gemma3_1b()));
     assert_eq!(globals(&config), [5, 11, 17, 23]);

@@ -75,7 +75,7 @@ impl Files {
         self.folder.path()
     }
 
-    /// In half precision.
+    /// Rounds all tensors to half precision.
     fn round(&mut self) {
         for (_, dtype, bytes) in self.tensors.values_mut() {
             let floats = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
@@ -101,7 +101,7 @@ impl Files {
         from_checkpoint(model, Checkpoint::open(self.path())?, int8).map(|(model, _)| model)
     }
 
-    /// What loading them says.
+    /// The error that loading them gives.
     fn error(&self) -> ModelError {
         self.write();
         self.load(None).expect_err("a broken checkpoint")

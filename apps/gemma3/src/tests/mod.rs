@@ -14,7 +14,7 @@ mod weights;
 
 use burn::prelude::*;
 
-/// Of logits: relative to the largest, or absolute where that is below 1.
+/// The difference of logits: relative to the largest, or absolute where that is below 1.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(1.0, |largest: f32, logit| largest.max(logit.abs()));

@@ -24,7 +24,7 @@ fn gelu_is_that_with_a_tangent() {
     }
 }
 
-/// Also far into a text, where angles are thousands of turns.
+/// The positions are also far into a text, where angles are thousands of turns.
 #[test]
 fn halves_are_turned() {
     const START: usize = 30_000;

@@ -13,7 +13,7 @@ fn draw(sampler: &mut Sampler, logits: &[f32], count: usize) -> Vec<u32> {
     (0..count).map(|_| sampler.next(logits).unwrap()).collect()
 }
 
-/// How often each token is drawn.
+/// The share of draws that each token gets.
 fn shares(sampler: &mut Sampler, logits: &[f32]) -> Vec<f64> {
     let mut shares = vec![0.0; logits.len()];
     for token in draw(sampler, logits, DRAWS) {

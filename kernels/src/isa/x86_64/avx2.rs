@@ -280,7 +280,7 @@ impl Transpose for Transpose256 {
 unsafe fn transpose_8x8([a, b, c, d, e, f, g, h]: [__m256; 8]) -> [__m256; 8] {
     // SAFETY: the caller vouches for AVX2.
     unsafe {
-        // Of each half, two columns of two rows; then of four; then the halves of all eight.
+        // Each step joins more rows: two columns of two rows in each half, then of four, then the halves of all eight.
         let low = [
             _mm256_unpacklo_ps(a, b),
             _mm256_unpacklo_ps(c, d),
