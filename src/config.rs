@@ -92,7 +92,7 @@ pub struct Int8Config {
     /// The way in which INT8 layers compute.
     #[config(default = "QuantMode::Dynamic")]
     pub mode: QuantMode,
-    /// If not empty, only layers that match one of these patterns are quantized.
+    /// Only layers that match one of these patterns are quantized, if there are any.
     #[config(default = "Vec::new()")]
     pub include: Vec<String>,
     /// Layers that match one of these patterns stay float.

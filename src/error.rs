@@ -112,7 +112,7 @@ fn list(names: &[String]) -> String {
     text.join(", ")
 }
 
-/// Why a model could not be quantized, with the model as it was.
+/// The reason why a model could not be quantized, with the model as it was.
 ///
 /// # Example
 ///

@@ -15,6 +15,7 @@ pub use nn::record::{LayerItem, LayerRecord, RECORD_VERSION};
 pub use nn::walk::QuantizeMapper;
 pub use outcome::{LayerInfo, LayerOutcome, SkipReason};
 pub use quantize::Quantize;
+pub use quantize::fold::{FoldBatchNorm, fold_batch_norm};
 pub use quantize::report::{Action, LayerReport, Report};
 
 /// The names that a model file or a program that quantizes one needs.

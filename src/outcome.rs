@@ -34,7 +34,7 @@ pub struct LayerInfo {
     pub shape: Vec<usize>,
 }
 
-/// Why a layer was not quantized. `Display` says it in words, and what to do about it.
+/// The reason why a layer was not quantized. `Display` says it in words, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SkipReason {

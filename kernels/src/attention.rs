@@ -101,7 +101,7 @@ pub fn attention(kernel: Kernel, task: &Attention<'_>) -> Vec<f32> {
 /// The cost of an output for each key, in multiply-adds of integers: two of floats, and their memory.
 const SCORE_COST: usize = 16;
 
-/// Up to [`QUERIES`] queries of one sample, and some of their heads.
+/// At most [`QUERIES`] queries of one sample, and some of their heads.
 struct QueryBlock {
     sample: usize,
     /// The first of the queries.

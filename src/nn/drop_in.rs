@@ -147,7 +147,7 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for DropIn<L> {
 
     fn map<M: ModuleMapper<B>>(self, mapper: &mut M) -> Self {
         match (self, as_type::<M, QuantizeMapper>(mapper)) {
-            (Self::Float(layer), Some(mapper)) => mapper.swap(layer),
+            (Self::Float(layer), Some(mapper)) => mapper.swap(layer).map_or_else(Self::Float, Self::Int8),
             (Self::Float(layer), None) => Self::Float(layer.map(mapper)),
             (Self::Int8(layer), _) => Self::Int8(layer.map(mapper)),
         }

@@ -6,8 +6,9 @@ use burn::nn;
 use burn::prelude::*;
 
 use super::drop_in::DropIn;
-use super::layer::{Bias, FloatLayer, LayerParts, OutputAxis};
+use super::layer::{Bias, FloatLayer, LayerParts};
 use super::qlayer::QLayer;
+use super::record::OutputAxis;
 use super::straight_through::straight_through;
 use crate::ops::LinearOp;
 use burn_int8_kernels::WeightLayout;

@@ -7,18 +7,8 @@ use burn::prelude::*;
 use burn::tensor::ops::Device;
 use burn_int8_kernels::WeightLayout;
 
+use super::record::OutputAxis;
 use super::weight::WeightParam;
-
-/// The axis of a saved weight's shape that has the output channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OutputAxis {
-    /// `[out, ..]`
-    First,
-    /// `[in, out]`
-    Second,
-    /// `[in, out / groups, ..]`
-    SecondOfGroups,
-}
 
 /// The bias of a layer.
 pub(crate) type Bias<B> = Param<Tensor<B, 1>>;

@@ -6,8 +6,9 @@ use burn::nn;
 use burn::prelude::*;
 
 use super::drop_in::DropIn;
-use super::layer::{Bias, FloatLayer, LayerParts, OutputAxis};
+use super::layer::{Bias, FloatLayer, LayerParts};
 use super::qlayer::QLayer;
+use super::record::OutputAxis;
 use super::straight_through::straight_through;
 use crate::ops::{LinearOp, Weights, fuses};
 use burn_int8_kernels::{Activation, WeightLayout};
@@ -88,7 +89,7 @@ impl<B: Backend> DropIn<nn::Linear<B>> {
 
     /// Applies the layer, then the activation: one pass on the CPU, where the layer is INT8 and the activation GELU.
     ///
-    /// The GELU of this pass is computed in `f32`, to 4e-7 of its input.
+    /// That GELU is computed in `f32`, to 4e-7 of its input.
     ///
     /// # Shapes and panics
     ///

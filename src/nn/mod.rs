@@ -12,9 +12,9 @@
 //!
 //! [`attention`] and [`transformer`] have Burn's modules that are made of such layers, [`norm`] what comes between them.
 //!
-//! [`fold_batch_norm`] takes the BatchNorms out of a trained model, before it is quantized.
+//! [`fold_batch_norm`](crate::fold_batch_norm) takes the BatchNorms out of a trained model, before it is quantized.
 //!
-//! To add a layer: a file that implements [`FloatLayer`] for Burn's layer, with its config and its `forward`, and a line here.
+//! A new layer is a file that implements [`FloatLayer`] for Burn's layer, with its config and its `forward`, and a line here.
 
 pub mod attention;
 mod conv;
@@ -32,7 +32,6 @@ pub mod transformer;
 pub(crate) mod walk;
 pub(crate) mod weight;
 
-pub use crate::quantize::fold::{FoldBatchNorm, fold_batch_norm};
 pub use burn::nn::{LinearLayout, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 pub use conv::{
     Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig, ConvTranspose1d, ConvTranspose1dConfig,

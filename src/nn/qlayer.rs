@@ -137,7 +137,7 @@ impl<L: FloatLayer> QLayer<L> {
         self.weight.weights.is_shared_with(&other.weight.weights)
     }
 
-    /// If the weights of `other` are the same numbers, keeps only one copy of them.
+    /// Keeps only one copy of the weights if those of `other` are the same numbers.
     pub(crate) fn share_weights(&mut self, other: &Self) {
         self.weight.weights.share(&other.weight.weights);
     }

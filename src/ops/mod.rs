@@ -1,13 +1,13 @@
 //! From Burn tensors to the place where the numbers are, and the one decision about who computes there.
 //!
-//! | room | who computes |
+//! | module | who computes |
 //! |---|---|
 //! | `op` | nobody: the operations as plain data |
 //! | `cpu` | the kernels of `burn-int8-kernels`, on the slices of backends in host memory |
 //! | `cube` | kernels on devices of CubeCL's |
 //! | `portable` | plain tensor operations, on any backend |
 //!
-//! To add a backend: one room, a variant of [`Storage`], and an arm in each `match` of this file.
+//! A new backend is one module, a variant of [`Storage`], and an arm in each `match` of this file.
 
 mod cpu;
 #[cfg(feature = "wgpu")]
@@ -215,7 +215,7 @@ impl<B: Backend> Weights<B> {
         (bytes, self.storage.address())
     }
 
-    /// If `other` holds the same numbers, lets go of one of the two copies.
+    /// Lets go of one of the two copies if `other` holds the same numbers.
     pub(crate) fn share(&mut self, other: &Self) {
         if self.layout == other.layout && self.storage.holds_the_same(&other.storage, &self.layout) {
             self.storage = other.storage.clone();

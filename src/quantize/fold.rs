@@ -41,7 +41,7 @@ use crate::nn::layer::FloatLayer;
 /// use burn::backend::NdArray;
 /// use burn::nn::{BatchNormConfig, conv::Conv2dConfig};
 /// use burn::tensor::{Distribution, Tensor};
-/// use burn_int8::nn::fold_batch_norm;
+/// use burn_int8::fold_batch_norm;
 ///
 /// let device = Default::default();
 /// let conv = Conv2dConfig::new([3, 8], [3, 3]).with_bias(false).init::<NdArray>(&device);

@@ -9,7 +9,8 @@ use burn::nn::conv::{
 use burn::nn::{BatchNorm, LinearConfig, LinearLayout, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 use burn::prelude::*;
 use burn::tensor::DType;
-use burn_int8::nn::{DropIn, Linear, fold_batch_norm};
+use burn_int8::fold_batch_norm;
+use burn_int8::nn::{DropIn, Linear};
 use burn_int8::prelude::*;
 
 use crate::support::models::{burns_linear, floats, tensor, values};

@@ -71,7 +71,7 @@ fn check_files<R: FileRecorder<B>>(name: &str, binary: bool) {
                 assert_eq!(layer.integers(), model.head.as_int8().expect("INT8").integers());
                 assert_eq!(output(&loaded), output(&model), "{name}: {activations:?} {range:?}");
             }
-            // And float loads into INT8: the layer becomes what was saved.
+            // Float loads into INT8, too: the layer becomes what was saved.
             again = model.load_file(path("ours"), &recorder, &device).expect("our file");
             assert!(!again.head.is_int8());
             assert_eq!(output(&again), output(&ours), "{name}");

@@ -34,7 +34,7 @@ struct Side {
     text: Generated,
     load: f64,
     peak: u64,
-    /// Until its file was written, without what the measurement of the bandwidth takes.
+    /// The peak until its file was written, without what the measurement of the bandwidth takes.
     whole_peak: usize,
     memory: u64,
     file: u64,

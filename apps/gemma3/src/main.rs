@@ -155,7 +155,7 @@ fn quantize<B: Backend>(
     out: &Path,
     report: bool,
 ) -> Result<(), ModelError> {
-    // Before the work that would be lost.
+    // The folder is checked before the work that would be lost.
     record::check_folder(out)?;
     let (model, done) = source.load::<B>(&source.config()?, Some(int8))?;
     if report {

@@ -54,7 +54,7 @@ fn threads() -> usize {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Who takes part, and why the others do not.
+/// The peers that take part, and why the others do not.
 struct LineUp {
     only: String,
     onnx: Option<Onnx>,

@@ -80,7 +80,7 @@ fn every_kernel_equals_the_definition() {
     }
 }
 
-/// Enough for several threads: rows apart, and heads apart where there is one row.
+/// The sizes are enough for several threads: rows apart, and heads apart where there is one row.
 #[test]
 fn threads_leave_no_seam() {
     for (batch, rows, heads, width) in [(3, [40, 70], 4, 64), (1, [1, 3000], 8, 128)] {

@@ -4,7 +4,7 @@
 //! operation is a struct that implements [`Op`], generic over the instruction set. [`Kernel::run`] brings the two together
 //! in a function that is compiled with the features of the instruction set: one unsafe call for each set.
 //!
-//! To add an instruction set: a file with its microkernels and its `define_isa!` row, and a row in the table below.
+//! A new instruction set is a file with its microkernels and its `define_isa!` row, and a row in the table below.
 
 mod conv_microkernel;
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::nn::weight::WeightParam;
 pub(crate) use float::FloatItem;
 pub use layer::LayerItem;
 pub use saved::RECORD_VERSION;
-pub(crate) use saved::SavedWeight;
+pub(crate) use saved::{OutputAxis, SavedWeight};
 use weight::WeightItem;
 
 /// Floats of an INT8 layer are saved like this, whatever a recorder's settings: it computes with `f32`, and a reload is exact.

@@ -5,7 +5,6 @@ use burn::prelude::*;
 
 use super::float::{check_data, check_id};
 use crate::config::LayerScheme;
-use crate::nn::layer::OutputAxis;
 
 /// The version of the INT8 part of a record. Records of a later one are refused.
 ///
@@ -15,6 +14,17 @@ use crate::nn::layer::OutputAxis;
 /// | 2 | they are called `integers` |
 /// | 3 | the kind of the layer and its groups are there, so that a layer of another kind refuses the record |
 pub const RECORD_VERSION: u8 = 3;
+
+/// The axis of a saved weight's shape that has the output channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutputAxis {
+    /// `[out, ..]`
+    First,
+    /// `[in, out]`
+    Second,
+    /// `[in, out / groups, ..]`
+    SecondOfGroups,
+}
 
 /// The INT8 weight of a layer, on no device: sizes, scales and numbers have been checked against each other and against the
 /// kind of layer that it was read for.

@@ -44,7 +44,7 @@ pub(crate) enum BurnsParameter {
         path: String,
         /// The layer's kind.
         kind: &'static str,
-        /// Why the layer can't be swapped.
+        /// The reason why the layer can't be swapped.
         reason: SkipReason,
     },
     /// The bias, which belongs to the layer whose weight was seen last.

@@ -11,8 +11,8 @@ use super::path::{BurnsParameter, ModulePath};
 use crate::config::LayerScheme;
 use crate::error::Int8Error;
 use crate::nn::layer::FloatLayer;
+use crate::nn::qlayer::QLayer;
 use crate::nn::weight::{Int8Weight, WeightParam};
-use crate::nn::{DropIn, QLayer};
 use crate::outcome::{LayerInfo, LayerOutcome, SkipReason};
 
 /// Someone who decides which layers are swapped.
@@ -76,8 +76,8 @@ impl QuantizeMapper {
         self.outcomes.iter().find_map(LayerOutcome::error)
     }
 
-    /// Decides about the drop-in layer at the current path, and swaps it.
-    pub(crate) fn swap<L: FloatLayer>(&mut self, float: L) -> DropIn<L> {
+    /// Decides about the float layer at the current path: its INT8 form, or the layer back.
+    pub(crate) fn swap<L: FloatLayer>(&mut self, float: L) -> Result<QLayer<L>, L> {
         let shape = L::layout(&float.options()).shape();
         let layer = LayerInfo { path: self.path.module(), kind: L::KIND, shape };
         let int8 = match self.rule.decide(&layer) {
@@ -93,8 +93,8 @@ impl QuantizeMapper {
         let result = int8.as_ref().map(QLayer::scheme).map_err(Clone::clone);
         self.outcomes.push(LayerOutcome { layer, result });
         match int8 {
-            Ok(int8) => DropIn::Int8(self.tie(float.weight().id(), int8)),
-            Err(_) => DropIn::Float(float),
+            Ok(int8) => Ok(self.tie(float.weight().id(), int8)),
+            Err(_) => Err(float),
         }
     }
 

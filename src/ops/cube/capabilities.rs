@@ -14,7 +14,7 @@ use super::kernels::dot::dots;
 use crate::ops::portable::weights::Capabilities;
 use burn_int8_kernels::WeightLayout;
 
-/// Most inputs whose products surely fit an `i32` sum.
+/// The most inputs whose products surely fit an `i32` sum.
 const MAX_EXACT_INPUTS: usize = 131_071;
 
 /// The most values that a processor's vectors hold.

@@ -16,7 +16,6 @@ use super::kernels::tile::Inputs;
 use crate::config::QuantMode;
 use crate::ops::op::ConvOp;
 use crate::ops::portable::weights::DeviceWeights;
-use burn_int8_kernels::ConvSpec;
 use burn_int8_kernels::conv::ConvGeometry;
 
 /// A convolution of `samples` images.

@@ -52,7 +52,7 @@ fn logits<B: Backend>(
     values(Tensor::cat(outputs, 1))
 }
 
-/// Over several windows of 4 tokens, and so that each part meets a cache that is empty, partly or wholly filled.
+/// The texts are several windows of 4 tokens, and each part meets a cache that is empty, partly or wholly filled.
 fn parts_are_a_whole<B: Backend>(model: &Gemma<B>, close: f32) {
     let (config, texts) = (tiny(), text(30, 2));
     let whole = logits(model, &config, &texts, &[30]);
@@ -82,7 +82,7 @@ fn and_in_int8() {
     int8_parts_are_a_whole(model::<NdArray>(&tiny()));
 }
 
-/// Over more than three windows. A rounded sum may turn an integer into the next, which all later tokens of its text see;
+/// The texts are more than three windows. A rounded sum may make an integer the next, which all later tokens of its text see;
 /// that happens to few texts.
 fn int8_parts_are_a_whole<B: Backend>(model: Gemma<B>) {
     let (model, _) = model.quantize(&Int8Config::new()).unwrap();
@@ -170,7 +170,7 @@ fn a_local_layer_has_no_more_slots_than_its_window() {
     }
 }
 
-/// Or each token would cost a copy of all before it.
+/// Each token would cost a copy of all before it otherwise.
 #[test]
 fn tokens_are_written_in_place() {
     let config = tiny();

@@ -179,7 +179,7 @@ fn a_shape_that_differs_is_shown_with_the_one_that_is_needed() {
     let expected =
         "tensor layers.0.mlp.up_proj.weight of the checkpoint is [24, 48]; config.json makes it [48, 24]";
     assert_eq!(files.error().to_string(), expected);
-    // Before anything is read: so with INT8, too.
+    // The check comes before anything is read: so with INT8, too.
     let error = files.load(Some(&Int8Config::new())).expect_err("another shape");
     assert_eq!(error.to_string(), expected);
 }
