@@ -128,7 +128,7 @@ fn rten(task: &Task) -> Ready {
     let packed = gemm.prepack_b(weight.view());
     let mut output = vec![0; m * n];
     let mut call = move || {
-        let (a, b) = (GemmInputA::Unpacked(x.view()), GemmInputB::PackedWeights(&packed));
+        let (a, b) = (GemmInputA::Unpacked(x.view()), GemmInputB::Packed(&packed));
         gemm.gemm(&mut output, a, b, GemmOptions::default()).expect("the shapes match");
         black_box(output[..n].to_vec())
     };
