@@ -14,7 +14,7 @@ use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn_int8::nn::Conv2d;
 use burn_int8::prelude::*;
-use burn_int8_kernels::{ConvSpec, PackedWeights, QuantRange, WeightLayout, conv};
+use burn_int8_kernels::{ConvSpec, Kernel, PackedWeights, QuantRange, WeightLayout, conv};
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
@@ -59,7 +59,7 @@ impl Shape {
         format!("conv {inputs}-{outputs} {size}x{size} kernel {kernel} stride {stride}{groups}")
     }
 
-    fn filter(&self) -> ConvSpec {
+    fn spec(&self) -> ConvSpec {
         ConvSpec {
             axes: 2,
             channels: self.channels,
@@ -107,16 +107,15 @@ fn assert_close<B: Backend>(expected: &Tensor<B, 4>, got: Tensor<B, 4>, what: &s
 /// Every kernel that this CPU has, without Burn around it.
 fn kernels(group: &mut Group<'_>, shape: Shape) {
     let values = |len: usize| (0..len).map(|i| ((i * 7919 % 2003) as f32 / 1001.5) - 1.0).collect::<Vec<_>>();
-    let (filter, padding) = (shape.filter(), [shape.padding; 2]);
+    let (spec, padding) = (shape.spec(), [shape.padding; 2]);
     let input = [1, shape.size, shape.size];
-    let window = filter.window(input, [[0; 2], padding, padding]).expect("an output");
-    let form = WeightLayout::Conv(filter);
+    let geometry = spec.geometry(input, [[0; 2], padding, padding]).expect("an output");
+    let form = WeightLayout::Conv(spec);
     let (weights, _) =
         PackedWeights::quantize(&values(form.len()), &form, QuantRange::Symmetric).expect("finite");
     let x = values(shape.channels[0] * shape.size * shape.size);
-    let images =
-        conv::ConvInput { values: &x, batch: 1, filter: &filter, window: &window, weights: &weights };
-    for active in burn_int8_kernels::supported() {
+    let images = conv::ConvInput { values: &x, batch: 1, geometry: &geometry, weights: &weights };
+    for active in Kernel::all() {
         group.bench_function(format!("kernel {}", active.name()), |b| {
             b.iter(|| black_box(conv::dynamic(active, &images, QuantRange::Symmetric, None)));
         });

@@ -16,7 +16,8 @@ use burn::tensor::ops::QuantizedTensor;
 use burn::tensor::quantization::{Calibration, QTensorPrimitive, QuantLevel, QuantValue};
 use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
-use burn_int8_kernels::{Layer, PackedWeights, QuantRange, WeightLayout};
+use burn_int8_kernels::gemm::{self, Product};
+use burn_int8_kernels::{Kernel, PackedWeights, QuantRange, WeightLayout};
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
@@ -79,14 +80,14 @@ fn kernels(group: &mut Group<'_>, [m, k, n]: [usize; 3]) {
     let (packed, _) =
         PackedWeights::quantize(&values(k * n), &WeightLayout::Linear([k, n]), QuantRange::Symmetric)
             .expect("finite");
-    for active in burn_int8_kernels::supported() {
+    for active in Kernel::all() {
         group.bench_function(format!("kernel {}", active.name()), |b| {
             b.iter(|| {
-                black_box(burn_int8_kernels::dynamic(
+                black_box(gemm::dynamic(
                     active,
                     (&x, m),
                     QuantRange::Symmetric,
-                    [Layer::new(&packed, None)],
+                    [Product::new(&packed, None)],
                 ))
             });
         });

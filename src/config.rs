@@ -1,16 +1,20 @@
 //! The words of a quantization scheme: plain data.
 
+use std::fmt;
+
 use burn::config::Config;
+use serde::{Deserialize, Serialize};
 
 pub use burn_int8_kernels::QuantRange;
 
-/// What happens to the inputs of an INT8 layer.
+/// How an INT8 layer computes.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QuantMode {
-    /// Each row, of a convolution each sample, is quantized on the fly with its own scale and multiplied in integers: the
-    /// fast way.
+    /// Inputs are quantized on the fly, each row (in a convolution each sample) with its own scale, and multiplied in integers:
+    /// the fast way.
     Dynamic,
-    /// They stay float and the weights become float in registers: as small, more accurate, not as fast.
+    /// Inputs stay float and the weights become float in registers: as small, more accurate, not as fast.
     WeightOnly,
 }
 
@@ -25,13 +29,24 @@ pub enum QuantMode {
 /// assert_eq!(scheme.range, QuantRange::Symmetric);
 /// assert_eq!(scheme.mode, QuantMode::Dynamic);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LayerScheme {
-    /// Which integers are used.
+    /// The integers that are used.
     pub range: QuantRange,
-    /// What happens to the inputs.
+    /// How the layer computes.
     pub mode: QuantMode,
+}
+
+/// The scheme as a report has it: `dynamic activations`, `weight-only, full range`.
+impl fmt::Display for LayerScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.mode {
+            QuantMode::Dynamic => "dynamic activations",
+            QuantMode::WeightOnly => "weight-only",
+        })?;
+        if self.range == QuantRange::Full { f.write_str(", full range") } else { Ok(()) }
+    }
 }
 
 impl Default for LayerScheme {
@@ -46,7 +61,7 @@ impl LayerScheme {
         Self { range, ..self }
     }
 
-    /// The same scheme with other treatment of the inputs.
+    /// The same scheme with another way to compute.
     pub fn with_mode(self, mode: QuantMode) -> Self {
         Self { mode, ..self }
     }
@@ -69,11 +84,12 @@ impl LayerScheme {
 /// assert!(config.include.is_empty());
 /// ```
 #[derive(Config, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Int8Config {
-    /// Which integers are used, for weights and activations.
+    /// The integers that are used, for weights and activations.
     #[config(default = "QuantRange::Symmetric")]
     pub range: QuantRange,
-    /// What happens to the inputs of INT8 layers.
+    /// How INT8 layers compute.
     #[config(default = "QuantMode::Dynamic")]
     pub mode: QuantMode,
     /// If not empty, only layers that match one of these patterns are quantized.
@@ -85,7 +101,7 @@ pub struct Int8Config {
 }
 
 impl Int8Config {
-    /// What it says about every layer that it quantizes.
+    /// The scheme of every layer that it quantizes.
     pub fn scheme(&self) -> LayerScheme {
         LayerScheme { range: self.range, mode: self.mode }
     }

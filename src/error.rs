@@ -1,4 +1,4 @@
-//! The one error type, and how it hands the model back.
+//! The one error type, and the way in which it hands the model back.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub enum Int8Error {
     InvalidPattern {
         /// The pattern as given.
         pattern: String,
-        /// What is wrong with it.
+        /// The fault in it.
         reason: String,
     },
     /// An include or exclude pattern matches no layer, so it does not do what it was written for.
@@ -68,16 +68,6 @@ pub enum Int8Error {
     FoldAfterQuantize,
 }
 
-impl Int8Error {
-    /// The same of a layer that is in a model.
-    pub(crate) fn at(self, path: String) -> Self {
-        match self {
-            Self::NonFiniteWeight { channel, .. } => Self::NonFiniteWeight { path, channel },
-            other => other,
-        }
-    }
-}
-
 fn layer(path: &str) -> String {
     if path.is_empty() { "the layer".into() } else { format!("layer `{path}`") }
 }
@@ -98,7 +88,7 @@ fn nothing(left: &[String], stock: &[String]) -> String {
     }
 }
 
-/// What a pattern with a star may have been meant to be.
+/// A hint about a pattern with a star.
 fn stars(pattern: &str) -> &'static str {
     if pattern.contains('*') {
         "; a `*` stays within one name, `**.` stands for any number of them"
@@ -147,17 +137,17 @@ impl<M> QuantizeError<M> {
         Self { error, model: Box::new(model) }
     }
 
-    /// What went wrong.
+    /// The reason.
     pub fn error(&self) -> &Int8Error {
         &self.error
     }
 
-    /// The model, unchanged; if a weight that was loaded is not finite, as far as it got.
+    /// The model: unchanged, or as far as it got if a weight that was loaded is not finite.
     pub fn into_model(self) -> M {
         *self.model
     }
 
-    /// Both.
+    /// The reason and the model.
     pub fn into_parts(self) -> (Int8Error, M) {
         (self.error, *self.model)
     }
@@ -175,7 +165,12 @@ impl<M> fmt::Display for QuantizeError<M> {
     }
 }
 
-impl<M> std::error::Error for QuantizeError<M> {}
+/// The source is the [`Int8Error`]. `Display` has its message, too, so that `{error}` alone says what to do.
+impl<M> std::error::Error for QuantizeError<M> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
 
 impl<M> From<QuantizeError<M>> for Int8Error {
     fn from(error: QuantizeError<M>) -> Self {

@@ -1,24 +1,28 @@
 #![doc = include_str!("../README.md")]
+#![deny(unnameable_types)]
 
 mod cast;
 mod config;
 mod error;
 pub mod nn;
 mod ops;
+mod outcome;
 mod quantize;
 
 pub use config::{Int8Config, LayerScheme, QuantMode, QuantRange};
 pub use error::{Int8Error, QuantizeError};
-pub use nn::record::{LayerRecord, RECORD_VERSION};
-pub use quantize::plan::LayerInfo;
+pub use nn::record::{LayerItem, LayerRecord, RECORD_VERSION};
+pub use nn::walk::QuantizeMapper;
+pub use outcome::{LayerInfo, LayerOutcome, SkipReason};
+pub use quantize::Quantize;
+pub use quantize::fold::{FoldBatchNorm, fold_batch_norm};
 pub use quantize::report::{Action, LayerReport, Report};
-pub use quantize::{Quantize, QuantizeMapper};
 
-/// What a model file or a program that quantizes one needs.
+/// The names that a model file or a program that quantizes one needs.
 pub mod prelude {
     pub use crate::{
         Action, Int8Config, Int8Error, LayerInfo, LayerScheme, QuantMode, QuantRange, Quantize,
-        QuantizeError, Report,
+        QuantizeError, Report, SkipReason,
     };
 }
 
@@ -36,7 +40,7 @@ pub mod prelude {
 /// println!("INT8 runs on {}", burn_int8::cpu_kernel());
 /// ```
 pub fn cpu_kernel() -> &'static str {
-    burn_int8_kernels::active().name()
+    burn_int8_kernels::Kernel::detect().name()
 }
 
 /// The chapters of the documentation.

@@ -4,7 +4,8 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d, Relu};
 use burn::prelude::*;
 use burn_int8::Int8Error;
-use burn_int8::nn::{Conv2d, Conv2dConfig, Linear, LinearConfig, fold_batch_norm};
+use burn_int8::fold_batch_norm;
+use burn_int8::nn::{Conv2d, Conv2dConfig, Linear, LinearConfig};
 
 use crate::data::{CLASSES, SIDE};
 

@@ -303,7 +303,7 @@ mod tests {
     fn blocks_cover_a_matrix() {
         let [out] = collect_uninit([7 * 10], |[out]| {
             let mut blocks = out.into_blocks(10, [3, 4]);
-            while let Some(mut block) = blocks.next() {
+            for mut block in blocks.by_ref() {
                 let (rows, columns) = (block.rows(), block.columns());
                 for row in 0..rows {
                     let first = (block.first_row + row) * 10 + block.first_column;

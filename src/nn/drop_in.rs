@@ -7,14 +7,13 @@ use burn::module::{
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::layer::FloatLayer;
+use super::layer::{FloatLayer, LayerParts};
 use super::qlayer::QLayer;
 use super::sizes::{Sizes, load_float};
 use super::weight::WeightParam;
 use crate::cast::as_type;
-use crate::nn::record::LayerRecord;
-use crate::quantize::QuantizeMapper;
-use crate::quantize::inspect::Census;
+use crate::nn::record::{LayerRecord, SavedLayer};
+use crate::nn::walk::{LayerVisitor, QuantizeMapper};
 
 /// A layer of Burn's that can become INT8 in place.
 ///
@@ -46,7 +45,7 @@ pub enum DropIn<L: FloatLayer> {
 }
 
 impl<L: FloatLayer> DropIn<L> {
-    /// Whether it has been quantized.
+    /// Says whether it has been quantized.
     pub fn is_int8(&self) -> bool {
         self.as_int8().is_some()
     }
@@ -140,47 +139,50 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for DropIn<L> {
     }
 
     fn visit<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
-        match (self, as_type::<V, Census>(visitor)) {
-            (Self::Float(layer), Some(census)) => census.float(layer),
+        match (self, as_type::<V, LayerVisitor>(visitor)) {
+            (Self::Float(layer), Some(visitor)) => visitor.float(layer),
             _ => either!(self, layer => layer.visit(visitor)),
         }
     }
 
     fn map<M: ModuleMapper<B>>(self, mapper: &mut M) -> Self {
-        if let Some(swapper) = as_type::<M, QuantizeMapper>(mapper) {
-            return swapper.swap(self);
+        match (self, as_type::<M, QuantizeMapper>(mapper)) {
+            (Self::Float(layer), Some(mapper)) => mapper.swap(layer).map_or_else(Self::Float, Self::Int8),
+            (Self::Float(layer), None) => Self::Float(layer.map(mapper)),
+            (Self::Int8(layer), _) => Self::Int8(layer.map(mapper)),
         }
-        either!(self, layer => in Self layer.map(mapper))
     }
 
     /// Either kind of record loads into either form: the layer becomes what was saved.
     fn load_record(self, record: Self::Record) -> Self {
-        match (self, record) {
-            (Self::Float(layer), LayerRecord::Float(record)) => Self::Float(load_float(layer, record)),
-            (Self::Int8(layer), LayerRecord::Float(record)) => {
+        match (self, record.0) {
+            (Self::Float(layer), SavedLayer::Float(record)) => Self::Float(load_float(layer, record)),
+            (Self::Int8(layer), SavedLayer::Float(record)) => {
                 Self::Float(load_float(layer.float_shell(), record))
             }
-            (Self::Float(layer), LayerRecord::Int8(state)) => {
+            (Self::Float(layer), SavedLayer::Int8 { weight, bias }) => {
                 let (sizes, device) = (Sizes::of(&layer), layer.weight().lazy_device());
-                Self::Int8(QLayer::load(state, layer.options(), &sizes, &device))
+                Self::Int8(QLayer::load(weight, bias, layer.options(), &sizes, &device))
             }
-            (Self::Int8(layer), record) => Self::Int8(layer.load_record(record)),
+            (Self::Int8(layer), saved) => Self::Int8(layer.load_record(LayerRecord(saved))),
         }
     }
 
     fn into_record(self) -> Self::Record {
         match self {
-            Self::Float(layer) => LayerRecord::Float(layer.into_record()),
+            Self::Float(layer) => LayerRecord::float(layer),
             Self::Int8(layer) => layer.into_record(),
         }
     }
 }
 
+#[allow(private_bounds, reason = "the parts of a layer are sealed")]
 impl<B, L> AutodiffModule<B> for DropIn<L>
 where
     B: AutodiffBackend,
-    L: FloatLayer<Backend = B> + AutodiffModule<B>,
-    L::InnerModule: FloatLayer<Backend = B::InnerBackend, Options = L::Options>,
+    L: FloatLayer<Backend = B> + LayerParts<B> + AutodiffModule<B>,
+    L::InnerModule: FloatLayer<Backend = B::InnerBackend>
+        + LayerParts<B::InnerBackend, Options = <L as LayerParts<B>>::Options>,
 {
     type InnerModule = DropIn<L::InnerModule>;
 
@@ -196,11 +198,12 @@ where
     }
 }
 
+#[allow(private_bounds, reason = "the parts of a layer are sealed")]
 impl<B, L> HasAutodiffModule<B> for DropIn<L>
 where
     B: AutodiffBackend,
-    L: FloatLayer<Backend = B::InnerBackend> + HasAutodiffModule<B>,
-    L::TrainModule: FloatLayer<Backend = B>,
+    L: FloatLayer<Backend = B::InnerBackend> + LayerParts<B::InnerBackend> + HasAutodiffModule<B>,
+    L::TrainModule: FloatLayer<Backend = B> + LayerParts<B>,
     DropIn<L::TrainModule>: AutodiffModule<B, InnerModule = Self>,
 {
     type TrainModule = DropIn<L::TrainModule>;

@@ -6,10 +6,10 @@ use burn::nn;
 use burn::prelude::*;
 
 use super::drop_in::DropIn;
-use super::layer::{Bias, FloatLayer};
+use super::layer::{Bias, FloatLayer, LayerParts};
 use super::qlayer::QLayer;
+use super::record::OutputAxis;
 use super::straight_through::straight_through;
-use crate::nn::record::EmbeddingItem;
 use crate::ops::LinearOp;
 use burn_int8_kernels::WeightLayout;
 
@@ -183,17 +183,21 @@ pub struct EmbeddingOptions {
 
 impl<B: Backend> FloatLayer for nn::Embedding<B> {
     type Backend = B;
+    const KIND: &'static str = "Embedding";
+}
+
+impl<B: Backend> LayerParts<B> for nn::Embedding<B> {
     type Weight = Param<Tensor<B, 2>>;
     type Options = EmbeddingOptions;
-    type Item = EmbeddingItem;
-    const KIND: &'static str = "Embedding";
+    const FIELDS: &'static [&'static str] = &["weight"];
+    const OUTPUTS: OutputAxis = OutputAxis::First;
 
     fn options(&self) -> EmbeddingOptions {
         let [n_embedding, d_model] = self.weight.lazy_shape().dims();
         EmbeddingOptions { n_embedding, d_model }
     }
 
-    fn form(options: &EmbeddingOptions) -> WeightLayout {
+    fn layout(options: &EmbeddingOptions) -> WeightLayout {
         WeightLayout::Table([options.n_embedding, options.d_model])
     }
 

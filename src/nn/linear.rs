@@ -6,10 +6,10 @@ use burn::nn;
 use burn::prelude::*;
 
 use super::drop_in::DropIn;
-use super::layer::{Bias, FloatLayer};
+use super::layer::{Bias, FloatLayer, LayerParts};
 use super::qlayer::QLayer;
+use super::record::OutputAxis;
 use super::straight_through::straight_through;
-use crate::nn::record::LinearItem;
 use crate::ops::{LinearOp, Weights, fuses};
 use burn_int8_kernels::{Activation, WeightLayout};
 
@@ -89,7 +89,7 @@ impl<B: Backend> DropIn<nn::Linear<B>> {
 
     /// Applies the layer, then the activation: one pass on the CPU, where the layer is INT8 and the activation GELU.
     ///
-    /// That GELU is computed in `f32`, to 3e-7 of its input.
+    /// That GELU is computed in `f32`, to 4e-7 of its input.
     ///
     /// # Shapes and panics
     ///
@@ -224,10 +224,14 @@ pub struct LinearOptions {
 
 impl<B: Backend> FloatLayer for nn::Linear<B> {
     type Backend = B;
+    const KIND: &'static str = "Linear";
+}
+
+impl<B: Backend> LayerParts<B> for nn::Linear<B> {
     type Weight = Param<Tensor<B, 2>>;
     type Options = LinearOptions;
-    type Item = LinearItem<2>;
-    const KIND: &'static str = "Linear";
+    const FIELDS: &'static [&'static str] = &["weight", "bias"];
+    const OUTPUTS: OutputAxis = OutputAxis::Second;
 
     fn options(&self) -> LinearOptions {
         let [mut d_input, mut d_output] = self.weight.lazy_shape().dims();
@@ -240,7 +244,7 @@ impl<B: Backend> FloatLayer for nn::Linear<B> {
         LinearOptions { d_input, d_output, layout }
     }
 
-    fn form(options: &LinearOptions) -> WeightLayout {
+    fn layout(options: &LinearOptions) -> WeightLayout {
         WeightLayout::Linear([options.d_input, options.d_output])
     }
 

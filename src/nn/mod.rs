@@ -12,7 +12,7 @@
 //!
 //! [`attention`] and [`transformer`] have Burn's modules that are made of such layers, [`norm`] what comes between them.
 //!
-//! [`fold_batch_norm`] takes the BatchNorms out of a trained model, before it is quantized.
+//! [`fold_batch_norm`](crate::fold_batch_norm) takes the BatchNorms out of a trained model, before it is quantized.
 //!
 //! To add a layer: a file that implements [`FloatLayer`] for Burn's layer, with its config and its `forward`, and a line here.
 
@@ -29,9 +29,9 @@ pub(crate) mod record;
 mod sizes;
 mod straight_through;
 pub mod transformer;
+pub(crate) mod walk;
 pub(crate) mod weight;
 
-pub use crate::quantize::fold::{FoldBatchNorm, fold_batch_norm};
 pub use burn::nn::{LinearLayout, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 pub use conv::{
     Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig, ConvTranspose1d, ConvTranspose1dConfig,

@@ -7,34 +7,35 @@ use burn::module::{
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::layer::FloatLayer;
+use super::layer::{FloatLayer, LayerParts};
 use super::qlayer::{QLayer, freeze};
 use super::weight::{Int8Weight, WeightParam};
 use crate::cast::as_type;
-use crate::nn::record::{Int8State, LayerRecord};
-use crate::quantize::inspect::{Census, Int8Facts, float_bytes};
+use crate::nn::record::{LayerRecord, SavedLayer};
+use crate::nn::walk::{FloatBytes, Int8Facts, LayerVisitor, QuantizeMapper};
 
 impl<L: FloatLayer> QLayer<L> {
-    /// What the report says about it.
+    /// The facts that the report shows.
     fn facts(&self) -> Int8Facts {
         let sizes = self.sizes();
-        let bias_bytes = sizes.bias.unwrap_or(0) * size_of::<f32>();
+        let bias = FloatBytes::new::<L::Backend>(sizes.bias.unwrap_or(0));
         let (copy_bytes, copy) = self.weight.weights.memory();
         Int8Facts {
+            kind: L::KIND,
             scheme: self.weight.scheme,
             sqnr_db: self.weight.sqnr_db,
             kernel: self.weight.weights.kernel(),
-            float_bytes: float_bytes::<L::Backend>(self.count()),
-            int8_bytes: self.weight.saved_bytes() + bias_bytes,
-            memory_bytes: copy_bytes + bias_bytes,
+            float_bytes: FloatBytes::new::<L::Backend>(self.count()).saved,
+            int8_bytes: self.weight.saved_bytes() + bias.saved,
+            memory_bytes: copy_bytes + bias.memory,
             copy,
-            weight_shape: sizes.shape,
+            shape: sizes.shape,
         }
     }
 
     /// How many parameters it has.
     fn count(&self) -> usize {
-        self.weight.weights.form().len() + self.sizes().bias.unwrap_or(0)
+        self.weight.weights.layout().len() + self.sizes().bias.unwrap_or(0)
     }
 }
 
@@ -64,28 +65,33 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for QLayer<L> {
 
     /// Shows the weight as the float parameter that it stands for, made only if the visitor reads it.
     fn visit<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
-        if let Some(census) = as_type::<V, Census>(visitor) {
-            return census.int8(L::KIND, self.facts());
+        if let Some(visitor) = as_type::<V, LayerVisitor>(visitor) {
+            return visitor.int8(self.facts());
         }
         let container = container::<L>();
         visitor.enter_module("weight", &container);
-        L::Weight::dequantized(&self.weight).visit(visitor);
+        <L as LayerParts<B>>::Weight::dequantized(&self.weight).visit(visitor);
         visitor.exit_module("weight", &container);
         visitor.enter_module("bias", &container);
         self.bias.visit(visitor);
         visitor.exit_module("bias", &container);
     }
 
-    /// Shows nothing: a mapper that loads or trains would change the bias alone, which belongs to these integers.
-    fn map<M: ModuleMapper<B>>(self, _mapper: &mut M) -> Self {
+    /// Shows no parameters: a mapper that loads or trains would change the bias alone, which belongs to these integers.
+    fn map<M: ModuleMapper<B>>(self, mapper: &mut M) -> Self {
+        if let Some(mapper) = as_type::<M, QuantizeMapper>(mapper) {
+            mapper.pass_int8(L::KIND, self.weight.weights.layout().shape());
+        }
         self
     }
 
     fn load_record(self, record: Self::Record) -> Self {
         let sizes = self.sizes();
-        match record {
-            LayerRecord::Int8(state) => Self::load(state, self.options, &sizes, &self.weight.device),
-            LayerRecord::Float(_) => panic!(
+        match record.0 {
+            SavedLayer::Int8 { weight, bias } => {
+                Self::load(weight, bias, self.options, &sizes, &self.weight.device)
+            }
+            SavedLayer::Float(_) => panic!(
                 "Q{kind}: the record holds a float layer, but the layer is INT8 {sizes}; load it into `burn_int8::nn::{kind}`",
                 kind = L::KIND,
             ),
@@ -94,20 +100,22 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for QLayer<L> {
 
     fn into_record(self) -> Self::Record {
         let bias = self.bias.map(Module::into_record);
-        LayerRecord::Int8(Int8State { weight: self.weight.into_state(), bias })
+        LayerRecord(SavedLayer::Int8 { weight: self.weight.into_saved(L::KIND), bias })
     }
 }
 
-/// What a visitor is told that it enters.
+/// The container that a visitor is told it enters.
 fn container<L: FloatLayer>() -> String {
     format!("Struct:Q{}", L::KIND)
 }
 
+#[allow(private_bounds, reason = "the parts of a layer are sealed")]
 impl<B, L> AutodiffModule<B> for QLayer<L>
 where
     B: AutodiffBackend,
-    L: FloatLayer<Backend = B> + AutodiffModule<B>,
-    L::InnerModule: FloatLayer<Backend = B::InnerBackend, Options = L::Options>,
+    L: FloatLayer<Backend = B> + LayerParts<B> + AutodiffModule<B>,
+    L::InnerModule: FloatLayer<Backend = B::InnerBackend>
+        + LayerParts<B::InnerBackend, Options = <L as LayerParts<B>>::Options>,
 {
     type InnerModule = QLayer<L::InnerModule>;
 
@@ -121,11 +129,12 @@ where
     }
 }
 
+#[allow(private_bounds, reason = "the parts of a layer are sealed")]
 impl<B, L> HasAutodiffModule<B> for QLayer<L>
 where
     B: AutodiffBackend,
-    L: FloatLayer<Backend = B::InnerBackend> + HasAutodiffModule<B>,
-    L::TrainModule: FloatLayer<Backend = B>,
+    L: FloatLayer<Backend = B::InnerBackend> + LayerParts<B::InnerBackend> + HasAutodiffModule<B>,
+    L::TrainModule: FloatLayer<Backend = B> + LayerParts<B>,
     QLayer<L::TrainModule>: AutodiffModule<B, InnerModule = Self>,
 {
     type TrainModule = QLayer<L::TrainModule>;

@@ -6,10 +6,12 @@ use burn::tensor::ops::Device;
 
 use super::layer::{Bias, FloatLayer};
 use super::sizes::Sizes;
-use super::weight::{Int8Weight, WeightParam};
+use super::weight::{Int8Weight, WeightParam, groups};
+use burn_int8_kernels::NotFinite;
+
 use crate::config::LayerScheme;
 use crate::error::Int8Error;
-use crate::nn::record::Int8State;
+use crate::nn::record::SavedWeight;
 
 /// A layer in INT8: what a layer of Burn's becomes, and a module of its own.
 ///
@@ -36,7 +38,7 @@ use crate::nn::record::Int8State;
 pub struct QLayer<L: FloatLayer> {
     pub(super) weight: Int8Weight<L::Backend>,
     pub(super) bias: Option<Bias<L::Backend>>,
-    /// Of the float layer that it was.
+    /// The options of the float layer that it was.
     pub(super) options: L::Options,
 }
 
@@ -47,47 +49,49 @@ impl<L: FloatLayer> QLayer<L> {
     ///
     /// [`Int8Error::NonFiniteWeight`], with an empty path, if a weight is NaN or infinite.
     pub fn from_float(float: &L, scheme: &LayerScheme) -> Result<Self, Int8Error> {
-        let options = float.options();
-        let weight = float.weight().quantize(L::form(&options), *scheme)?;
-        // Not `clone`: a parameter that has not been read yet would draw its initial values again.
-        let bias = float.bias().map(|bias| freeze(Param::initialized(bias.id, bias.val())));
-        Ok(Self { weight, bias, options })
+        let non_finite = |NotFinite { channel }| Int8Error::NonFiniteWeight { path: String::new(), channel };
+        Self::quantized(float, *scheme).map_err(non_finite)
     }
 
-    /// With the sizes and options of `float`, all weights zero.
+    /// [`from_float`](Self::from_float) with the kernels' own error.
+    pub(crate) fn quantized(float: &L, scheme: LayerScheme) -> Result<Self, NotFinite> {
+        let weight = float.weight().quantize(L::layout(&float.options()), scheme)?;
+        Ok(Self::with_weight(float, weight))
+    }
+
+    /// The layer of these integers, with the bias and the options of `float`.
+    pub(crate) fn with_weight(float: &L, weight: Int8Weight<L::Backend>) -> Self {
+        // Not `clone`: a parameter that has not been read yet would draw its initial values again.
+        let bias = float.bias().map(|bias| freeze(Param::initialized(bias.id, bias.val())));
+        Self { weight, bias, options: float.options() }
+    }
+
+    /// A layer with the sizes and options of `float`, all weights zero.
     pub(super) fn zeros(float: &L) -> Self {
         let (options, device) = (float.options(), float.weight().lazy_device());
-        let form = L::form(&options);
-        let bias = float.bias().map(|_| Param::from_tensor(Tensor::zeros([form.channels()], &device)));
-        let weight = Int8Weight::zeros(form, LayerScheme::default(), &device);
+        let layout = L::layout(&options);
+        let bias = float.bias().map(|_| Param::from_tensor(Tensor::zeros([layout.channels()], &device)));
+        let weight = Int8Weight::zeros(layout, LayerScheme::default(), &device);
         Self { weight, bias: bias.map(freeze), options }
     }
 
-    /// The layer that `state` describes.
+    /// The layer that was saved.
     ///
     /// # Panics
     ///
-    /// Unless `state` is of these sizes.
+    /// If it has other sizes than these, naming both.
     pub(super) fn load(
-        state: Int8State<L::Backend>,
+        weight: SavedWeight,
+        bias: Option<Bias<L::Backend>>,
         options: L::Options,
         sizes: &Sizes,
         device: &Device<L::Backend>,
     ) -> Self {
-        let Int8State { weight, bias } = state;
-        let form = L::form(&options);
         let bias_length = bias.as_ref().map(|bias| bias.dims()[0]);
-        Sizes { shape: weight.shape.clone(), bias: bias_length }.assert_fit(sizes, L::KIND);
-        let (got, channels) = (weight.scales.len(), form.channels());
-        assert!(
-            got == channels,
-            "{}: the record holds {:?} for {got} output channels, but the layer has {channels}; load it into a model of the \
-             same configuration",
-            L::KIND,
-            weight.shape,
-        );
+        let saved = Sizes { shape: weight.shape.clone(), groups: weight.groups, bias: bias_length };
+        saved.assert_fit(sizes, L::KIND);
         let bias = bias.map(|bias| freeze(bias.map(|bias| bias.to_device(device))));
-        Self { weight: Int8Weight::from_state(weight, form, device), bias, options }
+        Self { weight: Int8Weight::from_saved(weight, L::layout(&options), device), bias, options }
     }
 
     /// The float layer that the integers stand for.
@@ -128,7 +132,7 @@ impl<L: FloatLayer> QLayer<L> {
         self.weight.scheme
     }
 
-    /// Whether both layers use the same copy of the weights in memory, as tied layers do.
+    /// Says whether both layers use the same copy of the weights in memory, as tied layers do.
     pub fn shares_weights(&self, other: &Self) -> bool {
         self.weight.weights.is_shared_with(&other.weight.weights)
     }
@@ -143,8 +147,9 @@ impl<L: FloatLayer> QLayer<L> {
     }
 
     pub(super) fn sizes(&self) -> Sizes {
-        let form = self.weight.weights.form();
-        Sizes { shape: form.shape(), bias: self.bias.as_ref().map(|_| form.channels()) }
+        let layout = self.weight.weights.layout();
+        let bias = self.bias.as_ref().map(|_| layout.channels());
+        Sizes { shape: layout.shape(), groups: Some(groups(&layout)), bias }
     }
 }
 

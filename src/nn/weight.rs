@@ -7,14 +7,13 @@ use burn::tensor::DType;
 use burn::tensor::backend::AutodiffBackend;
 
 use crate::config::LayerScheme;
-use crate::error::Int8Error;
-use crate::nn::record::{FloatItem, WeightItem, WeightState};
+use crate::nn::record::{FloatItem, SavedWeight};
 use crate::ops::{Weights, with_floats};
-use burn_int8_kernels::WeightLayout;
+use burn_int8_kernels::{NotFinite, QTensor, WeightLayout};
 
 /// Integers, one scale for each output channel, and the scheme that they were made by.
 #[derive(Clone, Debug)]
-pub struct Int8Weight<B: Backend> {
+pub(crate) struct Int8Weight<B: Backend> {
     pub(crate) id: ParamId,
     pub(crate) weights: Weights<B>,
     pub(crate) scheme: LayerScheme,
@@ -24,30 +23,38 @@ pub struct Int8Weight<B: Backend> {
 
 impl<B: Backend> Int8Weight<B> {
     /// All zeros, to load a record into.
-    pub(crate) fn zeros(form: WeightLayout, scheme: LayerScheme, device: &B::Device) -> Self {
-        let (integers, scales) = (vec![0; form.len()], vec![1.0; form.channels()]);
-        let weights = Weights::from_integers(&integers, &scales, form, device);
+    pub(crate) fn zeros(layout: WeightLayout, scheme: LayerScheme, device: &B::Device) -> Self {
+        let tensor = QTensor::new(vec![0; layout.len()], vec![1.0; layout.channels()], layout);
+        let weights = Weights::from_qtensor(&tensor.expect("zeros fit every layout"), device);
         Self { id: ParamId::new(), weights, scheme, sqnr_db: None, device: device.clone() }
     }
 
-    /// Takes over the numbers of a record that fits `form`.
-    pub(crate) fn from_state(state: WeightState, form: WeightLayout, device: &B::Device) -> Self {
-        let WeightState { id, integers, scales, scheme, sqnr_db, .. } = state;
-        let weights = Weights::from_integers(&integers, &scales, form, device);
+    /// The weight that was saved.
+    ///
+    /// # Panics
+    ///
+    /// If it does not fit `layout`.
+    pub(crate) fn from_saved(saved: SavedWeight, layout: WeightLayout, device: &B::Device) -> Self {
+        let SavedWeight { id, kind, integers, scales, scheme, sqnr_db, .. } = saved;
+        let tensor = QTensor::new(integers, scales, layout)
+            .unwrap_or_else(|error| panic!("{kind}: the record does not fit the layer: {error}"));
+        let weights = Weights::from_qtensor(&tensor, device);
         Self { id, weights, scheme, sqnr_db, device: device.clone() }
     }
 
-    pub(crate) fn into_state(self) -> WeightState {
+    /// What a recorder writes of it, as the weight of a layer of this kind.
+    pub(crate) fn into_saved(self, kind: &'static str) -> SavedWeight {
         let Self { id, scheme, sqnr_db, .. } = self;
-        let shape = self.weights.form().shape();
+        let layout = self.weights.layout();
         let (integers, scales) = (self.weights.to_integers(), self.weights.scales());
-        WeightState { id, integers, shape, scales, scheme, sqnr_db }
+        let (shape, groups) = (layout.shape(), Some(groups(&layout)));
+        SavedWeight { id, kind, groups, integers, shape, scales, scheme, sqnr_db }
     }
 
     /// The bytes that a file needs: one a weight, four a scale.
     pub(crate) fn saved_bytes(&self) -> usize {
-        let form = self.weights.form();
-        form.len() + form.channels() * size_of::<f32>()
+        let layout = self.weights.layout();
+        layout.len() + layout.channels() * size_of::<f32>()
     }
 
     pub(crate) fn to_device(&self, device: &B::Device) -> Self {
@@ -68,19 +75,21 @@ impl<B: AutodiffBackend> Int8Weight<B> {
     }
 }
 
+/// The groups of a convolution; another layer is one.
+pub(super) fn groups(layout: &WeightLayout) -> usize {
+    if let WeightLayout::Conv(spec) = layout { spec.groups } else { 1 }
+}
+
 /// A float weight: the parameters of all ranks, seen as one.
-pub trait WeightParam<B: Backend>: Module<B> {
-    /// The type that recorders write for the weight, float or INT8.
-    type Item;
+pub(crate) trait WeightParam<B: Backend>: Module<B> {
+    /// The number of its axes.
+    const RANK: usize;
 
     /// Its identity, by which tied layers are recognised.
     fn id(&self) -> ParamId;
 
     /// The device where the values are or will be.
     fn lazy_device(&self) -> B::Device;
-
-    /// Says whether it has values yet; reading them makes some.
-    fn is_initialized(&self) -> bool;
 
     /// The shape that it has.
     fn shape(&self) -> Vec<usize>;
@@ -89,29 +98,26 @@ pub trait WeightParam<B: Backend>: Module<B> {
     fn dtype(&self) -> DType;
 
     /// Its INT8 form.
-    fn quantize(&self, form: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error>;
+    fn quantize(&self, layout: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, NotFinite>;
 
     /// The first output channel with a value that is NaN or infinite.
-    fn non_finite_channel(&self, form: &WeightLayout) -> Option<usize>;
+    fn non_finite_channel(&self, layout: &WeightLayout) -> Option<usize>;
 
     /// Zeros, made when they are read.
-    fn zeros(form: &WeightLayout, device: &B::Device) -> Self;
+    fn zeros(layout: &WeightLayout, device: &B::Device) -> Self;
 
     /// The floats that the integers stand for, computed when they are read.
     fn dequantized(int8: &Int8Weight<B>) -> Self;
 
-    /// The item that a recorder writes for integers.
-    fn int8_item(state: WeightState) -> Self::Item;
+    /// The item that a recorder writes for it.
+    fn into_item<S: PrecisionSettings>(self) -> FloatItem;
 
-    /// The item that a recorder writes for float values.
-    fn into_item<S: PrecisionSettings>(self) -> Self::Item;
-
-    /// Takes the item that a recorder read; integers are given back.
-    fn from_item<S: PrecisionSettings>(item: Self::Item, device: &B::Device) -> Result<Self, WeightState>;
+    /// The parameter of an item that was checked for its rank.
+    fn from_item<S: PrecisionSettings>(item: FloatItem, device: &B::Device) -> Self;
 }
 
 impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
-    type Item = WeightItem<D>;
+    const RANK: usize = D;
 
     fn id(&self) -> ParamId {
         self.id
@@ -119,10 +125,6 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
 
     fn lazy_device(&self) -> B::Device {
         Param::lazy_device(self)
-    }
-
-    fn is_initialized(&self) -> bool {
-        Param::is_initialized(self)
     }
 
     fn shape(&self) -> Vec<usize> {
@@ -133,43 +135,35 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
         self.val().dtype()
     }
 
-    fn quantize(&self, form: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, Int8Error> {
-        let (weights, error) = Weights::quantize(self.val(), form, scheme)
-            .map_err(|error| Int8Error::NonFiniteWeight { path: String::new(), channel: error.channel })?;
+    fn quantize(&self, layout: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, NotFinite> {
+        let (weights, error) = Weights::quantize(self.val(), layout, scheme)?;
         let (sqnr_db, device) = (error.sqnr_db(), self.val().device());
         Ok(Int8Weight { id: self.id, weights, scheme, sqnr_db, device })
     }
 
-    fn non_finite_channel(&self, form: &WeightLayout) -> Option<usize> {
+    fn non_finite_channel(&self, layout: &WeightLayout) -> Option<usize> {
         with_floats(self.val(), |w| {
             let broken = w.iter().enumerate().filter(|(_, w)| !w.is_finite());
-            broken.map(|(index, _)| form.channel_of(index)).min()
+            broken.map(|(index, _)| layout.channel_of(index)).min()
         })
     }
 
-    fn zeros(form: &WeightLayout, device: &B::Device) -> Self {
-        Initializer::Zeros.init(form.shape(), device)
+    fn zeros(layout: &WeightLayout, device: &B::Device) -> Self {
+        Initializer::Zeros.init(layout.shape(), device)
     }
 
     fn dequantized(int8: &Int8Weight<B>) -> Self {
         let Int8Weight { id, ref weights, ref device, .. } = *int8;
-        let shape = Shape::from(weights.form().shape());
+        let shape = Shape::from(weights.layout().shape());
         let weights = weights.clone();
         Param::uninitialized(id, move |device, _| weights.dequantize(device), device.clone(), false, shape)
     }
 
-    fn int8_item(state: WeightState) -> WeightItem<D> {
-        WeightItem::Int8(state)
+    fn into_item<S: PrecisionSettings>(self) -> FloatItem {
+        FloatItem::new::<B, S, D>(self)
     }
 
-    fn into_item<S: PrecisionSettings>(self) -> WeightItem<D> {
-        WeightItem::Float(FloatItem::new::<B, S>(self))
-    }
-
-    fn from_item<S: PrecisionSettings>(item: WeightItem<D>, device: &B::Device) -> Result<Self, WeightState> {
-        match item {
-            WeightItem::Float(item) => Ok(item.into_param::<B, S>(device)),
-            WeightItem::Int8(state) => Err(state),
-        }
+    fn from_item<S: PrecisionSettings>(item: FloatItem, device: &B::Device) -> Self {
+        item.into_param::<B, S, D>(device)
     }
 }

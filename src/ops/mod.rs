@@ -23,7 +23,7 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use crate::config::LayerScheme;
-use burn_int8_kernels::{NotFinite, PackedWeights, QuantError, WeightLayout};
+use burn_int8_kernels::{NotFinite, PackedWeights, QTensor, QuantError, WeightLayout};
 use portable::weights::{Capabilities, DeviceWeights};
 
 pub(crate) use cpu::slices::with_floats;
@@ -50,14 +50,12 @@ enum Storage<B: Backend> {
 }
 
 impl<B: Backend> Storage<B> {
-    fn from_integers(integers: &[i8], scales: &[f32], layout: &WeightLayout, device: &B::Device) -> Self {
+    fn new(tensor: &QTensor, device: &B::Device) -> Self {
         if cpu::is_host::<B>() {
-            Self::Cpu(Arc::new(PackedWeights::from_integers(integers, scales, layout)))
-        } else {
-            let capabilities = capabilities::<B>(device);
-            let weights = DeviceWeights::new(integers, scales, layout, capabilities, device);
-            Self::on_device(weights, layout)
+            return Self::Cpu(Arc::new(PackedWeights::from_qtensor(tensor)));
         }
+        let weights = DeviceWeights::new(tensor, capabilities::<B>(device), device);
+        Self::on_device(weights, &tensor.layout())
     }
 
     /// The kernels of the device if it has some, plain tensor operations otherwise.
@@ -153,25 +151,20 @@ impl<B: Backend> Weights<B> {
         let storage = if cpu::is_host::<B>() {
             Storage::Cpu(Arc::new(packed))
         } else {
-            Storage::from_integers(&packed.to_integers(&layout), packed.scales(), &layout, &device)
+            Storage::new(&packed.to_qtensor(), &device)
         };
         Ok((Self { layout, storage }, error))
     }
 
-    /// Takes integers in the layout of the weight tensor, and one scale per output channel.
-    pub(crate) fn from_integers(
-        integers: &[i8],
-        scales: &[f32],
-        layout: WeightLayout,
-        device: &B::Device,
-    ) -> Self {
-        Self { layout, storage: Storage::from_integers(integers, scales, &layout, device) }
+    /// Takes over weights that are integers already.
+    pub(crate) fn from_qtensor(tensor: &QTensor, device: &B::Device) -> Self {
+        Self { layout: tensor.layout(), storage: Storage::new(tensor, device) }
     }
 
     /// The integers in the layout of the weight tensor.
     pub(crate) fn to_integers(&self) -> Vec<i8> {
         match &self.storage {
-            Storage::Cpu(packed) => packed.to_integers(&self.layout),
+            Storage::Cpu(packed) => packed.to_integers(),
             #[cfg(feature = "wgpu")]
             Storage::Cube(weights) => weights.to_integers(&self.layout),
             Storage::Portable(weights) => weights.to_integers(&self.layout),
@@ -197,7 +190,7 @@ impl<B: Backend> Weights<B> {
     }
 
     /// The meaning of the weights to their layer.
-    pub(crate) fn form(&self) -> WeightLayout {
+    pub(crate) fn layout(&self) -> WeightLayout {
         self.layout
     }
 

@@ -3,7 +3,8 @@
 use burn::prelude::*;
 
 use crate::config::LayerScheme;
-use burn_int8_kernels::{Activation, ConvGeometry, ConvSpec};
+use burn_int8_kernels::Activation;
+use burn_int8_kernels::conv::ConvGeometry;
 
 /// The product of the last axis of an input with the output channels of weights: `activation(x · weights + bias)`.
 #[derive(Clone, Debug)]
@@ -26,9 +27,7 @@ impl<B: Backend> LinearOp<B> {
 /// The convolution of an input `[batch, channels, ..]` with filters.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvOp<B: Backend> {
-    /// The sizes of the filters.
-    pub(crate) spec: ConvSpec,
-    /// The places where they stand on the input.
+    /// The filters and the places where they stand on the input.
     pub(crate) geometry: ConvGeometry,
     /// How the input is quantized, sample by sample.
     pub(crate) scheme: LayerScheme,
@@ -41,8 +40,8 @@ impl<B: Backend> ConvOp<B> {
     pub(crate) fn output(&self, input: &Shape) -> Shape {
         let mut shape = input.clone();
         let axes = shape.num_dims() - 2;
-        shape[1] = self.spec.channels[1];
-        shape[2..].copy_from_slice(&self.geometry.output[3 - axes..]);
+        shape[1] = self.geometry.spec().channels[1];
+        shape[2..].copy_from_slice(&self.geometry.output()[3 - axes..]);
         shape
     }
 }

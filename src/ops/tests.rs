@@ -8,8 +8,9 @@ use crate::config::{LayerScheme, QuantMode, QuantRange};
 use crate::ops::op::{ConvOp, LinearOp};
 use crate::ops::portable;
 use crate::ops::portable::weights::{Capabilities, DeviceWeights};
-use burn_int8_kernels::conv::ConvInput;
-use burn_int8_kernels::{ConvGeometry, ConvSpec, Layer, PackedWeights, WeightLayout};
+use burn_int8_kernels::conv::{self, ConvGeometry, ConvInput};
+use burn_int8_kernels::gemm::{self, Product};
+use burn_int8_kernels::{ConvSpec, Kernel, PackedWeights, QTensor, WeightLayout};
 
 /// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
 fn values(len: usize, seed: usize) -> Vec<f32> {
@@ -18,8 +19,8 @@ fn values(len: usize, seed: usize) -> Vec<f32> {
 
 /// The same weights on a device.
 fn on_device<B: Backend>(packed: &PackedWeights, layout: &WeightLayout) -> DeviceWeights<B> {
-    let integers = packed.to_integers(layout);
-    DeviceWeights::new(&integers, packed.scales(), layout, Capabilities::default(), &Default::default())
+    assert_eq!(packed.layout(), *layout);
+    DeviceWeights::new(&packed.to_qtensor(), Capabilities::default(), &Default::default())
 }
 
 /// The same matrix on a device.
@@ -39,17 +40,10 @@ fn both<B: Backend>(
     let m = x.len() / k;
     let expected = match scheme.mode {
         QuantMode::Dynamic => {
-            let [out] = burn_int8_kernels::dynamic(
-                burn_int8_kernels::active(),
-                (x, m),
-                scheme.range,
-                [Layer::new(packed, bias)],
-            );
+            let [out] = gemm::dynamic(Kernel::detect(), (x, m), scheme.range, [Product::new(packed, bias)]);
             out
         }
-        QuantMode::WeightOnly => {
-            burn_int8_kernels::weight_only(burn_int8_kernels::active(), (x, m), Layer::new(packed, bias))
-        }
+        QuantMode::WeightOnly => gemm::weight_only(Kernel::detect(), (x, m), Product::new(packed, bias)),
     };
     let tensor = Tensor::<B, 2>::from_data(TensorData::new(x.to_vec(), [m, k]), &device);
     let bias = bias.map(|b| Tensor::from_data(TensorData::new(b.to_vec(), [n]), &device));
@@ -84,8 +78,9 @@ fn dynamic_activations_are_identical() {
 fn extreme_integers_are_identical() {
     let scheme = LayerScheme::default().with_range(QuantRange::Full);
     for k in [1024, 1025, 131_080] {
-        let packed =
-            PackedWeights::from_integers(&vec![-128; k * 2], &[1.0, 0.5], &WeightLayout::Linear([k, 2]));
+        let packed = PackedWeights::from_qtensor(
+            &QTensor::new(vec![-128; k * 2], vec![1.0, 0.5], WeightLayout::Linear([k, 2])).unwrap(),
+        );
         let mut x: Vec<f32> = (0..k).map(|i| [0.5, 1.5, -2.5, -128.0][i % 4]).collect();
         x[0] = -128.0;
         let (expected, got) = both::<NdArray>(&x, &packed, None, scheme);
@@ -135,7 +130,9 @@ fn device_weights_give_back_their_integers() {
     for [k, n] in [[0, 3], [1, 1], [5, 3], [8, 0], [9, 70]] {
         let integers: Vec<i8> = (0..k * n).map(|i| (i * 37 % 256) as u8 as i8).collect();
         let scales: Vec<f32> = (1..=n).map(|j| j as f32).collect();
-        let packed = PackedWeights::from_integers(&integers, &scales, &WeightLayout::Linear([k, n]));
+        let packed = PackedWeights::from_qtensor(
+            &QTensor::new(integers.clone(), scales.clone(), WeightLayout::Linear([k, n])).unwrap(),
+        );
         let weights = matrix::<NdArray>(&packed);
         assert_eq!(weights.shape(), [k, n]);
         let got = (weights.to_integers(&WeightLayout::Linear([k, n])), weights.host_scales());
@@ -161,33 +158,29 @@ fn types_and_empty_shapes_are_kept() {
 
 /// The outputs of the kernels and of plain tensor operations for two samples.
 fn both_conv(
-    filter: ConvSpec,
+    spec: ConvSpec,
     input: [usize; 3],
     padding: [[usize; 2]; 3],
     scheme: LayerScheme,
 ) -> [Vec<f32>; 2] {
     let device = Default::default();
-    let form = WeightLayout::Conv(filter);
-    let window = filter.window(input, padding).expect("an output");
+    let form = WeightLayout::Conv(spec);
+    let geometry = spec.geometry(input, padding).expect("an output");
     let (weights, _) = PackedWeights::quantize(&values(form.len(), 1), &form, scheme.range).unwrap();
     let [depth, height, width] = input;
-    let shape = [2, filter.channels[0], depth, height, width];
-    let (x, bias) = (values(shape.iter().product(), 2), values(filter.channels[1], 3));
-    let images = ConvInput { values: &x, batch: 2, filter: &filter, window: &window, weights: &weights };
+    let shape = [2, spec.channels[0], depth, height, width];
+    let (x, bias) = (values(shape.iter().product(), 2), values(spec.channels[1], 3));
+    let images = ConvInput { values: &x, batch: 2, geometry: &geometry, weights: &weights };
     let expected = match scheme.mode {
-        QuantMode::Dynamic => {
-            burn_int8_kernels::conv::dynamic(burn_int8_kernels::active(), &images, scheme.range, Some(&bias))
-        }
-        QuantMode::WeightOnly => {
-            burn_int8_kernels::conv::weight_only(burn_int8_kernels::active(), &images, Some(&bias))
-        }
+        QuantMode::Dynamic => conv::dynamic(Kernel::detect(), &images, scheme.range, Some(&bias)),
+        QuantMode::WeightOnly => conv::weight_only(Kernel::detect(), &images, Some(&bias)),
     };
     let x = Tensor::<NdArray, 5>::from_data(TensorData::new(x, shape), &device);
-    let bias = Tensor::from_data(TensorData::new(bias, [filter.channels[1]]), &device);
-    let op = ConvOp { spec: filter, geometry: window, scheme, bias: Some(bias) };
+    let bias = Tensor::from_data(TensorData::new(bias, [spec.channels[1]]), &device);
+    let op = ConvOp { geometry, scheme, bias: Some(bias) };
     let got = portable::conv::conv(&on_device(&weights, &form), x, op);
-    let [depth, height, width] = window.output;
-    assert_eq!(got.dims(), [2, filter.channels[1], depth, height, width]);
+    let [depth, height, width] = geometry.output();
+    assert_eq!(got.dims(), [2, spec.channels[1], depth, height, width]);
     [expected, got.into_data().to_vec().unwrap()]
 }
 
@@ -211,20 +204,20 @@ fn convolutions_are_identical() {
         ConvSpec { channels: [130, 2], kernel: [1, 3, 3], ..plain },
         ConvSpec { channels: [1100, 2], kernel: [1, 1, 1], ..plain },
     ];
-    for filter in filters {
+    for spec in filters {
         for transposed in [false, true] {
-            let filter = ConvSpec { transposed, ..filter };
+            let spec = ConvSpec { transposed, ..spec };
             for (input, padding) in [([3, 6, 7], [[0; 2]; 3]), ([2, 5, 5], [[0, 0], [1, 2], [2, 0]])] {
                 for range in [QuantRange::Symmetric, QuantRange::Full] {
                     let scheme = LayerScheme::default().with_range(range);
-                    let [expected, got] = both_conv(filter, input, padding, scheme);
-                    assert_eq!(got, expected, "{filter:?} on {input:?}, {padding:?}");
+                    let [expected, got] = both_conv(spec, input, padding, scheme);
+                    assert_eq!(got, expected, "{spec:?} on {input:?}, {padding:?}");
                 }
                 let scheme = LayerScheme::default().with_mode(QuantMode::WeightOnly);
-                let [expected, got] = both_conv(filter, input, padding, scheme);
-                let k = WeightLayout::Conv(filter).inputs() as f32;
+                let [expected, got] = both_conv(spec, input, padding, scheme);
+                let k = WeightLayout::Conv(spec).inputs() as f32;
                 let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 6e-8 * k * k + 1e-6; // as `weight_only_agree`
-                assert!(got.iter().zip(&expected).all(close), "{filter:?} on {input:?}");
+                assert!(got.iter().zip(&expected).all(close), "{spec:?} on {input:?}");
             }
         }
     }
@@ -238,7 +231,7 @@ fn tables_are_identical() {
         let form = WeightLayout::Table([entries, width]);
         let (packed, _) =
             PackedWeights::quantize(&values(entries * width, 1), &form, QuantRange::Symmetric).unwrap();
-        let integers = packed.to_integers(&form);
+        let integers = packed.to_integers();
         let weights = on_device::<NdArray>(&packed, &form);
         assert_eq!(weights.to_integers(&form), integers);
         let picked = [0, entries - 1, entries / 2, 0];
@@ -253,12 +246,8 @@ fn tables_are_identical() {
             Tensor::<NdArray, 2, Int>::from_data(TensorData::new(indices.to_vec(), [2, 2]), &device);
         assert_eq!(portable::embed(&weights, indices).into_data().to_vec::<f32>().unwrap(), rows);
         let x = values(3 * width, 2);
-        let [expected] = burn_int8_kernels::dynamic(
-            burn_int8_kernels::active(),
-            (&x, 3),
-            QuantRange::Symmetric,
-            [Layer::new(&packed, None)],
-        );
+        let [expected] =
+            gemm::dynamic(Kernel::detect(), (&x, 3), QuantRange::Symmetric, [Product::new(&packed, None)]);
         let x = Tensor::<NdArray, 2>::from_data(TensorData::new(x, [3, width]), &device);
         let logits = portable::linear(&weights, x, LinearOp::new(LayerScheme::default(), None));
         assert_eq!(logits.into_data().to_vec::<f32>().unwrap(), expected);
@@ -290,11 +279,10 @@ fn large_inputs_do_not_overflow_where_only_weights_are_integers() {
     };
     let layout = WeightLayout::Conv(spec);
     let packed = PackedWeights::quantize(&[1e-3; 16], &layout, scheme.range).unwrap().0;
-    let geometry = spec.window([1, 1, 2], [[0; 2]; 3]).unwrap();
+    let geometry = spec.geometry([1, 1, 2], [[0; 2]; 3]).unwrap();
     let samples = TensorData::new([[1e37f32; 16], [0.5; 16]].concat(), [2, 8, 2]);
     let x = Tensor::<NdArray, 3>::from_data(samples, &Default::default());
-    let y =
-        portable::conv::conv(&on_device(&packed, &layout), x, ConvOp { spec, geometry, scheme, bias: None });
+    let y = portable::conv::conv(&on_device(&packed, &layout), x, ConvOp { geometry, scheme, bias: None });
     let y = y.into_data().to_vec::<f32>().unwrap();
     for (y, expected) in y.iter().zip([1.6e35, 8e-3]) {
         assert!((y / expected - 1.0).abs() < 1e-6, "{y}, not {expected}");
@@ -303,13 +291,13 @@ fn large_inputs_do_not_overflow_where_only_weights_are_integers() {
 
 /// A convolution of `x` `[channels, input]` with filters of ones, along one axis, in naive loops of `i128`.
 fn loops(spec: &ConvSpec, geometry: &ConvGeometry, x: &[f32]) -> Vec<f32> {
-    let [input, output] = [geometry.input[2], geometry.output[2]];
+    let [input, output] = [geometry.input()[2], geometry.output()[2]];
     let mut sums = vec![0.0; output];
     for (output, sum) in sums.iter_mut().enumerate() {
         for tap in 0..spec.kernel[2] {
             for at in 0..input {
                 let [stride, dilation, padding] =
-                    [spec.stride[2], spec.dilation[2], geometry.padding[2]].map(|size| size as i128);
+                    [spec.stride[2], spec.dilation[2], geometry.padding()[2]].map(|size| size as i128);
                 let (from, to) = if spec.transposed { (at, output) } else { (output, at) };
                 if from as i128 * stride + tap as i128 * dilation - padding == to as i128 {
                     *sum += (0..spec.channels[0]).map(|channel| x[channel * input + at]).sum::<f32>();
@@ -332,14 +320,16 @@ fn along_one_axis(spec: &ConvSpec, input: usize, padding: [usize; 2]) -> ConvGeo
     } else {
         (input + front + behind - reach) / stride + 1
     };
-    let output = usize::try_from(output).expect("an output");
-    ConvGeometry { input: [1, 1, input as usize], output: [1, 1, output], padding: [0, 0, padding[0]] }
+    let padding = [[0; 2], [0; 2], padding];
+    let geometry = spec.geometry([1, 1, input as usize], padding).expect("sizes that memory could have");
+    assert_eq!(geometry.output()[2] as i128, output);
+    geometry
 }
 
 /// Strides, dilations and paddings as large as they can be: no size that is computed from them overflows.
 #[test]
 fn hostile_geometries_are_computed_as_loops_do() {
-    const HUGE: usize = (1 << 62) - 1;
+    const HUGE: usize = (1 << 42) - 1;
     let spec = ConvSpec {
         axes: 1,
         channels: [2, 1],
@@ -357,30 +347,27 @@ fn hostile_geometries_are_computed_as_loops_do() {
         (dilated(spec, HUGE), 1, [HUGE + 1, 0]),
         (dilated(spec, HUGE), 3, [HUGE / 2, HUGE / 2 + 2]),
         (dilated(spec, HUGE / 2), 1, [0, HUGE / 2 + 1]),
-        (dilated(spec, usize::MAX / 2), 1, [usize::MAX / 2, 2]),
-        (strided(spec, usize::MAX), 5, [0, 0]),
         (strided(spec, HUGE), 5, [0, HUGE]),
         (strided(dilated(spec, HUGE), HUGE), 5, [HUGE, HUGE]),
         (ConvSpec { kernel: [1, 1, 9], ..dilated(spec, HUGE / 9) }, 4, [HUGE / 9 * 8, 3]),
         (strided(up, HUGE), 2, [HUGE / 2, 0]),
         (dilated(up, HUGE), 2, [HUGE / 2, 1]),
         (strided(dilated(up, 3), HUGE), 2, [HUGE / 2 - 1, 3]),
-        (strided(dilated(up, 3), usize::MAX), 1, [1, 2]),
     ];
     for (spec, input, padding) in cases {
         let geometry = along_one_axis(&spec, input, padding);
-        assert!((1..20).contains(&geometry.output[2]), "{spec:?}: {geometry:?}");
+        assert!((1..20).contains(&geometry.output()[2]), "{spec:?}: {geometry:?}");
         let layout = WeightLayout::Conv(spec);
-        // These are not made from packed weights: their order has a place for each residue of a transposed stride.
         let device = Default::default();
         let ones = vec![1; layout.len()];
-        let weights = DeviceWeights::<NdArray>::new(&ones, &[1.0], &layout, Capabilities::default(), &device);
+        let tensor = QTensor::new(ones, vec![1.0], layout).unwrap();
+        let weights = DeviceWeights::<NdArray>::new(&tensor, Capabilities::default(), &device);
         let x = values(2 * input, 3);
         for mode in [QuantMode::Dynamic, QuantMode::WeightOnly] {
             let scheme = LayerScheme::default().with_mode(mode);
             let tensor = TensorData::new(x.clone(), [1, 2, input]);
             let tensor = Tensor::<NdArray, 3>::from_data(tensor, &device);
-            let op = ConvOp { spec, geometry, scheme, bias: None };
+            let op = ConvOp { geometry, scheme, bias: None };
             let got = portable::conv::conv(&weights, tensor, op);
             let got = got.into_data().to_vec::<f32>().unwrap();
             for (got, expected) in got.iter().zip(loops(&spec, &geometry, &x)) {

@@ -41,7 +41,7 @@ use crate::nn::layer::FloatLayer;
 /// use burn::backend::NdArray;
 /// use burn::nn::{BatchNormConfig, conv::Conv2dConfig};
 /// use burn::tensor::{Distribution, Tensor};
-/// use burn_int8::nn::fold_batch_norm;
+/// use burn_int8::fold_batch_norm;
 ///
 /// let device = Default::default();
 /// let conv = Conv2dConfig::new([3, 8], [3, 3]).with_bias(false).init::<NdArray>(&device);
@@ -63,18 +63,20 @@ pub fn fold_batch_norm<B: Backend, L: FoldBatchNorm<B>>(
 
 /// A layer that can take in the BatchNorm behind it: see [`fold_batch_norm`].
 ///
-/// Implemented by this crate for Burn's linear, convolution and transposed convolution layers, and for the drop-in layers
-/// while they are float; a model's code never names it.
-pub trait FoldBatchNorm<B: Backend>: Sized {
-    /// What [`fold_batch_norm`] returns.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`fold_batch_norm`].
+/// This crate implements it for Burn's linear, convolution and transposed convolution layers, and for the drop-in layers
+/// while they are float; nobody else can, and a model's code never names it.
+#[allow(private_bounds, reason = "sealed: nobody can implement what they can't name")]
+pub trait FoldBatchNorm<B: Backend>: FoldNorm<B> {}
+
+impl<B: Backend, L: FoldNorm<B>> FoldBatchNorm<B> for L {}
+
+/// The folding itself.
+pub(crate) trait FoldNorm<B: Backend>: Sized {
+    /// The layer that [`fold_batch_norm`] returns, or its error.
     fn folded(&self, norm: &BatchNorm<B>) -> Result<Self, Int8Error>;
 }
 
-impl<B: Backend, L: FloatLayer<Backend = B> + FoldBatchNorm<B>> FoldBatchNorm<B> for DropIn<L> {
+impl<B: Backend, L: FloatLayer<Backend = B> + FoldNorm<B>> FoldNorm<B> for DropIn<L> {
     fn folded(&self, norm: &BatchNorm<B>) -> Result<Self, Int8Error> {
         match self {
             Self::Float(layer) => Ok(Self::Float(layer.folded(norm)?)),
@@ -83,7 +85,7 @@ impl<B: Backend, L: FloatLayer<Backend = B> + FoldBatchNorm<B>> FoldBatchNorm<B>
     }
 }
 
-/// Where a weight has its output channels.
+/// The axis on which a weight has its output channels.
 enum Outputs {
     /// `[out, ..]`
     First,
@@ -93,7 +95,7 @@ enum Outputs {
 
 macro_rules! fold_into {
     ($($layer:ty: $outputs:expr;)*) => {$(
-        impl<B: Backend> FoldBatchNorm<B> for $layer {
+        impl<B: Backend> FoldNorm<B> for $layer {
             fn folded(&self, norm: &BatchNorm<B>) -> Result<Self, Int8Error> {
                 let outputs: fn(&Self) -> Outputs = $outputs;
                 let (weight, bias) = fold(&self.weight, self.bias.as_ref(), outputs(self), norm)?;
@@ -123,7 +125,7 @@ fn fold<B: Backend, const D: usize>(
     outputs: Outputs,
     norm: &BatchNorm<B>,
 ) -> Result<Folded<B, D>, Int8Error> {
-    // First of all: a clone of a parameter that was never read would draw other initial values.
+    // This comes first: a clone of a parameter that was never read would draw other initial values.
     let value = weight.val();
     let channels = outputs.channels(value.dims());
     let factor = norm.gamma.val() / (settled(&norm.running_var) + norm.epsilon).sqrt();
@@ -164,7 +166,7 @@ impl Outputs {
     }
 }
 
-/// What inference will read: the last update of a training step waits until someone asks for it.
+/// The value that inference will read: the last update of a training step waits until someone asks for it.
 fn settled<B: Backend>(state: &RunningState<Tensor<B, 1>>) -> Tensor<B, 1> {
     state.clone().into_record().val()
 }

@@ -1,184 +1,95 @@
-//! What layers a model has: a visitor that our layers recognise.
+//! The layers of a model, in order.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::Element;
+use burn_int8_kernels::WeightLayout;
 
-use crate::config::LayerScheme;
-use crate::nn::layer::FloatLayer;
-use crate::nn::weight::WeightParam;
-use crate::quantize::plan::LayerInfo;
-
-/// Layers of Burn's that hold most of a model's weights.
-const STOCK: &[&str] = &[
-    "Linear",
-    "Conv1d",
-    "Conv2d",
-    "Conv3d",
-    "ConvTranspose1d",
-    "ConvTranspose2d",
-    "ConvTranspose3d",
-    "Embedding",
-];
-
-/// Modules of Burn's that have such layers inside, which are nobody's to exchange.
-const COMPOUND: &[&str] = &[
-    "MultiHeadAttention",
-    "CrossAttention",
-    "PositionWiseFeedForward",
-    "SwiGlu",
-    "TransformerEncoder",
-    "TransformerDecoder",
-    "Rnn",
-    "BiRnn",
-    "Gru",
-    "BiGru",
-    "Lstm",
-    "BiLstm",
-];
+use crate::nn::walk::{
+    BurnsParameter, FloatBytes, FloatFacts, Int8Facts, LayerVisitor, LayerWalker, ModulePath,
+};
+use crate::outcome::{LayerInfo, SkipReason};
 
 /// A layer as it was found.
-pub(crate) struct Found {
+pub(crate) struct FoundLayer {
     pub(crate) info: LayerInfo,
-    pub(crate) form: Form,
-    /// Bytes as saved.
-    pub(crate) bytes: usize,
+    pub(crate) state: FoundState,
 }
 
-pub(crate) enum Form {
-    /// Can become INT8, unless an output channel has a weight that is not finite.
+/// How a layer was found.
+pub(crate) enum FoundState {
+    /// It can become INT8, unless an output channel has a weight that is not finite.
     Float {
+        layout: WeightLayout,
+        bytes: FloatBytes,
         non_finite: Option<usize>,
     },
     Int8(Int8Facts),
-    /// One of Burn's own, which can't be swapped, and the module of Burn's that it is part of, if it is.
-    Stock(Option<&'static str>),
+    /// It is one of Burn's own, which can't be swapped.
+    Burns {
+        bytes: FloatBytes,
+        reason: SkipReason,
+    },
 }
 
-/// What the report says about an INT8 layer.
-#[derive(Debug, Clone)]
-pub(crate) struct Int8Facts {
-    pub(crate) weight_shape: Vec<usize>,
-    pub(crate) scheme: LayerScheme,
-    /// Signal to quantization noise of its weights in dB, if there is a noise.
-    pub(crate) sqnr_db: Option<f32>,
-    /// The name of the kernel that computes it.
-    pub(crate) kernel: &'static str,
-    /// Bytes of a saved float layer.
-    pub(crate) float_bytes: usize,
-    /// Bytes of this layer as saved.
-    pub(crate) int8_bytes: usize,
-    /// Bytes of this layer in memory.
-    pub(crate) memory_bytes: usize,
-    /// Which copy of the weights it uses; tied layers share one.
-    pub(crate) copy: usize,
-}
-
-/// All layers of a model, in order, and the bytes of its other parameters.
+/// Collects all layers of a model, and the bytes of its other parameters.
 #[derive(Default)]
-pub(crate) struct Census {
-    pub(crate) layers: Vec<Found>,
-    pub(crate) other_bytes: usize,
-    check_weights: bool,
-    /// Names on the way down, each with the type that holds it.
-    path: Vec<(String, String)>,
+pub(crate) struct LayerCollector {
+    pub(crate) layers: Vec<FoundLayer>,
+    pub(crate) other: FloatBytes,
+    reads_weights: bool,
+    path: ModulePath,
 }
 
-impl Census {
-    pub(crate) fn of<B: Backend, M: Module<B>>(model: &M) -> Self {
-        let mut census = Self::default();
-        model.visit(&mut census);
-        census
+impl LayerCollector {
+    /// Reads shapes only, so that no parameter is initialised.
+    pub(crate) fn shapes_of<B: Backend>(model: &impl Module<B>) -> Self {
+        LayerVisitor::lead(model, Self::default())
     }
 
-    /// Also looks at every weight, which initialises them.
-    pub(crate) fn with_weights_of<B: Backend, M: Module<B>>(model: &M) -> Self {
-        let mut census = Self { check_weights: true, ..Self::default() };
-        model.visit(&mut census);
-        census
+    /// Also looks at every float weight, which initialises them.
+    pub(crate) fn weights_of<B: Backend>(model: &impl Module<B>) -> Self {
+        LayerVisitor::lead(model, Self { reads_weights: true, ..Self::default() })
     }
 
-    /// The paths of all layers of some forms.
-    pub(crate) fn paths(&self, of: impl Fn(&Form) -> bool) -> Vec<String> {
-        self.layers.iter().filter(|layer| of(&layer.form)).map(|layer| layer.info.path.clone()).collect()
-    }
-
-    /// Counts a layer that can become INT8.
-    pub(crate) fn float<L: FloatLayer>(&mut self, layer: &L) {
-        let form = L::form(&layer.options());
-        let check = || layer.weight().non_finite_channel(&form);
-        let non_finite = if self.check_weights { check() } else { None };
-        let mut bytes = Bytes::default();
-        layer.visit(&mut bytes);
-        self.add(L::KIND, form.shape(), Form::Float { non_finite }, bytes.0, 0);
-    }
-
-    /// Counts a layer that is INT8.
-    pub(crate) fn int8(&mut self, kind: &'static str, facts: Int8Facts) {
-        let (shape, bytes) = (facts.weight_shape.clone(), facts.int8_bytes);
-        self.add(kind, shape, Form::Int8(facts), bytes, 0);
-    }
-
-    /// The outermost module of Burn's around the current path whose layers are its own.
-    fn compound(&self) -> Option<&'static str> {
-        let mut names = self.path.iter().filter_map(|(_, container)| container.strip_prefix("Struct:"));
-        names.find_map(|name| COMPOUND.iter().find(|compound| **compound == name)).copied()
-    }
-
-    /// Adds a layer whose path is the current one less its last `inside` names.
-    fn add(&mut self, kind: &'static str, shape: Vec<usize>, form: Form, bytes: usize, inside: usize) {
-        let names = &self.path[..self.path.len() - inside];
-        let path = names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".");
-        self.layers.push(Found { info: LayerInfo { path, kind, shape }, form, bytes });
+    fn add(&mut self, path: String, kind: &'static str, shape: Vec<usize>, state: FoundState) {
+        self.layers.push(FoundLayer { info: LayerInfo { path, kind, shape }, state });
     }
 }
 
-impl<B: Backend> ModuleVisitor<B> for Census {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.push((name.into(), container.into()));
+impl LayerWalker for LayerCollector {
+    fn reads_weights(&self) -> bool {
+        self.reads_weights
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn enter(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    /// A parameter of a layer that is not ours.
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let (shape, bytes) = (param.lazy_shape(), bytes_of(param));
-        let holder = self.path.last().and_then(|(name, container)| {
-            let kind = container.strip_prefix("Struct:")?;
-            Some((name.as_str(), *STOCK.iter().find(|stock| **stock == kind)?))
-        });
-        match holder {
-            Some(("weight", kind)) => {
-                self.add(kind, shape.to_vec(), Form::Stock(self.compound()), bytes, 1);
+    fn exit(&mut self) {
+        self.path.exit();
+    }
+
+    fn float(&mut self, layer: FloatFacts) {
+        let FloatFacts { kind, layout, bytes, non_finite } = layer;
+        let state = FoundState::Float { layout, bytes, non_finite };
+        self.add(self.path.module(), kind, layout.shape(), state);
+    }
+
+    fn int8(&mut self, layer: Int8Facts) {
+        self.add(self.path.module(), layer.kind, layer.shape.clone(), FoundState::Int8(layer));
+    }
+
+    fn parameter(&mut self, shape: Vec<usize>, bytes: FloatBytes) {
+        match self.path.burns_parameter() {
+            Some(BurnsParameter::Weight { path, kind, reason }) => {
+                self.add(path, kind, shape, FoundState::Burns { bytes, reason });
             }
             // Its weight is the layer that was seen last.
-            Some(("bias", _)) => match self.layers.last_mut() {
-                Some(layer) => layer.bytes += bytes,
-                None => self.other_bytes += bytes,
+            Some(BurnsParameter::Bias) => match self.layers.last_mut() {
+                Some(FoundLayer { state: FoundState::Burns { bytes: layer, .. }, .. }) => layer.add(bytes),
+                _ => self.other.add(bytes),
             },
-            _ => self.other_bytes += bytes,
+            None => self.other.add(bytes),
         }
     }
-}
-
-/// The bytes of all float parameters of one layer.
-#[derive(Default)]
-struct Bytes(usize);
-
-impl<B: Backend> ModuleVisitor<B> for Bytes {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.0 += bytes_of(param);
-    }
-}
-
-/// Bytes of `count` floats of the backend's default type.
-pub(crate) fn float_bytes<B: Backend>(count: usize) -> usize {
-    count * B::FloatElem::dtype().size()
-}
-
-/// Asks for the shape alone: reading the value would initialise a parameter that has never been used.
-fn bytes_of<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> usize {
-    float_bytes::<B>(param.lazy_shape().num_elements())
 }

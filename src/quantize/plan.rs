@@ -1,58 +1,14 @@
-//! Which layers are quantized, and how: patterns and a closure over layer paths.
-
-use std::fmt;
+//! The plan: which layers are quantized, and how, decided once for each layer of a model.
 
 use glob::{MatchOptions, Pattern};
 
+use super::inspect::{FoundLayer, FoundState, LayerCollector};
 use crate::config::{Int8Config, LayerScheme};
 use crate::error::Int8Error;
+use crate::outcome::{LayerInfo, SkipReason};
 
-/// What a rule is told about a layer.
-///
-/// # Example
-///
-/// ```
-/// use burn::backend::NdArray;
-/// use burn_int8::{nn::LinearConfig, prelude::*};
-///
-/// let layer = LinearConfig::new(8, 4).init::<NdArray>(&Default::default());
-/// let (_, report) = layer.quantize_with(&Int8Config::new(), |layer: &LayerInfo| {
-///     let small = layer.shape.iter().product::<usize>() < 1000;
-///     let scheme = LayerScheme::default();
-///     Some(if small { scheme.with_mode(QuantMode::WeightOnly) } else { scheme })
-/// })?;
-/// # Ok::<(), Int8Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LayerInfo {
-    /// The names of the model's fields that lead to it, such as `encoder.layers.0.fc1`.
-    pub path: String,
-    /// Its kind, such as `Linear`.
-    pub kind: &'static str,
-    /// The shape of its weight, such as `[d_input, d_output]`.
-    pub shape: Vec<usize>,
-}
-
-/// Why a layer stays float.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Left {
-    NotIncluded,
-    Excluded(String),
-    ByRule,
-}
-
-impl fmt::Display for Left {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotIncluded => write!(f, "not included"),
-            Self::Excluded(pattern) => write!(f, "excluded by `{pattern}`"),
-            Self::ByRule => write!(f, "left by the rule"),
-        }
-    }
-}
-
-type Rule = Box<dyn Fn(&LayerInfo) -> Option<LayerScheme> + Send + Sync>;
+/// A closure of the user's: the scheme of a layer, or none to leave it float.
+pub(crate) type Rule = Box<dyn Fn(&LayerInfo) -> Option<LayerScheme> + Send + Sync>;
 
 /// The configuration, ready to decide.
 pub(crate) struct Rules {
@@ -75,25 +31,83 @@ impl Rules {
         })
     }
 
-    /// How to quantize a layer, or why not to.
-    pub(crate) fn decide(&self, layer: &LayerInfo) -> Result<LayerScheme, Left> {
+    /// How to quantize a float layer, or why not to.
+    pub(crate) fn decide(&self, layer: &LayerInfo) -> Result<LayerScheme, SkipReason> {
         if !self.include.is_empty() && !self.include.iter().any(|p| p.matches(&layer.path)) {
-            return Err(Left::NotIncluded);
+            return Err(SkipReason::NotIncluded);
         }
         if let Some(pattern) = self.exclude.iter().find(|p| p.matches(&layer.path)) {
-            return Err(Left::Excluded(pattern.text.clone()));
+            return Err(SkipReason::Excluded { pattern: pattern.text.clone() });
         }
         match &self.rule {
             None => Ok(self.scheme),
-            Some(rule) => rule(layer).ok_or(Left::ByRule),
+            Some(rule) => rule(layer).ok_or(SkipReason::ByRule),
         }
     }
 
     /// The first pattern that matches none of `paths`.
-    pub(crate) fn unmatched(&self, paths: &[String]) -> Option<&str> {
+    fn unmatched(&self, paths: &[String]) -> Option<&str> {
         let mut patterns = self.include.iter().chain(&self.exclude);
         let unmatched = patterns.find(|pattern| !paths.iter().any(|path| pattern.matches(path)));
         unmatched.map(|pattern| pattern.text.as_str())
+    }
+}
+
+/// The layers of a model, each with what is to become of it.
+pub(crate) struct Plan {
+    pub(crate) layers: Vec<PlannedLayer>,
+}
+
+/// A layer and what is to become of it.
+pub(crate) struct PlannedLayer {
+    pub(crate) found: FoundLayer,
+    pub(crate) decision: Result<LayerScheme, SkipReason>,
+}
+
+impl Plan {
+    /// Decides about each layer of a model.
+    ///
+    /// # Errors
+    ///
+    /// Everything that can be known to go wrong before anything is changed.
+    pub(crate) fn new(rules: &Rules, model: LayerCollector) -> Result<Self, Int8Error> {
+        let paths: Vec<_> = model.layers.iter().map(|layer| layer.info.path.clone()).collect();
+        if let Some(pattern) = rules.unmatched(&paths) {
+            return Err(Int8Error::UnmatchedPattern { pattern: pattern.into(), layers: paths });
+        }
+        let layers = model.layers.into_iter().map(|found| PlannedLayer::new(rules, found));
+        let plan = Self { layers: layers.collect::<Result<_, _>>()? };
+        if plan.layers.iter().any(|layer| layer.decision.is_ok()) { Ok(plan) } else { Err(plan.nothing()) }
+    }
+
+    /// Why no layer is to be quantized.
+    fn nothing(&self) -> Int8Error {
+        let paths = |of: fn(&FoundState) -> bool| -> Vec<String> {
+            let layers = self.layers.iter().filter(|layer| of(&layer.found.state));
+            layers.map(|layer| layer.found.info.path.clone()).collect()
+        };
+        let int8 = paths(|state| matches!(state, FoundState::Int8(_)));
+        if !int8.is_empty() {
+            return Int8Error::AlreadyInt8 { layers: int8 };
+        }
+        let left = paths(|state| matches!(state, FoundState::Float { .. }));
+        Int8Error::NothingToQuantize { left, stock: paths(|state| matches!(state, FoundState::Burns { .. })) }
+    }
+}
+
+impl PlannedLayer {
+    fn new(rules: &Rules, found: FoundLayer) -> Result<Self, Int8Error> {
+        let decision = match &found.state {
+            FoundState::Float { .. } => rules.decide(&found.info),
+            FoundState::Int8(_) => Err(SkipReason::AlreadyInt8),
+            FoundState::Burns { reason, .. } => Err(reason.clone()),
+        };
+        match (&decision, &found.state) {
+            (Ok(_), &FoundState::Float { non_finite: Some(channel), .. }) => {
+                Err(Int8Error::NonFiniteWeight { path: found.info.path, channel })
+            }
+            _ => Ok(Self { found, decision }),
+        }
     }
 }
 
@@ -113,7 +127,7 @@ impl PathPattern {
         Ok(Self { text: text.into(), glob })
     }
 
-    /// Whether it matches the path or that of a module above it.
+    /// Says whether it matches the path or that of a module above it.
     fn matches(&self, path: &str) -> bool {
         const NAMES: MatchOptions = MatchOptions {
             case_sensitive: true,
@@ -126,7 +140,7 @@ impl PathPattern {
     }
 }
 
-/// Dots part the names of a path; the globs know slashes.
+/// Replaces the dots between the names of a path by slashes, which globs know.
 fn slashed(path: &str) -> String {
     path.replace('.', "/")
 }

@@ -1,15 +1,17 @@
-//! What was done to each layer, and why.
+//! The report: each layer with what was done to it, and why.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{LayerScheme, QuantMode, QuantRange};
-use crate::quantize::inspect::{Census, Form, Found};
-use crate::quantize::plan::Rules;
+use super::inspect::{FoundLayer, FoundState, LayerCollector};
+use super::plan::Plan;
+use crate::config::LayerScheme;
+use crate::nn::walk::{FloatBytes, Int8Facts};
+use crate::outcome::{LayerOutcome, SkipReason};
 
-/// What was done to a layer.
+/// The fate of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Action {
@@ -41,26 +43,30 @@ pub struct LayerReport {
     pub kind: String,
     /// The shape of its weight, such as `[d_input, d_output]`.
     pub shape: Vec<usize>,
-    /// What was done to it.
+    /// The fate of the layer.
     pub action: Action,
-    /// How it is quantized, or why it is not and what to do.
+    /// How it is quantized; none if it is float.
+    pub scheme: Option<LayerScheme>,
+    /// Why it was not quantized; none if it was.
+    pub skipped: Option<SkipReason>,
+    /// The same in words: how it is quantized, or why it is not and what to do.
     pub reason: String,
-    /// Its bytes as a saved float layer.
+    /// Its bytes as a float layer that is saved in full precision.
     pub bytes_before: usize,
     /// Its bytes as saved now: one for each INT8 weight, four for each scale.
     pub bytes_after: usize,
-    /// Its bytes in memory now, packed for the kernels; of tied layers, which share their weights, the first has them all.
+    /// Its bytes in memory now, packed for the kernels. Tied layers share their weights: the first of them has all the bytes.
     pub memory_bytes: usize,
     /// Signal to quantization noise of its weights in dB; none if it is float or nothing was rounded.
     pub sqnr_db: Option<f32>,
-    /// What computes it on this machine, such as `avx512-vnni`; none if it is float.
+    /// The kernel that computes it on this machine, such as `avx512-vnni`; none if it is float.
     pub kernel: Option<String>,
 }
 
-/// What was done to a model: all its layers with large weights, in order.
+/// The layers of a model that have large weights, in order, each with what was done to it.
 ///
-/// Bytes are those of the parameters as recorders save them, without the few that a file format adds; those in memory are
-/// told apart. `Display` prints a table.
+/// Bytes are those of the parameters as recorders save them in full precision, without the few that a file format adds; those in
+/// memory are told apart. `Display` prints a table.
 ///
 /// # Example
 ///
@@ -83,6 +89,8 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
     /// Bytes of all other float parameters, which stay as they are.
     pub other_bytes: usize,
+    /// Their bytes in memory, which are more where the backend computes with `f64`, and less where with half floats.
+    pub other_memory_bytes: usize,
 }
 
 impl Report {
@@ -98,7 +106,7 @@ impl Report {
 
     /// Bytes of the parameters in memory as they are now, on the host or on the device.
     pub fn memory_bytes(&self) -> usize {
-        self.other_bytes + self.layers.iter().map(|layer| layer.memory_bytes).sum::<usize>()
+        self.other_memory_bytes + self.layers.iter().map(|layer| layer.memory_bytes).sum::<usize>()
     }
 
     /// How many layers are INT8.
@@ -111,96 +119,86 @@ impl Report {
         self.layers.iter().find(|layer| layer.path == path)
     }
 
-    /// A model as it is.
-    pub(crate) fn of(census: &Census) -> Self {
-        let layers = census.layers.iter().map(|layer| match &layer.form {
-            Form::Float { .. } => row(layer, Action::LeftFloat, "not quantized".into()),
-            _ => found(layer),
-        });
-        Self::new(layers.collect(), census)
+    /// Describes a model as it is.
+    pub(crate) fn of(model: &LayerCollector) -> Self {
+        let rows = model.layers.iter().map(|layer| row(layer, None));
+        Self::new(rows.collect(), model)
     }
 
-    /// What became of the layers of `after`, one by one.
-    fn new(mut layers: Vec<LayerReport>, after: &Census) -> Self {
+    /// Describes a model after a swap: `outcomes` has what became of the float layers of `plan`.
+    pub(crate) fn of_swap(plan: &Plan, outcomes: &[LayerOutcome], after: &LayerCollector) -> Self {
+        let mut skipped: HashMap<_, VecDeque<_>> = HashMap::new();
+        for outcome in outcomes {
+            skipped.entry(&outcome.layer.path).or_default().push_back(outcome.result.as_ref().err());
+        }
+        let rows = plan.layers.iter().zip(&after.layers).map(|(before, after)| {
+            let reason = skipped.get_mut(&after.info.path).and_then(VecDeque::pop_front).flatten();
+            match (&before.found.state, &after.state) {
+                (FoundState::Float { bytes, .. }, FoundState::Int8(facts)) => {
+                    LayerReport { bytes_before: bytes.saved, ..int8_row(after, facts, Action::Quantized) }
+                }
+                _ => row(after, reason),
+            }
+        });
+        Self::new(rows.collect(), after)
+    }
+
+    fn new(mut layers: Vec<LayerReport>, model: &LayerCollector) -> Self {
         let mut copies = HashSet::new();
-        for (layer, found) in layers.iter_mut().zip(&after.layers) {
-            if let Form::Int8(facts) = &found.form {
-                layer.memory_bytes = if copies.insert(facts.copy) { facts.memory_bytes } else { 0 };
+        for (layer, found) in layers.iter_mut().zip(&model.layers) {
+            if let FoundState::Int8(facts) = &found.state
+                && !copies.insert(facts.copy)
+            {
+                layer.memory_bytes = 0;
             }
         }
-        Self { layers, other_bytes: after.other_bytes }
-    }
-
-    /// A model before and after a swap.
-    pub(crate) fn of_swap(before: &Census, after: &Census, rules: &Rules) -> Self {
-        let layers = before.layers.iter().zip(&after.layers);
-        let layers = layers.map(|(before, after)| match (&before.form, &after.form) {
-            (Form::Float { .. }, Form::Int8(facts)) => {
-                let row = row(after, Action::Quantized, describe(facts.scheme));
-                LayerReport { bytes_before: before.bytes, ..row }
-            }
-            (Form::Float { .. }, _) => {
-                let why = rules.decide(&after.info).err().map(|left| left.to_string());
-                row(after, Action::LeftFloat, why.unwrap_or_else(|| "no weights were loaded".into()))
-            }
-            _ => found(after),
-        });
-        Self::new(layers.collect(), after)
+        Self { layers, other_bytes: model.other.saved, other_memory_bytes: model.other.memory }
     }
 }
 
-/// A layer that no swap concerned.
-fn found(layer: &Found) -> LayerReport {
-    match &layer.form {
-        Form::Int8(facts) => row(layer, Action::AlreadyInt8, describe(facts.scheme)),
-        Form::Stock(Some(compound)) => row(layer, Action::LeftFloat, part_of(compound, layer.info.kind)),
-        _ => row(layer, Action::LeftFloat, remedy(layer.info.kind)),
+/// A layer as it was found; `reason` says why it was left float, if anybody decided that.
+fn row(layer: &FoundLayer, reason: Option<&SkipReason>) -> LayerReport {
+    match &layer.state {
+        FoundState::Int8(facts) => int8_row(layer, facts, Action::AlreadyInt8),
+        FoundState::Float { bytes, .. } => {
+            float_row(layer, *bytes, reason.cloned().unwrap_or(SkipReason::NotAsked))
+        }
+        FoundState::Burns { bytes, reason } => float_row(layer, *bytes, reason.clone()),
     }
 }
 
-fn row(layer: &Found, action: Action, reason: String) -> LayerReport {
-    let facts = match &layer.form {
-        Form::Int8(facts) => Some(facts),
-        _ => None,
-    };
+fn float_row(layer: &FoundLayer, bytes: FloatBytes, reason: SkipReason) -> LayerReport {
+    LayerReport {
+        path: layer.info.path.clone(),
+        kind: layer.info.kind.into(),
+        shape: layer.info.shape.clone(),
+        action: Action::LeftFloat,
+        scheme: None,
+        reason: reason.to_string(),
+        skipped: Some(reason),
+        bytes_before: bytes.saved,
+        bytes_after: bytes.saved,
+        memory_bytes: bytes.memory,
+        sqnr_db: None,
+        kernel: None,
+    }
+}
+
+fn int8_row(layer: &FoundLayer, facts: &Int8Facts, action: Action) -> LayerReport {
     LayerReport {
         path: layer.info.path.clone(),
         kind: layer.info.kind.into(),
         shape: layer.info.shape.clone(),
         action,
-        reason,
-        bytes_before: facts.map_or(layer.bytes, |facts| facts.float_bytes),
-        bytes_after: layer.bytes,
-        memory_bytes: layer.bytes,
-        sqnr_db: facts.and_then(|facts| facts.sqnr_db),
-        kernel: facts.map(|facts| facts.kernel.into()),
+        scheme: Some(facts.scheme),
+        skipped: (action == Action::AlreadyInt8).then_some(SkipReason::AlreadyInt8),
+        reason: facts.scheme.to_string(),
+        bytes_before: facts.float_bytes,
+        bytes_after: facts.int8_bytes,
+        memory_bytes: facts.memory_bytes,
+        sqnr_db: facts.sqnr_db,
+        kernel: Some(facts.kernel.into()),
     }
-}
-
-fn describe(scheme: LayerScheme) -> String {
-    let activations = match scheme.mode {
-        QuantMode::Dynamic => "dynamic activations",
-        QuantMode::WeightOnly => "float activations",
-    };
-    if scheme.range == QuantRange::Full { format!("{activations}, full range") } else { activations.into() }
-}
-
-/// What to do about a layer inside a module of Burn's own.
-fn part_of(compound: &str, kind: &str) -> String {
-    let drop_in = match compound {
-        "MultiHeadAttention" => "attention",
-        "PositionWiseFeedForward" | "TransformerEncoder" => "transformer",
-        _ => return format!("part of {compound}: write that module with burn_int8::nn::{kind}"),
-    };
-    format!(
-        "part of {compound}: if that is Burn's, use burn_int8::nn::{drop_in}::{compound}; if yours, burn_int8::nn::{kind} in it"
-    )
-}
-
-/// What to do about a layer of Burn's own.
-fn remedy(kind: &str) -> String {
-    let module = if kind.starts_with("Conv") { "nn::conv" } else { "nn" };
-    format!("burn::{module}::{kind} can't be swapped: use burn_int8::nn::{kind}")
 }
 
 impl fmt::Display for Report {
@@ -250,7 +248,7 @@ fn bytes(before: usize, after: usize) -> String {
     if before == after { grouped(before) } else { format!("{} -> {}", grouped(before), grouped(after)) }
 }
 
-/// With commas between thousands.
+/// Puts commas between thousands.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let first = digits.len() % 3;

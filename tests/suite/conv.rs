@@ -13,8 +13,8 @@ use burn_int8::nn::{
 use burn_int8::prelude::*;
 use proptest::prelude::*;
 
-use crate::model::{assert_outputs, floats, on_every_backend, tensor};
 use crate::support::conv_case::{Case, Pad, burn_is_wrong, conv, conv2d, one_of_each, run, transposed};
+use crate::support::models::{assert_outputs, floats, on_every_backend, tensor};
 use crate::with_conv;
 
 const SCHEMES: [(QuantRange, QuantMode); 3] = [

@@ -10,7 +10,7 @@ use burn::prelude::*;
 use burn_int8::nn::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d, QLayer};
 use burn_int8::prelude::*;
 
-use crate::model::floats;
+use crate::support::models::floats;
 
 const HUGE: usize = (1 << 62) - 1;
 

@@ -9,8 +9,8 @@ use burn_int8::nn::{Conv2d, DropIn, Embedding, FloatLayer, Linear};
 use burn_int8::prelude::*;
 
 use crate::gpu::{Fused, Plain, available};
-use crate::model::{Net, burns_embedding, burns_linear, floats, tensor, values};
 use crate::support::conv_case::{conv, conv2d};
+use crate::support::models::{Net, burns_embedding, burns_linear, floats, tensor, values};
 
 /// One layer of each family.
 #[derive(Module, Debug)]

@@ -10,8 +10,8 @@ use burn_int8::nn::{Embedding, EmbeddingConfig, QEmbedding};
 use burn_int8::prelude::*;
 use proptest::prelude::*;
 
-use crate::model::{burns_embedding, floats, on_every_backend, tensor, values};
 use crate::support::conv_case::quantize;
+use crate::support::models::{burns_embedding, floats, on_every_backend, tensor, values};
 
 fn burns<B: Backend>(entries: usize, width: usize) -> nn::Embedding<B> {
     burns_embedding(entries, width, 3)

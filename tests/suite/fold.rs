@@ -9,10 +9,11 @@ use burn::nn::conv::{
 use burn::nn::{BatchNorm, LinearConfig, LinearLayout, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
 use burn::prelude::*;
 use burn::tensor::DType;
-use burn_int8::nn::{DropIn, Linear, fold_batch_norm};
+use burn_int8::fold_batch_norm;
+use burn_int8::nn::{DropIn, Linear};
 use burn_int8::prelude::*;
 
-use crate::model::{burns_linear, floats, tensor, values};
+use crate::support::models::{burns_linear, floats, tensor, values};
 
 /// Of f64 tensors, so that only a wrong formula differs by more: about 100 roundings of 1e-16 of values below 100.
 const ROUNDING: f64 = 1e-12;

@@ -13,10 +13,10 @@ use burn::prelude::*;
 use burn::tensor::activation::{gelu, relu};
 use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
-use burn_int8_kernels::{PackedWeights, QuantRange, WeightLayout};
+use burn_int8_kernels::{Kernel, PackedWeights, QTensor, QuantRange, WeightLayout, gemm};
 use safetensors::SafeTensors;
 
-use crate::model::on_every_backend;
+use crate::support::models::on_every_backend;
 
 /// The numbers that Keras and we add to an absmax.
 pub const KERAS_EPSILON: f32 = 1e-7;
@@ -187,6 +187,7 @@ impl Golden {
         let input = match activations {
             QuantMode::Dynamic => fake_quantize(&input, self.k),
             QuantMode::WeightOnly => wide(&input),
+            other => unreachable!("Keras has no {other:?}"),
         };
         let bias = self.find::<f32>("bias").map_or(vec![0.0; self.n], |(bias, _)| bias);
         let product = product(&input, &fake_quantize(&self.columns, self.k), self.k);
@@ -325,11 +326,12 @@ fn accumulators_are_keras() {
         let rows = input.chunks_exact(k).map(|row| [row, &[127]].concat());
         let input: Vec<_> = rows.flatten().map(f32::from).collect();
         let weights = [transpose(&columns, k), vec![0; n]].concat();
-        let weights =
-            PackedWeights::from_integers(&weights, &vec![1.0; n], &WeightLayout::Linear([k + 1, n]));
-        for kernel in burn_int8_kernels::supported() {
+        let weights = PackedWeights::from_qtensor(
+            &QTensor::new(weights, vec![1.0; n], WeightLayout::Linear([k + 1, n])).unwrap(),
+        );
+        for kernel in Kernel::all() {
             let rows = sums.len() / weights.shape()[1];
-            let got = burn_int8_kernels::accumulate(kernel, (&input, rows), QuantRange::Symmetric, &weights);
+            let got = gemm::accumulators(kernel, (&input, rows), QuantRange::Symmetric, &weights);
             assert_eq!(got, sums, "{name} on {}", kernel.name());
         }
     }

@@ -8,7 +8,7 @@ use burn_int8::nn::{LinearConfig, LinearLayout, QLinear};
 use burn_int8::prelude::*;
 use proptest::prelude::*;
 
-use crate::model::{burns_linear, floats, on_every_backend, tensor, values};
+use crate::support::models::{burns_linear, floats, on_every_backend, tensor, values};
 
 /// The error that rounding one operand to 8 bits may add to a dot product of `k` values below 1: `k` errors of half a step (1/254),
 /// for inputs and for weights.

@@ -8,7 +8,7 @@ use burn::prelude::*;
 use burn_int8::nn::{Linear, LinearConfig, LinearLayout};
 use burn_int8::prelude::*;
 
-use crate::model::{LAYERS, Net, burns_linear, floats, on_every_backend, tensor};
+use crate::support::models::{LAYERS, Net, burns_linear, floats, on_every_backend, tensor};
 
 /// Parameters by path; as a visitor it takes them from a model, as a mapper it gives them to one.
 #[derive(Default)]
@@ -90,7 +90,7 @@ fn loading_is_quantizing<B: Backend>() {
     }
 }
 
-/// A layer's parameters come one after the other, each once, what stays float last.
+/// Parameters come in the order of the model, each once.
 #[test]
 fn a_loader_is_asked_once_for_each_parameter() {
     let mut source = Parameters::of(&Net::<NdArray>::new(1));
@@ -103,7 +103,7 @@ fn a_loader_is_asked_once_for_each_parameter() {
     assert_eq!(source.asked[..3], ["input.weight", "input.bias", "blocks.0.fc1.weight"]);
     assert_eq!(
         source.asked[source.asked.len() - 4..],
-        ["norm.gamma", "norm.beta", "head.weight", "head.bias"]
+        ["norm.beta", "gate.weight", "head.weight", "head.bias"]
     );
     assert_eq!(report.layer("head").expect("listed").reason, "excluded by `head`");
     let head = &model.head.as_float().expect("a float layer").weight;
@@ -122,6 +122,58 @@ fn a_layer_without_weights_stays_float() {
     let layer = report.layer("gate").expect("listed");
     assert_eq!((layer.action, layer.reason.as_str()), (Action::LeftFloat, "no weights were loaded"));
     assert_eq!(report.int8_layers(), LAYERS.len() - 1);
+}
+
+/// Work is proportional to the number of layers: a loader is led through the model once.
+#[test]
+fn loading_is_linear() {
+    #[derive(Default)]
+    struct Calls {
+        modules: usize,
+        parameters: usize,
+    }
+    impl<B: Backend> ModuleMapper<B> for Calls {
+        fn enter_module(&mut self, _: &str, _: &str) {
+            self.modules += 1;
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+            self.parameters += 1;
+            let (id, tensor) = (param.id, Tensor::ones(param.lazy_shape(), &param.lazy_device()));
+            param.transform_for_load(tensor, id)
+        }
+    }
+    for layers in [200, 400] {
+        let init = |_| LinearConfig::new(2, 2).init(&Default::default());
+        let model: Vec<Linear<NdArray>> = (0..layers).map(init).collect();
+        let mut calls = Calls::default();
+        let (_, report) = model.quantize_on_load(&config(), &mut calls).expect("float layers");
+        assert_eq!(report.int8_layers(), layers);
+        assert_eq!((calls.modules, calls.parameters), (3 * layers, 2 * layers));
+    }
+}
+
+/// A rule decides about a model that is loaded, too.
+#[test]
+fn loading_with_a_rule() {
+    let mut source = Parameters::of(&Net::<NdArray>::new(1));
+    let rule = |layer: &LayerInfo| (layer.path != "head").then(LayerScheme::default);
+    let (model, report) =
+        Net::<NdArray>::fresh().quantize_on_load_with(&config(), rule, &mut source).expect("float layers");
+    assert!(!model.head.is_int8() && model.input.is_int8());
+    assert_eq!(report.layer("head").expect("listed").skipped, Some(SkipReason::ByRule));
+}
+
+/// Tied layers share one copy of what was loaded.
+#[test]
+fn tied_layers_are_tied_when_loaded() {
+    let layer: Linear<NdArray> = LinearConfig::new(8, 4).init(&Default::default());
+    let mut source = Parameters::of(&vec![layer.clone(), layer.clone()]);
+    let weight = source.values["0.weight"].clone();
+    source.values.insert("1.weight".into(), weight);
+    let (model, _) =
+        vec![layer.clone(), layer].quantize_on_load(&config(), &mut source).expect("float layers");
+    let [a, b] = [0, 1].map(|i| model[i].as_int8().expect("INT8"));
+    assert!(a.shares_weights(b));
 }
 
 #[test]

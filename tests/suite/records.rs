@@ -1,6 +1,7 @@
 //! Files and bytes: Burn's own while float, a quarter of them when INT8, the same numbers after a reload.
 
-mod lies;
+mod layers;
+mod malformed;
 
 use burn::backend::{Flex, NdArray};
 use burn::module::Module;
@@ -16,7 +17,7 @@ use burn_int8::nn::{Linear, LinearConfig, LinearLayout, QLinear};
 use burn_int8::prelude::*;
 use tempfile::tempdir;
 
-use crate::model::{Net, StockNet, burns_linear, floats, tensor};
+use crate::support::models::{Net, StockNet, burns_linear, floats, tensor};
 
 type B = NdArray;
 type Mpk<S = FullPrecisionSettings> = NamedMpkBytesRecorder<S>;

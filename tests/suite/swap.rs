@@ -8,7 +8,7 @@ use burn_int8::nn::{Linear, LinearConfig, QLinear};
 use burn_int8::prelude::*;
 use burn_int8::{LayerReport, QuantizeMapper};
 
-use crate::model::{LAYERS, Net, StockNet, burns_linear, floats, tensor};
+use crate::support::models::{LAYERS, Net, StockNet, burns_linear, floats, tensor};
 
 type B = NdArray;
 
@@ -76,9 +76,60 @@ fn a_rule_decides_layer_by_layer() {
     assert_eq!(scheme(&model.head), None);
     assert_eq!(scheme(&model.input), Some(LayerScheme::default().with_range(QuantRange::Full)));
     assert_eq!(scheme(&model.blocks[0].fc1).map(|s| s.mode), Some(QuantMode::WeightOnly));
-    assert_eq!(report.layer("head").expect("listed").reason, "left by the rule");
+    let head = report.layer("head").expect("listed");
+    assert_eq!((head.scheme, &head.skipped), (None, &Some(SkipReason::ByRule)));
+    assert_eq!(head.reason, "left by the rule");
+    let input = report.layer("input").expect("listed");
+    assert_eq!((input.scheme, &input.skipped), (scheme(&model.input), &None));
     assert_eq!(report.layer("input").expect("listed").reason, "dynamic activations, full range");
-    assert_eq!(report.layer("blocks.1.fc1").expect("listed").reason, "float activations");
+    assert_eq!(report.layer("blocks.1.fc1").expect("listed").reason, "weight-only");
+}
+
+/// A rule may count or ask somebody: it is asked once about each layer, in order.
+#[test]
+fn a_rule_is_asked_once() {
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let rule = {
+        let asked = asked.clone();
+        move |layer: &LayerInfo| {
+            asked.lock().expect("one thread").push(layer.path.clone());
+            (layer.path != "head").then(LayerScheme::default)
+        }
+    };
+    Net::<B>::new(1).quantize_with(&config().with_exclude(names(&["gate"])), rule).expect("float layers");
+    let expected: Vec<_> = LAYERS.into_iter().filter(|path| *path != "gate").collect();
+    assert_eq!(*asked.lock().expect("one thread"), expected);
+}
+
+/// Used directly, the mapper skips nothing silently: neither broken weights nor what it can't or must not swap.
+#[test]
+fn the_mapper_says_what_it_skipped() {
+    let mut broken = StockNet::<B>::new(1);
+    let nan = Tensor::full([1, 1], f32::NAN, &Default::default());
+    let weight = broken.blocks[0].fc1.weight.val().slice_assign([3..4, 9..10], nan);
+    broken.blocks[0].fc1.weight = Param::from_tensor(weight);
+    let stock = broken.head.clone();
+    let model: Net<B> = broken.into();
+    let int8 = QLinear::from_float(&burns_linear(4, 3, true, 1), &LayerScheme::default()).expect("finite");
+    let mut mapper = QuantizeMapper::new(&config().with_exclude(names(&["0.gate"]))).expect("patterns");
+    let (model, _, _) = (model, stock, int8).map(&mut mapper);
+    assert!(!model.blocks[0].fc1.is_int8() && model.head.is_int8());
+    let skipped = mapper.outcomes().iter().filter_map(|outcome| {
+        outcome.result.as_ref().err().map(|reason| (outcome.layer.path.as_str(), reason.clone()))
+    });
+    let skipped: Vec<_> = skipped.collect();
+    assert_eq!(
+        skipped,
+        [
+            ("0.blocks.0.fc1", SkipReason::NonFiniteWeight { channel: 9 }),
+            ("0.gate", SkipReason::Excluded { pattern: "0.gate".into() }),
+            ("1", SkipReason::BurnsLayer { kind: "Linear".into() }),
+            ("2", SkipReason::AlreadyInt8),
+        ]
+    );
+    assert_eq!(mapper.outcomes().len(), LAYERS.len() + 2);
+    let error = Int8Error::NonFiniteWeight { path: "0.blocks.0.fc1".into(), channel: 9 };
+    assert_eq!(mapper.error(), Some(error));
 }
 
 #[test]
@@ -171,8 +222,8 @@ fn error_messages_say_what_to_do() {
         alone.to_string().ends_with("the model's layers are the model itself, which has no path"),
         "{alone}"
     );
-    fn is_an_error<E: std::error::Error>(_: &E) {}
-    is_an_error(&error);
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Int8Error>());
+    assert_eq!(source, Some(error.error()));
 }
 
 #[derive(Module, Debug)]

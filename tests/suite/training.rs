@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use burn_int8::nn::{Linear, QConv1d, QEmbedding, QLayer, QLinear};
 use burn_int8::prelude::*;
 
-use crate::model::{Net, StockNet, floats, tensor};
+use crate::support::models::{Net, StockNet, floats, tensor};
 
 type Train = Autodiff<NdArray>;
 
@@ -16,7 +16,7 @@ type Train = Autodiff<NdArray>;
 #[test]
 fn an_int8_layer_is_frozen_and_lets_gradients_through() {
     for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
-        let layer: Linear<Train> = crate::model::burns_linear::<Train>(6, 4, true, 3).into();
+        let layer: Linear<Train> = crate::support::models::burns_linear::<Train>(6, 4, true, 3).into();
         let config = Int8Config::new().with_mode(activations);
         let (layer, _) = layer.quantize(&config).expect("a float layer");
         let x = tensor::<Train, 2>([5, 6], 1).require_grad();
@@ -108,7 +108,7 @@ fn large_inputs_are_the_same_with_and_without_gradients() {
 /// A NaN or an infinity makes its own row NaN and no other.
 #[test]
 fn rows_that_are_not_finite_stand_alone() {
-    let float = crate::model::burns_linear::<Train>(6, 4, true, 3);
+    let float = crate::support::models::burns_linear::<Train>(6, 4, true, 3);
     let layer = QLinear::from_float(&float, &LayerScheme::default()).expect("finite weights");
     let clean = tensor::<Train, 2>([4, 6], 1);
     let nan = Tensor::<Train, 2>::full([1, 1], f32::NAN, &Default::default());
@@ -127,8 +127,8 @@ fn rows_that_are_not_finite_stand_alone() {
 fn gradients_have_the_type_of_the_input() {
     fn check<B: burn::tensor::backend::AutodiffBackend>(dtype: DType, precision: f32) {
         let scheme = LayerScheme::default();
-        let linear = QLinear::from_float(&crate::model::burns_linear::<B>(6, 4, true, 3), &scheme);
-        let table = QEmbedding::from_float(&crate::model::burns_embedding::<B>(4, 6, 3), &scheme);
+        let linear = QLinear::from_float(&crate::support::models::burns_linear::<B>(6, 4, true, 3), &scheme);
+        let table = QEmbedding::from_float(&crate::support::models::burns_embedding::<B>(4, 6, 3), &scheme);
         let conv = burn::nn::conv::Conv1dConfig::new(6, 4, 1).init::<B>(&Default::default());
         let conv = QConv1d::from_float(&conv, &scheme).expect("finite weights");
         let (linear, table) = (linear.expect("finite weights"), table.expect("finite weights"));

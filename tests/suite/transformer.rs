@@ -16,7 +16,7 @@ use burn_int8::nn::transformer::{
 };
 use burn_int8::prelude::*;
 
-use crate::model::{floats, tensor};
+use crate::support::models::{floats, tensor};
 
 type B = NdArray;
 type Bin = BinBytesRecorder<FullPrecisionSettings, Vec<u8>>;

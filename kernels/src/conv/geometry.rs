@@ -9,6 +9,7 @@ pub struct ConvGeometry {
     input: [usize; 3],
     output: [usize; 3],
     padding: [usize; 3],
+    sample_bytes: usize,
 }
 
 /// A convolution that can't slide over an input.
@@ -96,26 +97,24 @@ impl ConvSpec {
         if output.contains(&0) {
             return Err(GeometryError::NoOutput);
         }
-        self.fits_memory(extent, output)?;
-        Ok(ConvGeometry { spec: *self, input, output, padding: padding.map(|[front, _]| front) })
+        let sample_bytes = self.sample_bytes(extent, output).ok_or(GeometryError::TooLarge)?;
+        let padding = padding.map(|[front, _]| front);
+        Ok(ConvGeometry { spec: *self, input, output, padding, sample_bytes })
     }
 
-    /// Whether one sample's input with its padding, blocked by four channels, and its output have fewer bytes than there are
-    /// addresses.
-    fn fits_memory(&self, extent: [usize; 3], output: [usize; 3]) -> Result<(), GeometryError> {
+    /// The bytes of one sample's input with its padding, blocked by four channels, or of its output if that has more; `None`
+    /// if there are more than addresses.
+    fn sample_bytes(&self, extent: [usize; 3], output: [usize; 3]) -> Option<usize> {
         const BYTES: usize = 64; // a value has four to eight bytes, and tiles may read past the last one
         let bytes = |sizes: [usize; 3], channels: usize| {
             let sizes = sizes.into_iter().chain([channels.max(1), BYTES]);
-            sizes
-                .into_iter()
-                .try_fold(1usize, |bytes, size| bytes.checked_mul(size.checked_next_multiple_of(4)?))
+            let round = |size: usize| size.checked_next_multiple_of(4);
+            let bytes = sizes.into_iter().try_fold(1usize, |bytes, size| bytes.checked_mul(round(size)?));
+            bytes.filter(|&bytes| bytes <= isize::MAX as usize)
         };
         let [inputs, outputs] = self.channels;
-        let fits = [bytes(extent, inputs), bytes(output, outputs)]
-            .into_iter()
-            .all(|bytes| bytes.is_some_and(|bytes| bytes <= isize::MAX as usize));
         let small = extent.into_iter().chain(output).all(|size| size <= LARGEST_AXIS);
-        if fits && small { Ok(()) } else { Err(GeometryError::TooLarge) }
+        Some(bytes(extent, inputs)?.max(bytes(output, outputs)?)).filter(|_| small)
     }
 }
 
@@ -138,6 +137,11 @@ impl ConvGeometry {
     /// The zeros in front of the input; for a transposed convolution, the outputs cut off in front.
     pub fn padding(&self) -> [usize; 3] {
         self.padding
+    }
+
+    /// True if a batch of so many samples, all at once, has fewer bytes than there are addresses.
+    pub fn fits_batch(&self, batch: usize) -> bool {
+        self.sample_bytes.checked_mul(batch).is_some_and(|bytes| bytes <= isize::MAX as usize)
     }
 
     /// The values of one sample of the input.

@@ -125,12 +125,7 @@ impl ConvInput<'_> {
             Some(self.values.len()),
             "the images do not match their shape"
         );
-        let output = self.geometry.output().iter().product::<usize>() * channels;
-        let bytes = output.checked_mul(size_of::<f32>()).and_then(|bytes| bytes.checked_mul(self.batch));
-        assert!(
-            bytes.is_some_and(|bytes| bytes <= isize::MAX as usize),
-            "the output is larger than memory can be"
-        );
+        assert!(self.geometry.fits_batch(self.batch), "the batch is larger than memory can be");
         assert!(
             bias.is_none_or(|bias| bias.len() == channels),
             "the bias does not match {channels} channels"

@@ -172,6 +172,12 @@ impl PackedWeights {
         integers
     }
 
+    /// The weights as they are saved.
+    pub fn to_qtensor(&self) -> QTensor {
+        QTensor::new(self.to_integers(), self.scales.clone(), self.layout)
+            .expect("packed weights fit their layout")
+    }
+
     /// What the weights are to their layer.
     pub fn layout(&self) -> WeightLayout {
         self.layout

@@ -2,8 +2,16 @@
 
 /// The code that differs between convolutions and transposed ones.
 macro_rules! of_kind {
-    (item: regular $rank:literal) => { ConvItem<$rank> };
-    (item: transposed $rank:literal) => { ConvTransposeItem<$rank> };
+    (saved: regular) => {
+        const FIELDS: &'static [&'static str] =
+            &["weight", "bias", "stride", "kernel_size", "dilation", "groups", "padding"];
+        const OUTPUTS: OutputAxis = OutputAxis::First;
+    };
+    (saved: transposed) => {
+        const FIELDS: &'static [&'static str] =
+            &["weight", "bias", "stride", "kernel_size", "dilation", "groups", "padding", "padding_out", "channels"];
+        const OUTPUTS: OutputAxis = OutputAxis::SecondOfGroups;
+    };
     (options: regular $layer:ident) => { (false, $layer.padding.clone()) };
     (options: transposed $layer:ident) => {
         (true, TransposedPadding { padding: $layer.padding, padding_out: $layer.padding_out })
@@ -16,7 +24,7 @@ macro_rules! of_kind {
             $($field: $value,)*
             padding: $options.padding.padding,
             padding_out: $options.padding.padding_out,
-            channels: $options.filter.channels,
+            channels: $options.spec.channels,
         }
     };
     (record: regular $record:ident $weight:ident $bias:ident) => {
@@ -144,10 +152,13 @@ macro_rules! convolution {
 
         impl<B: Backend> FloatLayer for conv::$layer<B> {
             type Backend = B;
+            const KIND: &'static str = stringify!($layer);
+        }
+
+        impl<B: Backend> LayerParts<B> for conv::$layer<B> {
             type Weight = Param<Tensor<B, $rank>>;
             type Options = ConvOptions<$padding>;
-            type Item = of_kind!(item: $kind $rank);
-            const KIND: &'static str = stringify!($layer);
+            of_kind!(saved: $kind);
 
             fn options(&self) -> Self::Options {
                 let shape: [usize; $rank] = self.weight.lazy_shape().dims();
@@ -155,8 +166,8 @@ macro_rules! convolution {
                 ConvOptions::new(shape, [self.stride, self.dilation], self.groups, transposed, padding)
             }
 
-            fn form(options: &Self::Options) -> WeightLayout {
-                WeightLayout::Conv(options.filter)
+            fn layout(options: &Self::Options) -> WeightLayout {
+                WeightLayout::Conv(options.spec)
             }
 
             fn weight(&self) -> &Self::Weight {
@@ -171,10 +182,10 @@ macro_rules! convolution {
                 of_kind!(new: $kind options $layer {
                     weight: weight,
                     bias: bias,
-                    stride: PerAxis::narrow(options.filter.stride),
-                    kernel_size: PerAxis::narrow(options.filter.kernel),
-                    dilation: PerAxis::narrow(options.filter.dilation),
-                    groups: options.filter.groups,
+                    stride: PerAxis::narrow(options.spec.stride),
+                    kernel_size: PerAxis::narrow(options.spec.kernel),
+                    dilation: PerAxis::narrow(options.spec.dilation),
+                    groups: options.spec.groups,
                 })
             }
 

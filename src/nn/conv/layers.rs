@@ -8,9 +8,9 @@ use burn::prelude::*;
 use super::options::{ConvOptions, convolve};
 use super::padding::{PerAxis, TransposedPadding};
 use crate::nn::drop_in::DropIn;
-use crate::nn::layer::{Bias, FloatLayer};
+use crate::nn::layer::{Bias, FloatLayer, LayerParts};
 use crate::nn::qlayer::QLayer;
-use crate::nn::record::{ConvItem, ConvTransposeItem};
+use crate::nn::record::OutputAxis;
 use burn_int8_kernels::WeightLayout;
 
 convolution! {

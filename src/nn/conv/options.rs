@@ -8,12 +8,13 @@ use crate::nn::layer::FloatLayer;
 use crate::nn::qlayer::QLayer;
 use crate::nn::straight_through::straight_through;
 use crate::ops::ConvOp;
-use burn_int8_kernels::{ConvGeometry, ConvSpec, WeightLayout};
+use burn_int8_kernels::conv::{ConvGeometry, GeometryError};
+use burn_int8_kernels::{ConvSpec, WeightLayout};
 
 /// Shape and hyper-parameters of a convolution.
 #[derive(Clone, Debug)]
 pub struct ConvOptions<P> {
-    pub(super) filter: ConvSpec,
+    pub(super) spec: ConvSpec,
     pub(super) padding: P,
 }
 
@@ -29,7 +30,7 @@ impl<P: Padding> ConvOptions<P> {
         let [first, second] = [weight[0], weight[1] * groups];
         let mut kernel = [1; 3];
         kernel[5 - D..].copy_from_slice(&weight[2..]);
-        let filter = ConvSpec {
+        let spec = ConvSpec {
             axes: D - 2,
             channels: if transposed { [first, second] } else { [second, first] },
             groups,
@@ -38,46 +39,47 @@ impl<P: Padding> ConvOptions<P> {
             dilation: dilation.widen(1),
             transposed,
         };
-        Self { filter, padding }
+        Self { spec, padding }
     }
 
     /// The places of the filters on an input of this shape.
     ///
     /// # Panics
     ///
-    /// If the input has other channels, no room for a single output, or an output too large for memory.
-    fn window<const D: usize>(&self, kind: &str, input: [usize; D]) -> ConvGeometry {
-        let filter = &self.filter;
-        let (channels, weight) = (filter.channels[0], WeightLayout::Conv(*filter).shape());
+    /// If the input has other channels, no room for a single output, or is too large for memory with its padding.
+    fn geometry<const D: usize>(&self, kind: &str, input: [usize; D]) -> ConvGeometry {
+        let spec = &self.spec;
+        let (channels, weight) = (spec.channels[0], WeightLayout::Conv(*spec).shape());
         assert!(
             input[1] == channels,
             "Q{kind}: an input of shape {input:?} must have {channels} channels, as the weight is {weight:?} in {} groups",
-            filter.groups,
+            spec.groups,
         );
         let mut sizes = [1; 3];
         sizes[5 - D..].copy_from_slice(&input[2..]);
-        let window = (0..3)
-            .all(|axis| reach(filter, axis).is_some())
-            .then(|| filter.window(sizes, self.padding.around(filter, sizes)))
-            .flatten();
-        let refuse = |why: &str| -> ! {
+        let geometry = spec.geometry(sizes, self.padding.around(spec, sizes));
+        let refuse = |error: &GeometryError| -> ! {
+            let why = match error {
+                GeometryError::NoOutput => String::new(),
+                error => format!(" in memory: {error}"),
+            };
             panic!(
-                "Q{kind}: an input of shape {input:?} leaves no room for an output{why}; the weight is {weight:?}, with stride \
-                 {:?}, dilation {:?} and padding {:?}",
-                P::Axes::narrow(filter.stride),
-                P::Axes::narrow(filter.dilation),
+                "Q{kind}: an input of shape {input:?} leaves no room for an output{why}; the weight is {weight:?}, with stride {:?}, \
+                 dilation {:?} and padding {:?}",
+                P::Axes::narrow(spec.stride),
+                P::Axes::narrow(spec.dilation),
                 self.padding,
             )
         };
-        let Some(window) = window else { refuse("") };
-        if !fits_memory(filter, &window, input[0]) {
-            refuse(" in memory");
+        match geometry {
+            Ok(geometry) if geometry.fits_batch(input[0]) => geometry,
+            Ok(_) => refuse(&GeometryError::TooLarge),
+            Err(error) => refuse(&error),
         }
-        window
     }
 
     pub(super) fn describe(&self, content: Content) -> Content {
-        let ConvSpec { channels, groups, kernel, stride, dilation, transposed, .. } = self.filter;
+        let ConvSpec { channels, groups, kernel, stride, dilation, transposed, .. } = self.spec;
         let content = if transposed {
             content.add_debug_attribute("channels", &channels)
         } else {
@@ -92,33 +94,6 @@ impl<P: Padding> ConvOptions<P> {
     }
 }
 
-/// The distance from the first tap to the last along an axis, if a tensor can be longer.
-fn reach(filter: &ConvSpec, axis: usize) -> Option<usize> {
-    let reach = filter.kernel[axis].checked_sub(1)?.checked_mul(filter.dilation[axis])?;
-    isize::try_from(reach).ok().map(|_| reach)
-}
-
-/// Says whether a batch of inputs with the zeros around them, and of outputs, can be addressed: then no size that is computed
-/// from them overflows, whatever stride, dilation and padding are.
-fn fits_memory(filter: &ConvSpec, window: &ConvGeometry, batch: usize) -> bool {
-    /// Bytes for each value: a float, a few copies, and zeros up to the end of a vector or a word.
-    const BYTES: usize = 64;
-    let along = |axis: usize| {
-        let reach = reach(filter, axis)?;
-        let [input, output] = [window.input[axis], window.output[axis]];
-        let walked = if filter.transposed {
-            output.checked_add(window.padding[axis])?
-        } else {
-            output.checked_sub(1)?.checked_mul(filter.stride[axis])?
-        };
-        walked.checked_add(reach)?.checked_add(input)?.checked_add(output)
-    };
-    let channels = filter.channels[0].max(filter.channels[1]);
-    let sizes = (0..3).map(along).chain([Some(batch.max(1)), Some(channels), Some(BYTES)]);
-    let bytes = sizes.into_iter().try_fold(1usize, |bytes, size| bytes.checked_mul(size?));
-    bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
-}
-
 /// The `forward` of an INT8 convolution. `float` is that of Burn's layer, for the gradient.
 pub(super) fn convolve<B: Backend, P: Padding, L, const D: usize>(
     layer: &QLayer<L>,
@@ -129,8 +104,7 @@ where
     L: FloatLayer<Backend = B, Options = ConvOptions<P>>,
 {
     let op = ConvOp {
-        spec: layer.options.filter,
-        geometry: layer.options.window(L::KIND, input.dims()),
+        geometry: layer.options.geometry(L::KIND, input.dims()),
         scheme: layer.weight.scheme,
         bias: layer.bias(),
     };

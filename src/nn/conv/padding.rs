@@ -43,8 +43,8 @@ pub trait Padding: Clone + Debug + Send + Sync + 'static {
     /// The type in which the layer has one number per axis.
     type Axes: PerAxis;
 
-    /// The padding that [`ConvSpec::window`] takes, for an input of these sizes.
-    fn around(&self, filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3];
+    /// The padding that [`ConvSpec::geometry`] takes, for an input of these sizes.
+    fn around(&self, spec: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3];
 
     /// Adds the padding to what is displayed.
     fn describe(&self, content: Content) -> Content;
@@ -54,10 +54,10 @@ pub trait Padding: Clone + Debug + Send + Sync + 'static {
 /// as Burn leaves it out.
 ///
 /// Nothing here overflows: `(output - 1) * stride` is less than the input, and both input and kernel are axes of tensors.
-fn same(filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
+fn same(spec: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
     std::array::from_fn(|axis| {
         // Without a stride there is no output, which the caller finds out.
-        let (stride, kernel) = (filter.stride[axis].max(1), filter.kernel[axis]);
+        let (stride, kernel) = (spec.stride[axis].max(1), spec.kernel[axis]);
         let total = match input[axis].div_ceil(stride) {
             0 => 0,
             output => ((output - 1) * stride + kernel).saturating_sub(input[axis]),
@@ -69,9 +69,9 @@ fn same(filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
 impl Padding for PaddingConfig1d {
     type Axes = usize;
 
-    fn around(&self, filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
+    fn around(&self, spec: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
         match *self {
-            Self::Same => same(filter, input),
+            Self::Same => same(spec, input),
             Self::Valid => [[0; 2]; 3],
             Self::Explicit(left, right) => [[0; 2], [0; 2], [left, right]],
         }
@@ -85,9 +85,9 @@ impl Padding for PaddingConfig1d {
 impl Padding for PaddingConfig2d {
     type Axes = [usize; 2];
 
-    fn around(&self, filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
+    fn around(&self, spec: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
         match *self {
-            Self::Same => same(filter, input),
+            Self::Same => same(spec, input),
             Self::Valid => [[0; 2]; 3],
             Self::Explicit(top, left, bottom, right) => [[0; 2], [top, bottom], [left, right]],
         }
@@ -101,16 +101,16 @@ impl Padding for PaddingConfig2d {
 impl Padding for PaddingConfig3d {
     type Axes = [usize; 3];
 
-    fn around(&self, filter: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
+    fn around(&self, spec: &ConvSpec, input: [usize; 3]) -> [[usize; 2]; 3] {
         match *self {
             Self::Same => {
-                let padding = same(filter, input);
+                let padding = same(spec, input);
                 assert!(
                     padding.iter().all(|[front, behind]| front == behind),
                     "Asymmetric 3D 'Same' padding is not supported: an input of {input:?} with a kernel of {:?} and a stride \
                      of {:?} needs {padding:?}",
-                    filter.kernel,
-                    filter.stride,
+                    spec.kernel,
+                    spec.stride,
                 );
                 padding
             }

@@ -13,13 +13,14 @@ use burn::tensor::{DType, TensorPrimitive};
 
 use super::op::{AttentionOp, ConvOp, LinearOp};
 use crate::config::QuantMode;
-use burn_int8_kernels::conv::ConvInput;
-use burn_int8_kernels::{Active, Layer, Mask, Norm, PackedWeights, StridedHeads};
+use burn_int8_kernels::conv::{self, ConvInput};
+use burn_int8_kernels::gemm::{self, Product};
+use burn_int8_kernels::{Attention, Kernel, Mask, Norm, PackedWeights, StridedHeads};
 use slices::{bools, floats, with_floats};
 
 /// The kernels of the instruction set in use.
-fn kernel() -> Active {
-    burn_int8_kernels::active()
+fn kernel() -> Kernel {
+    Kernel::detect()
 }
 
 /// The name of the instruction set in use.
@@ -50,19 +51,17 @@ pub(super) fn linear<B: Backend, const D: usize, const N: usize>(
     };
     let biases = layers.each_ref().map(|(_, op)| op.bias.clone().map(|bias| bias.into_primitive().tensor()));
     let biases = biases.each_ref().map(|bias| bias.as_ref().map(floats::<B>));
-    let layers: [Layer<'_>; N] = std::array::from_fn(|i| {
+    let products: [Product<'_>; N] = std::array::from_fn(|i| {
         let (weights, LinearOp { activation, .. }) = &layers[i];
-        Layer { weights, bias: biases[i].as_deref(), activation: *activation }
+        Product { weights, bias: biases[i].as_deref(), activation: *activation }
     });
     let mut outs = with_floats(x, |x| match scheme.mode {
-        QuantMode::Dynamic => burn_int8_kernels::dynamic(kernel(), (x, rows), scheme.range, layers),
-        QuantMode::WeightOnly => {
-            layers.map(|layer| burn_int8_kernels::weight_only(kernel(), (x, rows), layer))
-        }
+        QuantMode::Dynamic => gemm::dynamic(kernel(), (x, rows), scheme.range, products),
+        QuantMode::WeightOnly => products.map(|product| gemm::weight_only(kernel(), (x, rows), product)),
     });
     std::array::from_fn(|i| {
         let mut shape = shape.clone();
-        shape[D - 1] = layers[i].weights.scales().len();
+        shape[D - 1] = products[i].weights.scales().len();
         tensor(std::mem::take(&mut outs[i]), shape, dtype, &device)
     })
 }
@@ -91,7 +90,7 @@ pub(crate) fn attention<B: Backend>(tensors: [Tensor<B, 4>; 3], op: AttentionOp<
     let mask = mask.as_ref().map(|(mask, steps, score)| (bools::<B>(mask), *steps, *score));
     let primitives = tensors.map(|x| x.into_primitive().tensor());
     let [q, k, v] = primitives.each_ref().map(floats::<B>);
-    let task = burn_int8_kernels::Attention {
+    let task = Attention {
         batch,
         heads,
         group: heads / kv_heads,
@@ -101,8 +100,8 @@ pub(crate) fn attention<B: Backend>(tensors: [Tensor<B, 4>; 3], op: AttentionOp<
         keys: StridedHeads::by_row(&k, [keys, kv_heads, width]),
         values: StridedHeads::by_row(&v, [keys, kv_heads, width]),
         scale: op.scale,
-        hidden: mask.as_ref().map(|(keys, steps, score)| Mask { keys, steps: *steps, score: *score }),
-        quiet: op.quiet_softmax,
+        mask: mask.as_ref().map(|(keys, steps, score)| Mask { keys, steps: *steps, score: *score }),
+        quiet_softmax: op.quiet_softmax,
     };
     let out = burn_int8_kernels::attention(kernel(), &task);
     tensor(out, [batch, queries, heads, width].into(), dtype, &device)
@@ -135,13 +134,13 @@ pub(super) fn conv<B: Backend, const D: usize>(
     op: ConvOp<B>,
 ) -> Tensor<B, D> {
     let (shape, dtype, device) = (op.output(&x.shape()), x.dtype(), x.device());
-    let ConvOp { spec, geometry, scheme, bias } = op;
+    let ConvOp { geometry, scheme, bias } = op;
     let batch = shape[0];
     let run = |values: &[f32], bias: Option<&[f32]>| {
-        let images = ConvInput { values, batch, filter: &spec, window: &geometry, weights };
+        let images = ConvInput { values, batch, geometry: &geometry, weights };
         match scheme.mode {
-            QuantMode::Dynamic => burn_int8_kernels::conv::dynamic(kernel(), &images, scheme.range, bias),
-            QuantMode::WeightOnly => burn_int8_kernels::conv::weight_only(kernel(), &images, bias),
+            QuantMode::Dynamic => conv::dynamic(kernel(), &images, scheme.range, bias),
+            QuantMode::WeightOnly => conv::weight_only(kernel(), &images, bias),
         }
     };
     let out = with_floats(x, |x| match bias {

@@ -16,52 +16,52 @@ use super::kernels::tile::Inputs;
 use crate::config::QuantMode;
 use crate::ops::op::ConvOp;
 use crate::ops::portable::weights::DeviceWeights;
-use burn_int8_kernels::{ConvGeometry, ConvSpec};
+use burn_int8_kernels::conv::ConvGeometry;
 
 /// A convolution of `samples` images.
 #[derive(Debug)]
 pub(super) struct Convolution {
     pub(super) samples: usize,
-    pub(super) spec: ConvSpec,
     pub(super) geometry: ConvGeometry,
 }
 
 impl Convolution {
     /// The number of values of one channel of the input.
     fn plane(&self) -> usize {
-        product(self.geometry.input)
+        product(self.geometry.input())
     }
 
     /// The number of outputs of one channel of all samples.
     fn pixels(&self) -> usize {
-        product(self.geometry.output.into_iter().chain([self.samples]))
+        product(self.geometry.output().into_iter().chain([self.samples]))
     }
 
     /// The rows and columns of its weights: rows as [`ConvSpec::plain_row`] counts them, up to the end of the last tap.
     fn weights(&self) -> [usize; 2] {
-        let ([inputs, _], taps) = (self.spec.group_channels(), self.spec.taps());
-        let rows = taps.checked_sub(1).map_or(0, |last| self.spec.plain_row(last) + inputs);
-        [rows, self.spec.channels[1]]
+        let ([inputs, _], taps) = (self.geometry.spec().group_channels(), self.geometry.spec().taps());
+        let rows = taps.checked_sub(1).map_or(0, |last| self.geometry.spec().plain_row(last) + inputs);
+        [rows, self.geometry.spec().channels[1]]
     }
 
     /// Says whether kernels can address every value. They find the position under a tap by additions that wrap and take what is
     /// not in the input for padding, which is right as long as no position is `2^31` or more away from the input.
     fn is_addressable(&self) -> bool {
-        let Self { samples, spec, geometry } = self;
+        let Self { samples, geometry } = self;
+        let spec = geometry.spec();
         // There may be three zeros behind the channels of each group.
         let channels = spec.groups.saturating_mul(3).saturating_add(spec.channels[0]);
         let padded = product([*samples, self.plane(), channels]);
         let outputs = product([self.pixels(), spec.channels[1]]);
         let farthest = (0..3).map(|axis| {
-            let output = geometry.output[axis].saturating_sub(1);
+            let output = geometry.output()[axis].saturating_sub(1);
             let reach = spec.kernel[axis].saturating_sub(1).saturating_mul(spec.dilation[axis]);
             if spec.transposed {
-                output.saturating_add(geometry.padding[axis]).saturating_add(reach)
+                output.saturating_add(geometry.padding()[axis]).saturating_add(reach)
             } else {
                 output.saturating_mul(spec.stride[axis]).saturating_add(reach)
             }
         });
-        let steps = [spec.kernel, spec.stride, spec.dilation, geometry.padding, geometry.output].concat();
+        let steps = [spec.kernel, spec.stride, spec.dilation, geometry.padding(), geometry.output()].concat();
         padded > 0
             && addressable([padded, outputs])
             && addressable(steps)
@@ -76,7 +76,7 @@ pub(in crate::ops) fn addresses_conv<B: Backend>(
     op: &ConvOp<B>,
     samples: usize,
 ) -> bool {
-    let convolution = Convolution { samples, spec: op.spec, geometry: op.geometry };
+    let convolution = Convolution { samples, geometry: op.geometry };
     convolution.is_addressable() && addresses_words(weights)
 }
 
@@ -91,8 +91,9 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
     op: ConvOp<B>,
 ) -> Tensor<B, D> {
     let (shape, dtype, found) = (op.output(&x.shape()), x.dtype(), x.shape().num_elements());
-    let ConvOp { spec, geometry, scheme, bias } = op;
-    let kind = Convolution { samples: shape[0], spec, geometry };
+    let ConvOp { geometry, scheme, bias } = op;
+    let spec = *geometry.spec();
+    let kind = Convolution { samples: shape[0], geometry };
     assert_eq!(
         found,
         product([kind.samples, spec.channels[0], kind.plane()]),
@@ -109,7 +110,8 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
 impl DeviceOp for Convolution {
     #[allow(unsafe_code, reason = "CubeCL does not look at what a kernel does with its arguments")]
     fn launch<R: CubeRuntime>(&self, context: &Context<'_, R>) {
-        let Self { samples, spec, geometry } = self;
+        let Self { samples, geometry } = self;
+        let spec = geometry.spec();
         let pixels = self.pixels();
         context.assert_lengths(&Lengths {
             x: samples * spec.channels[0] * self.plane(),
@@ -147,7 +149,7 @@ impl DeviceOp for Convolution {
                         context.client, context.cubes(across * bands), dim,
                         x.values.arg(1), words.arg(4), x_scales.arg(1), context.scales.arg(1),
                         context.bias_or_any().arg(1), context.out.arg(1),
-                        sizes(geometry.input), sizes(geometry.output), sizes(geometry.padding),
+                        sizes(geometry.input()), sizes(geometry.output()), sizes(geometry.padding()),
                         size(pixels), size(shard.first), size(shard.columns), *spec, tile,
                     );
                 }
@@ -167,7 +169,7 @@ struct Chunks {
 impl Convolution {
     /// The images as they are multiplied.
     fn multiplicands<R: CubeRuntime>(&self, context: &Context<'_, R>) -> Multiplicands {
-        let [of_group, _] = self.spec.group_channels();
+        let [of_group, _] = self.geometry.spec().group_channels();
         let chunks = || self.largest_in_chunks(context);
         if context.scheme.mode == QuantMode::WeightOnly {
             return context.floats(of_group, || self.sample_factors(context, &chunks()));
@@ -180,7 +182,7 @@ impl Convolution {
 
     #[allow(unsafe_code, reason = "CubeCL does not look at what a kernel does with its arguments")]
     fn largest_in_chunks<R: CubeRuntime>(&self, context: &Context<'_, R>) -> Chunks {
-        let sample = self.spec.channels[0] * self.plane();
+        let sample = self.geometry.spec().channels[0] * self.plane();
         let units = context.row_units(sample);
         let chunks = sample.div_ceil(units * 64).clamp(1, 256);
         let partial = Buffer::new(context.client, self.samples * chunks, size_of::<u32>());
@@ -225,7 +227,8 @@ impl Convolution {
     fn quantized<R: CubeRuntime>(&self, context: &Context<'_, R>, chunks: &Chunks) -> (Buffer, Buffer) {
         let Chunks { partial, chunks, units } = chunks;
         let (samples, plane, full) = (self.samples, self.plane(), context.full_range());
-        let (channels, [of_group, _]) = (self.spec.channels[0], self.spec.group_channels());
+        let (channels, [of_group, _]) =
+            (self.geometry.spec().channels[0], self.geometry.spec().group_channels());
         let scales = Buffer::new(context.client, samples, size_of::<f32>());
         let factors = Buffer::new(context.client, samples * 2, size_of::<f32>());
         // SAFETY: each cube reads the `chunks` magnitudes of one of `samples` samples, which `partial` was made for, and writes
@@ -246,7 +249,7 @@ impl Convolution {
             );
         }
         // Channels that stand alone are read four at once, as if they were of one group.
-        let groups = if of_group == 1 { 1 } else { self.spec.groups };
+        let groups = if of_group == 1 { 1 } else { self.geometry.spec().groups };
         let words = samples * plane * groups * (channels / groups).div_ceil(4);
         let values = Buffer::new(context.client, words, size_of::<i32>());
         with_float!(context.x_type, F => {

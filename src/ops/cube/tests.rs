@@ -13,7 +13,7 @@ use super::linear::{Matmul, quantized_rows};
 use crate::config::{LayerScheme, QuantMode, QuantRange};
 use crate::ops::op::{ConvOp, LinearOp};
 use crate::ops::portable::weights::{Capabilities, DeviceWeights};
-use burn_int8_kernels::{ConvSpec, PackedWeights, WeightLayout, conv};
+use burn_int8_kernels::{ConvSpec, Kernel, PackedWeights, WeightLayout, conv, gemm};
 use gpu::{Fused, Plain};
 
 #[path = "../../../tests/suite/gpu.rs"]
@@ -72,8 +72,8 @@ fn on_device<B: Backend>(
     binding_bytes: usize,
 ) -> DeviceWeights<B> {
     let capabilities = Capabilities { binding_bytes, ..Capabilities::default() };
-    let integers = packed.to_integers(layout);
-    DeviceWeights::new(&integers, packed.scales(), layout, capabilities, &Default::default())
+    assert_eq!(packed.layout(), *layout);
+    DeviceWeights::new(&packed.to_qtensor(), capabilities, &Default::default())
 }
 
 #[test]
@@ -94,8 +94,7 @@ fn sums_of_products_are_identical() {
                 let (scheme, form) = (LayerScheme::default().with_range(range), WeightLayout::Linear([k, n]));
                 let (packed, _) = PackedWeights::quantize(&values(k * n, 1), &form, range).expect("finite");
                 let x = values(m * k, 2);
-                let expected =
-                    burn_int8_kernels::accumulate(burn_int8_kernels::active(), (&x, m), range, &packed);
+                let expected = gemm::accumulators(Kernel::detect(), (&x, m), range, &packed);
                 let kind = Matmul { rows: m, inputs: k, outputs: n };
                 let words = on_device(&packed, &form, limit);
                 let got = sums(kind, tensor(&x, [m, k]), &words, scheme, Shape::new([m, n]));
@@ -190,40 +189,33 @@ fn filters() -> Vec<ConvSpec> {
 }
 
 /// The sums of two samples on the device and on the CPU.
-fn both_convolutions(filter: ConvSpec, input: [usize; 3], padding: [[usize; 2]; 3]) -> [Vec<i32>; 2] {
+fn both_convolutions(spec: ConvSpec, input: [usize; 3], padding: [[usize; 2]; 3]) -> [Vec<i32>; 2] {
     let wide = WIDE.get() == Some(true);
     let (range, limit) = if wide { (QuantRange::Full, 64) } else { (QuantRange::Symmetric, usize::MAX) };
-    let form = WeightLayout::Conv(filter);
-    let window = filter.window(input, padding).expect("an output");
+    let form = WeightLayout::Conv(spec);
+    let geometry = spec.geometry(input, padding).expect("an output");
     let (weights, _) = PackedWeights::quantize(&values(form.len(), 1), &form, range).expect("finite");
     let [depth, height, width] = input;
-    let shape = [2, filter.channels[0], depth, height, width];
+    let shape = [2, spec.channels[0], depth, height, width];
     let x = values(shape.iter().product(), 2);
-    let images =
-        conv::ConvInput { values: &x, batch: 2, filter: &filter, window: &window, weights: &weights };
-    let expected = conv::accumulate(burn_int8_kernels::active(), &images, range);
+    let images = conv::ConvInput { values: &x, batch: 2, geometry: &geometry, weights: &weights };
+    let expected = conv::accumulators(Kernel::detect(), &images, range);
     let words = on_device(&weights, &form, limit);
     let scheme = LayerScheme::default().with_range(range);
     let out = Shape::new([expected.len()]);
-    let got = sums(
-        Convolution { samples: 2, spec: filter, geometry: window },
-        tensor(&x, shape),
-        &words,
-        scheme,
-        out,
-    );
+    let got = sums(Convolution { samples: 2, geometry }, tensor(&x, shape), &words, scheme, out);
     [got, expected]
 }
 
 #[test]
 fn sums_of_convolutions_are_identical() {
     in_every_way(|| {
-        for filter in filters() {
+        for spec in filters() {
             for transposed in [false, true] {
-                let filter = ConvSpec { transposed, ..filter };
+                let spec = ConvSpec { transposed, ..spec };
                 for (input, padding) in [([3, 6, 7], [[0; 2]; 3]), ([2, 5, 5], [[0, 0], [1, 2], [2, 0]])] {
-                    let [got, expected] = both_convolutions(filter, input, padding);
-                    assert_eq!(got, expected, "{filter:?} on {input:?} {padding:?}");
+                    let [got, expected] = both_convolutions(spec, input, padding);
+                    assert_eq!(got, expected, "{spec:?} on {input:?} {padding:?}");
                 }
             }
         }
@@ -242,7 +234,7 @@ fn rows_of_a_table_in_shards() {
         let data = TensorData::new(picked.map(|i| i as i32).to_vec(), [2, 3]);
         let got = super::embed(&words, Tensor::from_data(data, &Default::default()));
         assert_eq!(got.into_data().to_vec::<f32>().expect("f32"), table.rows_of_table(&picked));
-        assert_eq!(words.to_integers(&form), table.to_integers(&form));
+        assert_eq!(words.to_integers(&form), table.to_integers());
     }
     if gpu::available() {
         check::<Plain>();
@@ -288,9 +280,9 @@ fn large_inputs_do_not_overflow_where_only_weights_are_integers() {
             let layout = WeightLayout::Conv(spec);
             let ones = vec![1e-3; layout.len()];
             let (packed, _) = PackedWeights::quantize(&ones, &layout, scheme.range).expect("finite");
-            let geometry = spec.window([1, 1, 3], [[0; 2]; 3]).expect("an output");
+            let geometry = spec.geometry([1, 1, 3], [[0; 2]; 3]).expect("an output");
             let x = [vec![1e37; channels * 3], vec![0.5; channels * 3]].concat();
-            let op = ConvOp { spec, geometry, scheme, bias: None };
+            let op = ConvOp { geometry, scheme, bias: None };
             let weights = on_device(&packed, &layout, usize::MAX);
             let y = super::conv(&weights, tensor::<Plain, 3>(&x, [2, channels, 3]), op);
             let k = (2 * channels / groups) as f32;

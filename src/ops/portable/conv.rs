@@ -8,7 +8,8 @@ use super::total::{EXACT_IN_F32, Total};
 use super::weights::DeviceWeights;
 use crate::config::QuantMode;
 use crate::ops::op::ConvOp;
-use burn_int8_kernels::{ConvGeometry, ConvSpec};
+use burn_int8_kernels::ConvSpec;
+use burn_int8_kernels::conv::ConvGeometry;
 
 /// The convolution of `x` `[batch, channels, ..]`.
 pub(in crate::ops) fn conv<B: Backend, const D: usize>(
@@ -17,13 +18,14 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
     op: ConvOp<B>,
 ) -> Tensor<B, D> {
     let (shape, dtype, device) = (op.output(&x.shape()), x.dtype(), x.device());
-    let ConvOp { spec, geometry, scheme, bias } = op;
+    let ConvOp { geometry, scheme, bias } = op;
+    let spec = *geometry.spec();
     let (batch, [inputs, outputs]) = (shape[0], spec.channels);
     if shape.num_elements() == 0 {
         return Tensor::zeros(shape, (&device, dtype));
     }
-    let positions: usize = geometry.output.iter().product();
-    let [depth, height, width] = geometry.input;
+    let positions: usize = geometry.output().iter().product();
+    let [depth, height, width] = geometry.input();
     let planes = [batch, inputs, depth, height, width];
     let scales = weights.scales.clone().reshape([1, outputs, 1]);
     let mut y = Tensor::zeros([batch, outputs, positions], (&device, DType::F32));
@@ -81,7 +83,7 @@ fn add_taps<B: Backend>(
     let ConvSpec { groups, kernel, .. } = *spec;
     let [inputs, outputs] = spec.group_channels();
     let [batch, ..] = x.dims();
-    let positions: usize = geometry.output.iter().product();
+    let positions: usize = geometry.output().iter().product();
     for tap in 0..spec.taps() {
         let at = [tap / kernel[2] / kernel[1], tap / kernel[2] % kernel[1], tap % kernel[2]];
         let [Some(z), Some(y), Some(w)] = [0, 1, 2].map(|axis| Meeting::new(spec, geometry, axis, at[axis]))
@@ -90,7 +92,7 @@ fn add_taps<B: Backend>(
         };
         let under = [z, y, w].into_iter().enumerate();
         let under = under
-            .fold(x.clone(), |x, (axis, meeting)| meeting.move_inputs(x, 2 + axis, geometry.output[axis]));
+            .fold(x.clone(), |x, (axis, meeting)| meeting.move_inputs(x, 2 + axis, geometry.output()[axis]));
         let under = under.reshape([batch, groups, inputs, positions]);
         let under = under.permute([1, 0, 3, 2]).reshape([groups, batch * positions, inputs]);
         for first in (0..inputs).step_by(EXACT_IN_F32) {
@@ -120,11 +122,11 @@ struct Meeting {
 impl Meeting {
     /// `None` if the tap meets padding alone.
     fn new(spec: &ConvSpec, geometry: &ConvGeometry, axis: usize, tap: usize) -> Option<Self> {
-        let [input, output] = [geometry.input[axis], geometry.output[axis]];
+        let [input, output] = [geometry.input()[axis], geometry.output()[axis]];
         let stride = spec.stride[axis];
         // The stride multiplies the position in one tensor; the product and this offset give that in the other. Geometries are
         // made only where `(kernel - 1) * dilation` is a `usize`, so `i128` holds every step of this.
-        let offset = tap as i128 * spec.dilation[axis] as i128 - geometry.padding[axis] as i128;
+        let offset = tap as i128 * spec.dilation[axis] as i128 - geometry.padding()[axis] as i128;
         let (multiplied, other) = if spec.transposed { (input, output) } else { (output, input) };
         let up = |distance: i128| (distance.max(0) + stride as i128 - 1) / stride as i128;
         let first = up(-offset);

@@ -7,7 +7,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, ElementConversion};
 
 use crate::ops::cpu::slices::with_floats;
-use burn_int8_kernels::{PackOrder, WeightLayout};
+use burn_int8_kernels::{PackOrder, QTensor, WeightLayout};
 
 /// The number of weights in a word, and of columns that are read together.
 pub(in crate::ops) const WORD: usize = 4;
@@ -55,17 +55,11 @@ pub(in crate::ops) struct Shard<B: Backend> {
 
 impl<B: Backend> DeviceWeights<B> {
     /// Takes integers in the layout of the weight tensor, and puts them in shards of at most `binding_bytes`.
-    pub(in crate::ops) fn new(
-        integers: &[i8],
-        scales: &[f32],
-        layout: &WeightLayout,
-        capabilities: Capabilities,
-        device: &B::Device,
-    ) -> Self {
-        let PackOrder { rows, columns, .. } = layout.plain_order();
+    pub(in crate::ops) fn new(tensor: &QTensor, capabilities: Capabilities, device: &B::Device) -> Self {
+        let PackOrder { rows, columns, .. } = tensor.layout().plain_order();
         let at_once = capabilities.binding_bytes / (rows.len().div_ceil(WORD) * WORD).max(1) / WORD * WORD;
         let shards = columns.chunks(at_once.max(WORD)).scan(0, |first, columns| {
-            let words = pack(integers, &rows, columns);
+            let words = pack(tensor.values(), &rows, columns);
             let shape = [rows.len().div_ceil(WORD), columns.len().next_multiple_of(WORD)];
             let words = Tensor::from_data(TensorData::new(words, shape), (device, DType::I32));
             let shard = Shard { first: *first, columns: columns.len(), words };
@@ -73,7 +67,7 @@ impl<B: Backend> DeviceWeights<B> {
             Some(shard)
         });
         let (shape, shards) = ([rows.len(), columns.len()], shards.collect());
-        let scales = TensorData::new(scales.to_vec(), [columns.len()]);
+        let scales = TensorData::new(tensor.scales().to_vec(), [columns.len()]);
         let scales = Tensor::from_data(scales, (device, DType::F32));
         Self { shape, shards, scales, packed_dot: capabilities.packed_dot }
     }

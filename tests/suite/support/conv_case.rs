@@ -6,7 +6,7 @@ use burn::prelude::*;
 use burn_int8::nn::{DropIn, QLayer};
 use burn_int8::prelude::*;
 
-use crate::model::{floats, is_wgpu, tensor, values};
+use crate::support::models::{floats, is_wgpu, tensor, values};
 
 /// The padding of a convolution; a transposed one is always `Around` and takes the first of each pair.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -231,6 +231,7 @@ impl Run {
                     sums.into_iter().enumerate().map(finish).collect::<Vec<_>>()
                 })
                 .collect(),
+            other => unreachable!("{other:?} is no mode of these tests"),
         }
     }
 }

@@ -1,17 +1,19 @@
-//! Every kind of layer in models and their reports.
+//! Reports, and models with every kind of layer.
 
 use burn::backend::{Autodiff, NdArray};
 use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::nn;
 use burn::prelude::*;
-use burn_int8::nn::{Conv1d, Conv2d, Conv2dConfig, ConvTranspose1d, DropIn, Embedding, FloatLayer, Linear};
+use burn_int8::nn::{
+    Conv1d, Conv2d, Conv2dConfig, ConvTranspose1d, DropIn, Embedding, FloatLayer, Linear, LinearConfig,
+};
 use burn_int8::prelude::*;
 
-use crate::model::{burns_embedding, burns_linear, floats};
 use crate::support::conv_case::{
     Case, Pad, conv, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d,
     one_of_each, transposed,
 };
+use crate::support::models::{burns_embedding, burns_linear, floats};
 
 type B = NdArray;
 
@@ -163,7 +165,20 @@ fn visitors_and_devices() {
     assert_eq!(floats(model.fork(&device).no_grad().forward(some_tokens())), y);
 }
 
-/// What would make a model fast that is not.
+/// Files of full precision hold `f32`, whatever a backend computes with; memory holds what it computes with.
+#[test]
+fn a_report_of_doubles() {
+    type Double = NdArray<f64>;
+    let model: (Linear<Double>, nn::Linear<Double>) =
+        (LinearConfig::new(8, 4).init(&Default::default()), burns_linear(2, 2, true, 1));
+    let report = model.int8_report();
+    assert_eq!(report.bytes_before(), 4 * (8 * 4 + 4 + 2 * 2 + 2));
+    assert_eq!(report.memory_bytes(), 2 * report.bytes_before());
+    let (_, report) = model.quantize(&Int8Config::new()).expect("a float layer");
+    assert_eq!(report.layers[0].bytes_before, 4 * (8 * 4 + 4));
+}
+
+/// The feature that would make a model fast that is not.
 #[cfg(not(feature = "flex"))]
 #[test]
 fn a_report_names_the_feature_that_is_off() {

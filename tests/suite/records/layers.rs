@@ -1,4 +1,4 @@
-//! Every kind of layer in files: Burn's own while float, exact when INT8, an error where they lie.
+//! Every kind of layer in files: Burn's own while float, exact when INT8, an error where they are malformed.
 
 use burn::backend::NdArray;
 use burn::module::{Module, Param};
@@ -15,8 +15,8 @@ use burn_int8::prelude::*;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::model::{burns_embedding, burns_linear, floats, tensor};
 use crate::support::conv_case::{Case, conv, conv_transpose2d, conv1d, conv2d, one_of_each, transposed};
+use crate::support::models::{burns_embedding, burns_linear, floats, tensor};
 use crate::with_conv;
 
 type B = NdArray;
@@ -175,13 +175,67 @@ mod misfits {
         load(int8(burns_embedding(9, 5, 1)), burns_embedding(5, 9, 1).into());
     }
 
-    /// The shape of a transposed convolution's weight does not tell its groups; the number of scales does.
     #[test]
     #[should_panic(
-        expected = "ConvTranspose2d: the record holds [4, 3, 2, 2] for 6 output channels, but the layer has 3"
+        expected = "ConvTranspose2d: the record holds [4, 3, 2, 2] in 2 groups without bias, but the layer is [4, 3, 2, 2] without bias"
     )]
-    fn other_groups() {
+    fn transposed_groups_into_none() {
         load(up(1).into(), int8(up(2)));
+    }
+
+    fn grouped(groups: usize) -> nn::conv::Conv1d<B> {
+        conv1d(&Case { groups, bias: false, ..conv(1, [2 * groups, 4], [1, 1, 3], [1, 1, 9]) })
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "Conv1d: the record holds [4, 2, 3] in 2 groups without bias, but the layer is [4, 2, 3] without bias"
+    )]
+    fn groups_into_none() {
+        load(grouped(1).into(), int8(grouped(2)));
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "Conv1d: the record holds [4, 2, 3] without bias, but the layer is [4, 2, 3] in 2 groups without bias"
+    )]
+    fn no_groups_into_groups() {
+        load(int8(grouped(2)), int8(grouped(1)));
+    }
+
+    /// The record of one kind of layer, read for another: an error in formats with and without field names.
+    fn other_kind<From: FloatLayer<Backend = B>, Into: FloatLayer<Backend = B>>(from: From, _: Into) {
+        let (folder, device) = (tempdir().expect("a folder"), Default::default());
+        let expected = format!("the record holds an INT8 {}, but the layer is {}", From::KIND, Into::KIND);
+        fn error<R: FileRecorder<B>, L: FloatLayer<Backend = B>>(
+            path: std::path::PathBuf,
+            device: &burn::tensor::Device<B>,
+        ) -> String {
+            let record = Recorder::<B>::load::<LayerRecord<L>>(&R::default(), path, device);
+            record.err().expect("another kind").to_string()
+        }
+        let (mpk, bin) = (folder.path().join("layer.mpk"), folder.path().join("layer.bin"));
+        let from = int8(from);
+        from.clone().save_file(&mpk, &NamedMpkFileRecorder::<Full>::default()).expect("a folder to write to");
+        from.save_file(&bin, &BinFileRecorder::<Full>::default()).expect("a folder to write to");
+        for error in [
+            error::<NamedMpkFileRecorder<Full>, Into>(mpk, &device),
+            error::<BinFileRecorder<Full>, Into>(bin, &device),
+        ] {
+            assert!(error.contains(&expected), "`{expected}` is not in `{error}`");
+        }
+    }
+
+    #[test]
+    fn another_kind() {
+        let (plain, up) = (
+            conv1d::<B>(&conv(1, [4, 4], [1, 1, 3], [1, 1, 9])),
+            crate::support::conv_case::conv_transpose1d::<B>(&transposed(1, [4, 4], [1, 1, 3], [1, 1, 9])),
+        );
+        other_kind(plain.clone(), up.clone());
+        other_kind(up, plain);
+        other_kind(burns_linear::<B>(4, 4, true, 1), burns_embedding::<B>(4, 4, 1));
+        other_kind(burns_embedding::<B>(4, 4, 1), burns_linear::<B>(4, 4, true, 1));
     }
 
     #[test]
@@ -192,8 +246,8 @@ mod misfits {
     }
 }
 
-mod lies {
-    //! Files that lie: an error, never a panic, never another layer.
+mod malformed {
+    //! Malformed files: an error, never a panic, never another layer.
 
     use super::*;
 
@@ -252,9 +306,9 @@ mod lies {
     fn of_a_transposed_convolution() {
         let case = Case { groups: 2, ..transposed(2, [4, 6], [1, 2, 1], [1, 3, 3]) };
         let layer = || conv_transpose2d::<B>(&case);
-        check(error_after(layer(), scales(5)), "5 INT8 scales for 3 output channels");
-        check(error_after(layer(), scales(0)), "0 INT8 scales for 3 output channels");
-        check(error_after(layer(), shape([3, 4, 2, 1])), "6 INT8 scales for 4 output channels");
+        check(error_after(layer(), scales(5)), "5 INT8 scales for 6 output channels");
+        check(error_after(layer(), scales(0)), "0 INT8 scales for 6 output channels");
+        check(error_after(layer(), shape([3, 4, 2, 1])), "6 INT8 scales for 8 output channels");
         check(error_after(layer(), shape([1, 3, 4, 2])), "6 INT8 scales are 2 groups of 1 inputs");
     }
 
@@ -268,10 +322,10 @@ mod lies {
             |bytes: &[u8]| Recorder::<B>::load::<LayerRecord<L>>(&mpk, bytes.to_vec(), &device).is_ok();
         for at in 0..bytes.len() {
             assert!(!load(&bytes[..at]), "cut to {at} of {}", bytes.len());
-            for flip in [0x01, 0x55, 0x80, 0xff] {
+            for bit in 0..8 {
                 let mut damaged = bytes.clone();
-                damaged[at] ^= flip;
-                load(&damaged);
+                damaged[at] ^= 1 << bit;
+                load_into_a_layer(damaged, &mpk, &int8);
             }
         }
         // From a file: Burn's recorder of bytes panics on what it can't read.
@@ -285,8 +339,26 @@ mod lies {
         }
     }
 
+    /// A damaged file is an error, loads with other numbers, or says that it is of other sizes: nothing else panics.
+    fn load_into_a_layer<L: FloatLayer<Backend = B>>(
+        bytes: Vec<u8>,
+        recorder: &NamedMpkBytesRecorder<Full>,
+        layer: &QLayer<L>,
+    ) {
+        let target = DropIn::Int8(layer.clone());
+        let load = std::panic::AssertUnwindSafe(|| {
+            let record = Recorder::<B>::load::<LayerRecord<L>>(recorder, bytes, &Default::default());
+            record.map(|record| target.load_record(record)).is_ok()
+        });
+        if let Err(panic) = std::panic::catch_unwind(load) {
+            let text = panic.downcast_ref::<String>().map_or("", String::as_str);
+            assert!(text.contains("the record holds"), "{text}");
+        }
+    }
+
     #[test]
     fn truncated_and_damaged_files() {
+        damage(burns_linear::<B>(3, 2, true, 1));
         let case = Case { groups: 2, ..transposed(2, [2, 4], [1, 2, 1], [1, 3, 3]) };
         damage(conv_transpose2d::<B>(&case));
         damage(conv1d::<B>(&conv(1, [2, 3], [1, 1, 2], [1, 1, 9])));

@@ -1,10 +1,10 @@
-//! Files that lie: an error, never a panic, never wrong numbers.
+//! Malformed files: an error, never a panic, never wrong numbers.
 
 use super::*;
 use serde_json::{Value, json};
 
-/// Loads a JSON record of an INT8 layer after `change`, and returns the error.
-fn error_after(change: impl FnOnce(&mut Value)) -> String {
+/// Loads a JSON record of an INT8 layer after `change`.
+fn saved_json(change: impl FnOnce(&mut Value)) -> Result<Linear<B>, String> {
     let (folder, device) = (tempdir().expect("a folder"), Default::default());
     let recorder = PrettyJsonFileRecorder::<FullPrecisionSettings>::default();
     let layer: Linear<B> = burns_linear(4, 3, true, 1).into();
@@ -16,21 +16,18 @@ fn error_after(change: impl FnOnce(&mut Value)) -> String {
     change(&mut json["item"]);
     std::fs::write(&path, json.to_string()).expect("a folder to write to");
     let target: Linear<B> = LinearConfig::new(4, 3).init(&device);
-    match target.load_file(&path, &recorder, &device) {
-        Ok(layer) => panic!("it loaded as {layer}"),
-        Err(error) => error.to_string(),
-    }
+    target.load_file(&path, &recorder, &device).map_err(|error| error.to_string())
 }
 
 fn check(expected: &str, change: impl FnOnce(&mut Value)) {
-    let error = error_after(change);
+    let error = saved_json(change).expect_err("it must not load");
     assert!(error.contains(expected), "`{expected}` is not in `{error}`");
 }
 
 #[test]
 fn another_version() {
     for version in [0, 9] {
-        let expected = format!("INT8 record version {version}, but this burn-int8 reads versions 1 to 2");
+        let expected = format!("INT8 record version {version}, but this burn-int8 reads versions 1 to 3");
         check(&expected, |item| item["weight"]["int8"]["version"] = json!(version));
     }
 }
@@ -108,13 +105,59 @@ fn floats_that_are_none() {
 
 #[test]
 fn an_id_that_is_none() {
-    for id in ["!", "", "00000000000000000000000000000000", "zzzz-zzzz"] {
-        if id.is_empty() {
-            continue; // Burn reads it as zero
-        }
+    for id in ["!", "00000000000000000000000000000000", "zzzz-zzzz"] {
         check("is no parameter id", |item| item["weight"]["id"] = json!(id));
         check("is no parameter id", |item| item["bias"]["id"] = json!(id));
     }
+}
+
+/// The empty id is one: Burn reads it as zero.
+#[test]
+fn an_id_that_is_empty() {
+    let item = saved_json(|item| item["weight"]["id"] = json!(""));
+    assert!(item.is_ok(), "{item:?}");
+}
+
+#[test]
+fn noise_that_is_no_number() {
+    check("invalid type: string", |item| item["weight"]["int8"]["sqnr_db"] = json!("NaN"));
+    // JSON has no infinity, MessagePack has: 0xca and four bytes.
+    let layer: Linear<B> = burns_linear(4, 3, true, 1).into();
+    let (layer, _) = layer.quantize(&Int8Config::new()).expect("a float layer");
+    let bytes = mpk(layer);
+    let key = b"sqnr_db\xca";
+    let at = bytes.windows(key.len()).position(|window| window == key).expect("its noise") + key.len();
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut bytes = bytes.clone();
+        bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+        let error = load_mpk::<Linear<B>>(LinearConfig::new(4, 3).init(&Default::default()), bytes);
+        let error = error.expect_err("no number").to_string();
+        assert!(error.contains("noise ratio of"), "{error}");
+    }
+}
+
+/// A field that is not there is not a field that is none.
+#[test]
+fn missing_fields() {
+    for field in ["weight", "bias"] {
+        check(&format!("missing field `{field}`"), |item| {
+            item.as_object_mut().expect("an object").remove(field);
+        });
+    }
+    check("an INT8 Linear has no field `bjas`", |item| item["bjas"] = json!(null));
+}
+
+#[test]
+fn another_kind() {
+    check("the record holds an INT8 Embedding, but the layer is Linear", |item| {
+        item["weight"]["int8"]["kind"] = json!("Embedding");
+    });
+    check("4 output channels can't be parted into 0 groups", |item| {
+        item["weight"]["int8"]["groups"] = json!(0);
+    });
+    check("missing field `kind`", |item| {
+        item["weight"]["int8"].as_object_mut().expect("an object").remove("kind");
+    });
 }
 
 /// Cut anywhere, a file is an error. With any byte changed it may load or not, but without a panic.

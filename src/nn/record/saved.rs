@@ -1,0 +1,138 @@
+//! The INT8 weight of a layer in a file, and everything that must hold for one.
+
+use burn::module::ParamId;
+use burn::prelude::*;
+
+use super::float::{check_data, check_id};
+use crate::config::LayerScheme;
+
+/// The version of the INT8 part of a record. Records of a later one are refused.
+///
+/// | version | changed |
+/// |---|---|
+/// | 1 | the integers are called `param`, as Burn calls floats: where fields have names, Burn's own layers read them as such |
+/// | 2 | they are called `integers` |
+/// | 3 | the kind of the layer and its groups are there, so that a layer of another kind refuses the record |
+pub const RECORD_VERSION: u8 = 3;
+
+/// The axis of a saved weight's shape that has the output channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutputAxis {
+    /// `[out, ..]`
+    First,
+    /// `[in, out]`
+    Second,
+    /// `[in, out / groups, ..]`
+    SecondOfGroups,
+}
+
+/// The INT8 weight of a layer, on no device: sizes, scales and numbers have been checked against each other and against the
+/// kind of layer that it was read for.
+#[derive(Clone, Debug)]
+pub(crate) struct SavedWeight {
+    pub(crate) id: ParamId,
+    /// The kind of layer, such as `Linear`.
+    pub(crate) kind: &'static str,
+    /// The groups of a convolution, one for other layers; none if the file is older than version 3 and does not tell.
+    pub(crate) groups: Option<usize>,
+    /// The integers, row-major, in `shape`.
+    pub(crate) integers: Vec<i8>,
+    pub(crate) shape: Vec<usize>,
+    /// One scale per output channel.
+    pub(crate) scales: Vec<f32>,
+    pub(crate) scheme: LayerScheme,
+    pub(crate) sqnr_db: Option<f32>,
+}
+
+/// The kind of layer that a file is read for.
+#[derive(Clone, Copy)]
+pub(super) struct ExpectedLayer {
+    pub(super) kind: &'static str,
+    /// The rank of its weight.
+    pub(super) rank: usize,
+    pub(super) outputs: OutputAxis,
+}
+
+/// The fields of an INT8 weight, as they were read.
+pub(super) struct UncheckedWeight {
+    pub(super) id: String,
+    pub(super) integers: TensorData,
+    pub(super) part: Int8Part,
+}
+
+/// How the integers of a weight are to be read.
+pub(super) struct Int8Part {
+    pub(super) origin: Option<Origin>,
+    pub(super) scheme: LayerScheme,
+    pub(super) sqnr_db: Option<f32>,
+    pub(super) scales: TensorData,
+}
+
+/// The layer that a record was written by.
+pub(super) struct Origin {
+    pub(super) kind: String,
+    pub(super) groups: usize,
+}
+
+impl Origin {
+    /// Refuses a record of another kind of layer.
+    pub(super) fn check(&self, expected: &ExpectedLayer) -> Result<(), String> {
+        if self.kind == expected.kind {
+            return Ok(());
+        }
+        Err(format!("the record holds an INT8 {}, but the layer is {}", self.kind, expected.kind))
+    }
+}
+
+impl UncheckedWeight {
+    /// The one place where it is decided whether a file holds a weight.
+    pub(super) fn check(self, expected: &ExpectedLayer) -> Result<SavedWeight, String> {
+        let Self { id, integers, part: Int8Part { origin, scheme, sqnr_db, scales } } = self;
+        check_id(&id)?;
+        check_data(&integers, expected.rank)?;
+        check_data(&scales, 1)?;
+        let shape = integers.shape.to_vec();
+        let scales: Vec<f32> = scales.into_vec().map_err(|_| "INT8 scales are not f32")?;
+        if let Some(channel) = scales.iter().position(|s| !(s.is_finite() && *s >= 0.0)) {
+            return Err(format!("the INT8 scale of output channel {channel} is {}", scales[channel]));
+        }
+        if let Some(db) = sqnr_db.filter(|db| !db.is_finite()) {
+            return Err(format!("a signal to quantization noise ratio of {db} dB"));
+        }
+        let groups = origin.map(|origin| origin.groups);
+        let groups = expected.outputs.groups(&shape, scales.len(), groups)?;
+        let integers = integers.into_vec().map_err(|_| "INT8 weights are not i8")?;
+        let id = ParamId::deserialize(&id);
+        Ok(SavedWeight { id, kind: expected.kind, groups, integers, shape, scales, scheme, sqnr_db })
+    }
+}
+
+impl OutputAxis {
+    /// The groups of a weight of this shape with that many scales, if they can be known, after checking that all fit together.
+    fn groups(self, shape: &[usize], scales: usize, told: Option<usize>) -> Result<Option<usize>, String> {
+        let (groups, channels) = match self {
+            Self::First => (told, shape[0]),
+            Self::Second => (told, shape[1]),
+            // A file that does not tell the groups has as many as the scales are times the outputs of one.
+            Self::SecondOfGroups => {
+                let counted = scales.checked_div(shape[1]).filter(|groups| *groups > 0);
+                let groups = told.or(counted).unwrap_or(1);
+                (Some(groups), shape[1].saturating_mul(groups))
+            }
+        };
+        if scales != channels {
+            // Without groups the number of channels is not known: those of one group are.
+            let channels = if told.is_none() && self == Self::SecondOfGroups { shape[1] } else { channels };
+            return Err(format!("{scales} INT8 scales for {channels} output channels"));
+        }
+        match groups {
+            Some(groups) if groups == 0 || !shape[0].is_multiple_of(groups) => Err(match self {
+                Self::SecondOfGroups => {
+                    format!("{scales} INT8 scales are {groups} groups of {} inputs", shape[0])
+                }
+                _ => format!("{} output channels can't be parted into {groups} groups", shape[0]),
+            }),
+            groups => Ok(groups),
+        }
+    }
+}

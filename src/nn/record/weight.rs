@@ -1,0 +1,211 @@
+//! The weight of a layer in a file: float as Burn writes it, or integers and how to read them.
+
+use std::fmt;
+
+use burn::prelude::*;
+use burn::tensor::DType;
+use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeStruct;
+use serde::{Deserializer, Serialize, Serializer};
+
+use super::float::FloatItem;
+use super::saved::{ExpectedLayer, Int8Part, Origin, RECORD_VERSION, SavedWeight, UncheckedWeight};
+use crate::config::LayerScheme;
+
+/// The weight of a layer: float, or INT8.
+#[derive(Clone)]
+pub(super) enum WeightItem {
+    /// As Burn writes it.
+    Float(FloatItem),
+    /// Integers and how to read them.
+    Int8(SavedWeight),
+}
+
+/// The fields of an INT8 weight. The integers are not called Burn's `param`, so that a layer which knows nothing of INT8
+/// misses it.
+const FIELDS: &[&str] = &["id", INTEGERS, "int8"];
+const INTEGERS: &str = "integers";
+
+/// The fields of the INT8 part, `kind` and `groups` since version 3. The version comes first, so that nothing of another
+/// version is read; then the kind, so that nothing of another kind is.
+const PART_FIELDS: &[&str] = &["version", "kind", "groups", "range", "activations", "sqnr_db", "scales"];
+
+impl Serialize for WeightItem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let saved = match self {
+            Self::Float(item) => return item.serialize(serializer),
+            Self::Int8(saved) => saved,
+        };
+        let integers = TensorData::new(saved.integers.clone(), saved.shape.clone());
+        let mut fields = serializer.serialize_struct("ParamSerde", FIELDS.len())?;
+        fields.serialize_field("id", &saved.id.serialize())?;
+        fields.serialize_field(INTEGERS, &integers)?;
+        fields.serialize_field("int8", &PartOf(saved))?;
+        fields.end()
+    }
+}
+
+/// The INT8 part of a weight, to be written.
+struct PartOf<'a>(&'a SavedWeight);
+
+impl Serialize for PartOf<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let saved = self.0;
+        let scales = TensorData::new(saved.scales.clone(), [saved.scales.len()]);
+        let mut fields = serializer.serialize_struct("Int8Part", PART_FIELDS.len())?;
+        fields.serialize_field("version", &RECORD_VERSION)?;
+        fields.serialize_field("kind", saved.kind)?;
+        fields.serialize_field("groups", &saved.groups.unwrap_or(1))?;
+        fields.serialize_field("range", &saved.scheme.range)?;
+        fields.serialize_field("activations", &saved.scheme.mode)?;
+        fields.serialize_field("sqnr_db", &saved.sqnr_db)?;
+        fields.serialize_field("scales", &scales)?;
+        fields.end()
+    }
+}
+
+/// Reads the weight of a layer of this kind.
+impl<'de> DeserializeSeed<'de> for ExpectedLayer {
+    type Value = WeightItem;
+
+    fn deserialize<De: Deserializer<'de>>(self, deserializer: De) -> Result<WeightItem, De::Error> {
+        deserializer.deserialize_struct("ParamSerde", FIELDS, WeightVisitor(self))
+    }
+}
+
+struct WeightVisitor(ExpectedLayer);
+
+impl<'de> Visitor<'de> for WeightVisitor {
+    type Value = WeightItem;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the weight of a layer, float or INT8")
+    }
+
+    /// Formats without field names: the INT8 part follows `i8` values, and nothing follows others.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let id = seq.next_element()?.ok_or_else(|| de::Error::missing_field("id"))?;
+        let param: TensorData = seq.next_element()?.ok_or_else(|| de::Error::missing_field("param"))?;
+        let part = match param.dtype {
+            DType::I8 => seq.next_element_seed(PartSeed(self.0))?,
+            _ => None,
+        };
+        self.0.weight(id, param, part).map_err(de::Error::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut id, mut param, mut part) = (None, None, None);
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "id" => id = Some(map.next_value()?),
+                "param" | INTEGERS => param = Some(map.next_value()?),
+                "int8" => part = Some(map.next_value_seed(PartSeed(self.0))?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let id = id.ok_or_else(|| de::Error::missing_field("id"))?;
+        let param = param.ok_or_else(|| de::Error::missing_field("param"))?;
+        self.0.weight(id, param, part).map_err(de::Error::custom)
+    }
+}
+
+impl ExpectedLayer {
+    /// Integers must say how they are to be read; floats are Burn's.
+    fn weight(&self, id: String, param: TensorData, part: Option<Int8Part>) -> Result<WeightItem, String> {
+        if param.dtype == DType::I8 {
+            let part = part.ok_or("missing field `int8`")?;
+            let saved = UncheckedWeight { id, integers: param, part }.check(self)?;
+            return Ok(WeightItem::Int8(saved));
+        }
+        let item = FloatItem { id, param };
+        item.check(self.rank)?;
+        Ok(WeightItem::Float(item))
+    }
+}
+
+/// Reads the INT8 part of a weight.
+struct PartSeed(ExpectedLayer);
+
+impl<'de> DeserializeSeed<'de> for PartSeed {
+    type Value = Int8Part;
+
+    fn deserialize<De: Deserializer<'de>>(self, deserializer: De) -> Result<Int8Part, De::Error> {
+        deserializer.deserialize_struct("Int8Part", PART_FIELDS, self)
+    }
+}
+
+impl<'de> Visitor<'de> for PartSeed {
+    type Value = Int8Part;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "how INT8 weights are to be read")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        fn next<'de, T: serde::Deserialize<'de>, A: SeqAccess<'de>>(
+            seq: &mut A,
+            field: &'static str,
+        ) -> Result<T, A::Error> {
+            seq.next_element()?.ok_or_else(|| de::Error::missing_field(field))
+        }
+        let version = check_version(next(&mut seq, "version")?)?;
+        let origin = if version >= 3 {
+            let origin = Origin { kind: next(&mut seq, "kind")?, groups: next(&mut seq, "groups")? };
+            origin.check(&self.0).map_err(de::Error::custom)?;
+            Some(origin)
+        } else {
+            None
+        };
+        let scheme = LayerScheme { range: next(&mut seq, "range")?, mode: next(&mut seq, "activations")? };
+        Ok(Int8Part {
+            origin,
+            scheme,
+            sqnr_db: next(&mut seq, "sqnr_db")?,
+            scales: next(&mut seq, "scales")?,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut version, mut kind, mut groups) = (None, None, None);
+        let (mut range, mut mode, mut sqnr_db, mut scales) = (None, None, None, None);
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "version" => version = Some(check_version(map.next_value()?)?),
+                "kind" => kind = Some(map.next_value()?),
+                "groups" => groups = Some(map.next_value()?),
+                "range" => range = Some(map.next_value()?),
+                "activations" => mode = Some(map.next_value()?),
+                "sqnr_db" => sqnr_db = Some(map.next_value()?),
+                "scales" => scales = Some(map.next_value()?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let missing = de::Error::missing_field;
+        let origin = if version.ok_or_else(|| missing("version"))? >= 3 {
+            let kind = kind.ok_or_else(|| missing("kind"))?;
+            let origin = Origin { kind, groups: groups.ok_or_else(|| missing("groups"))? };
+            origin.check(&self.0).map_err(de::Error::custom)?;
+            Some(origin)
+        } else {
+            None
+        };
+        Ok(Int8Part {
+            origin,
+            scheme: LayerScheme {
+                range: range.ok_or_else(|| missing("range"))?,
+                mode: mode.ok_or_else(|| missing("activations"))?,
+            },
+            sqnr_db: sqnr_db.ok_or_else(|| missing("sqnr_db"))?,
+            scales: scales.ok_or_else(|| missing("scales"))?,
+        })
+    }
+}
+
+fn check_version<E: de::Error>(version: u8) -> Result<u8, E> {
+    match version {
+        1..=RECORD_VERSION => Ok(version),
+        other => Err(E::custom(format!(
+            "INT8 record version {other}, but this burn-int8 reads versions 1 to {RECORD_VERSION}"
+        ))),
+    }
+}

@@ -1,0 +1,13 @@
+//! How a layer meets someone who walks through a model.
+//!
+//! Burn shows a visitor or a mapper parameters, never layers. The layers of this crate recognise two walkers by their type and
+//! show them more: [`LayerVisitor`] with any [`LayerWalker`] in it, and [`QuantizeMapper`] with any [`LayerRule`].
+
+mod path;
+mod swap;
+mod visit;
+
+pub(crate) use path::{BurnsParameter, ModulePath};
+pub use swap::QuantizeMapper;
+pub(crate) use swap::{Decision, LayerRule};
+pub(crate) use visit::{FloatBytes, FloatFacts, Int8Facts, LayerVisitor, LayerWalker};

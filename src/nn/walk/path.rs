@@ -1,0 +1,105 @@
+//! The way from a model to the module at hand, and Burn's own layers that can be recognised by it.
+
+use crate::outcome::SkipReason;
+
+/// Layers of Burn's that hold most of a model's weights.
+const BURNS_LAYERS: &[&str] = &[
+    "Linear",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "Embedding",
+];
+
+/// Modules of Burn's that have such layers inside, which a user of the module can't exchange.
+const BURNS_MODULES: &[&str] = &[
+    "MultiHeadAttention",
+    "CrossAttention",
+    "PositionWiseFeedForward",
+    "SwiGlu",
+    "TransformerEncoder",
+    "TransformerDecoder",
+    "Rnn",
+    "BiRnn",
+    "Gru",
+    "BiGru",
+    "Lstm",
+    "BiLstm",
+];
+
+/// Names on the way down, each with the type that holds it.
+#[derive(Debug, Default)]
+pub(crate) struct ModulePath {
+    names: Vec<(String, String)>,
+}
+
+/// A parameter of one of Burn's own layers.
+pub(crate) enum BurnsParameter {
+    /// The weight, by which the layer is counted.
+    Weight {
+        /// The path of its layer.
+        path: String,
+        /// The layer's kind.
+        kind: &'static str,
+        /// Why the layer can't be swapped.
+        reason: SkipReason,
+    },
+    /// The bias, which belongs to the layer whose weight was seen last.
+    Bias,
+}
+
+impl ModulePath {
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
+        self.names.push((name.into(), container.into()));
+    }
+
+    pub(crate) fn exit(&mut self) {
+        self.names.pop();
+    }
+
+    /// The path of the module at hand.
+    pub(crate) fn module(&self) -> String {
+        joined(&self.names)
+    }
+
+    /// The path of the layer whose weight the parameter at hand may be, if it is called so.
+    pub(crate) fn layer_of_weight(&self) -> Option<String> {
+        let ((name, _), layer) = self.names.split_last()?;
+        (name == "weight").then(|| joined(layer))
+    }
+
+    /// The path of the module that holds the parameter at hand.
+    pub(crate) fn holder(&self) -> String {
+        joined(&self.names[..self.names.len().saturating_sub(1)])
+    }
+
+    /// Says what the parameter at hand is to a layer of Burn's own, if that holds it.
+    pub(crate) fn burns_parameter(&self) -> Option<BurnsParameter> {
+        let (name, container) = self.names.last()?;
+        let kind = container.strip_prefix("Struct:")?;
+        let kind = *BURNS_LAYERS.iter().find(|layer| **layer == kind)?;
+        match name.as_str() {
+            "weight" => {
+                Some(BurnsParameter::Weight { path: self.holder(), kind, reason: self.why_burns(kind) })
+            }
+            "bias" => Some(BurnsParameter::Bias),
+            _ => None,
+        }
+    }
+
+    /// Names the outermost module of Burn's around the parameter at hand whose layers are its own.
+    fn why_burns(&self, kind: &str) -> SkipReason {
+        let mut containers = self.names.iter().filter_map(|(_, container)| container.strip_prefix("Struct:"));
+        match containers.find(|name| BURNS_MODULES.contains(name)) {
+            Some(module) => SkipReason::InsideBurnsModule { module: module.into(), kind: kind.into() },
+            None => SkipReason::BurnsLayer { kind: kind.into() },
+        }
+    }
+}
+
+fn joined(names: &[(String, String)]) -> String {
+    names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
+}

@@ -1,0 +1,143 @@
+//! The mapper that the layers of this crate recognise: it swaps those that a rule says.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+
+use burn::module::{ModuleMapper, Param, ParamId};
+use burn::prelude::*;
+use burn_int8_kernels::NotFinite;
+
+use super::path::{BurnsParameter, ModulePath};
+use crate::config::LayerScheme;
+use crate::error::Int8Error;
+use crate::nn::layer::FloatLayer;
+use crate::nn::qlayer::QLayer;
+use crate::nn::weight::{Int8Weight, WeightParam};
+use crate::outcome::{LayerInfo, LayerOutcome, SkipReason};
+
+/// Someone who decides which layers are swapped.
+pub(crate) trait LayerRule {
+    /// Decides about a float layer; called once for each, in the order of the model.
+    fn decide(&mut self, layer: &LayerInfo) -> Decision;
+}
+
+/// The decision about a float layer.
+pub(crate) enum Decision {
+    /// It is quantized like this.
+    Quantize(LayerScheme),
+    /// It gets these integers, an [`Int8Weight`] of its backend that was made of its own weight.
+    Take(Box<dyn Any>),
+    /// It stays as it is.
+    Skip(SkipReason),
+}
+
+/// The [`ModuleMapper`] behind [`Quantize::quantize`](crate::Quantize::quantize).
+///
+/// [`Quantize::quantize`](crate::Quantize::quantize) checks everything before it changes anything. Used directly, the mapper
+/// decides layer by layer, goes on where a layer can't be quantized, and writes down what it did: look at
+/// [`outcomes`](Self::outcomes) or [`error`](Self::error) afterwards.
+///
+/// # Example
+///
+/// ```
+/// use burn::{backend::NdArray, module::Module};
+/// use burn_int8::{QuantizeMapper, nn::LinearConfig, prelude::*};
+///
+/// let layer = LinearConfig::new(4, 4).init::<NdArray>(&Default::default());
+/// let mut mapper = QuantizeMapper::new(&Int8Config::new())?;
+/// let layer = layer.map(&mut mapper);
+/// assert!(layer.is_int8());
+/// assert_eq!(mapper.outcomes()[0].result, Ok(LayerScheme::default()));
+/// assert_eq!(mapper.error(), None);
+/// # Ok::<(), Int8Error>(())
+/// ```
+pub struct QuantizeMapper {
+    rule: Box<dyn LayerRule>,
+    path: ModulePath,
+    outcomes: Vec<LayerOutcome>,
+    /// INT8 layers by the identity of their weight and by their type, so that tied layers go on sharing one copy.
+    seen: HashMap<(ParamId, TypeId), Box<dyn Any>>,
+}
+
+impl QuantizeMapper {
+    /// Follows a rule.
+    pub(crate) fn following(rule: impl LayerRule + 'static) -> Self {
+        Self { rule: Box::new(rule), path: ModulePath::default(), outcomes: Vec::new(), seen: HashMap::new() }
+    }
+
+    /// The outcome for each layer that it met, in order: also of those that can't be swapped, because they are INT8 already
+    /// or Burn's own.
+    pub fn outcomes(&self) -> &[LayerOutcome] {
+        &self.outcomes
+    }
+
+    /// The first error: a layer that should have been quantized and stayed float, because its weights are not finite.
+    pub fn error(&self) -> Option<Int8Error> {
+        self.outcomes.iter().find_map(LayerOutcome::error)
+    }
+
+    /// Decides about the float layer at the current path: its INT8 form, or the layer back.
+    pub(crate) fn swap<L: FloatLayer>(&mut self, float: L) -> Result<QLayer<L>, L> {
+        let shape = L::layout(&float.options()).shape();
+        let layer = LayerInfo { path: self.path.module(), kind: L::KIND, shape };
+        let int8 = match self.rule.decide(&layer) {
+            Decision::Quantize(scheme) => QLayer::quantized(&float, scheme)
+                .map_err(|NotFinite { channel }| SkipReason::NonFiniteWeight { channel }),
+            // A weight of another backend would be none of this layer's.
+            Decision::Take(weight) => match weight.downcast::<Int8Weight<L::Backend>>() {
+                Ok(weight) => Ok(QLayer::with_weight(&float, *weight)),
+                Err(_) => Err(SkipReason::NoWeights),
+            },
+            Decision::Skip(reason) => Err(reason),
+        };
+        let result = int8.as_ref().map(QLayer::scheme).map_err(Clone::clone);
+        self.outcomes.push(LayerOutcome { layer, result });
+        match int8 {
+            Ok(int8) => Ok(self.tie(float.weight().id(), int8)),
+            Err(_) => Err(float),
+        }
+    }
+
+    /// Passes by a layer that is INT8.
+    pub(crate) fn pass_int8(&mut self, kind: &'static str, shape: Vec<usize>) {
+        self.pass(self.path.module(), kind, shape, SkipReason::AlreadyInt8);
+    }
+
+    fn pass(&mut self, path: String, kind: &'static str, shape: Vec<usize>, reason: SkipReason) {
+        self.outcomes.push(LayerOutcome { layer: LayerInfo { path, kind, shape }, result: Err(reason) });
+    }
+
+    /// Lets layers with the same weight share its memory. An identity alone is no proof: clones may have parted since.
+    fn tie<L: FloatLayer>(&mut self, id: ParamId, mut layer: QLayer<L>) -> QLayer<L> {
+        let id = (id, TypeId::of::<L>());
+        match self.seen.get(&id).and_then(|other| other.downcast_ref::<QLayer<L>>()) {
+            Some(other) => layer.share_weights(other),
+            None => drop(self.seen.insert(id, Box::new(layer.clone()))),
+        }
+        layer
+    }
+}
+
+impl std::fmt::Debug for QuantizeMapper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QuantizeMapper").field("outcomes", &self.outcomes).finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> ModuleMapper<B> for QuantizeMapper {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    /// A parameter of a module that is not ours: it stays, and a layer of Burn's own is written down.
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if let Some(BurnsParameter::Weight { path, kind, reason }) = self.path.burns_parameter() {
+            self.pass(path, kind, param.lazy_shape().to_vec(), reason);
+        }
+        param
+    }
+}
