@@ -63,7 +63,7 @@ test:
 test-device:
     BURN_INT8_REQUIRE_GPU=1 cargo test --features wgpu,flex --lib -- cube
     BURN_INT8_REQUIRE_GPU=1 cargo test --features wgpu,flex --test suite -- \
-        wgpu device:: flex keras linear records conv embedding kinds transformer
+        wgpu device:: flex keras linear records conv embedding reports transformer
 
 # Tests on a device, in SPIR-V.
 test-spirv:
