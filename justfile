@@ -1,0 +1,118 @@
+# Every check, one recipe each. `just ci` runs all of them in the order that finds mistakes soonest; `.ci/run` does the same
+# on a fresh machine, after it has installed what is missing.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# Tests fail where a kernel is not tested though the CPU supports it, so that a skip can't look like a pass.
+export BURN_INT8_REQUIRE_KERNELS := env("BURN_INT8_REQUIRE_KERNELS", shell('''
+    has() { grep -qw "$1" /proc/cpuinfo 2> /dev/null; }
+    kernels=portable
+    if has avx2; then kernels="$kernels,avx2"; fi
+    if has avx_vnni; then kernels="$kernels,avx-vnni"; fi
+    if has avx512_vnni; then kernels="$kernels,avx512vl-vnni,avx512-vnni"; fi
+    echo "$kernels"
+'''))
+
+# The seconds that each fuzz target runs.
+fuzz_seconds := "60"
+
+# The flags of libFuzzer and AddressSanitizer, as `cargo fuzz` sets them; the C++ compiler links its runtime.
+fuzz_flags := "-Zsanitizer=address -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 " + \
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table " + \
+    "-Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Cdebug-assertions -Clinker=c++"
+
+# Lists the recipes.
+default:
+    @just --list
+
+# Everything that must hold.
+ci: fmt spell deny clippy test-device examples-device test-spirv doc package test examples apps valgrind fuzz
+
+# Formatting of all crates.
+fmt:
+    cargo fmt --all --check
+    cd benches/peers && cargo fmt --check
+    cd kernels/fuzz && cargo fmt --check
+
+# Spelling; `_typos.toml` lists what is no mistake.
+spell:
+    typos
+
+# Licences, duplicates and sources of all dependencies, without network.
+deny:
+    cargo deny check licenses bans sources
+
+# Known vulnerabilities; fetches the advisory database.
+advisories:
+    cargo deny check advisories
+
+# Each feature set. Tests, examples and benches have no code for the want of a feature: the last set checks them.
+clippy:
+    cargo clippy -p burn-int8-kernels --all-targets -- -D warnings
+    cargo clippy --lib -- -D warnings
+    cargo clippy --lib --no-default-features -- -D warnings
+    cargo clippy --lib --no-default-features --features flex -- -D warnings
+    cargo clippy --all-targets --features wgpu,flex -- -D warnings
+    cargo clippy -p minilm -p gemma3 --all-targets -- -D warnings
+
+# The tests of all crates.
+test:
+    cargo test --workspace
+
+# Tests on a device, in WGSL, and of what the flex feature changes. Mesa's lavapipe is a device, too.
+test-device:
+    BURN_INT8_REQUIRE_GPU=1 cargo test --features wgpu,flex --lib -- cube
+    BURN_INT8_REQUIRE_GPU=1 cargo test --features wgpu,flex --test suite -- \
+        wgpu device:: flex keras linear records conv embedding reports transformer
+
+# Tests on a device, in SPIR-V.
+test-spirv:
+    BURN_INT8_REQUIRE_GPU=1 cargo test --features vulkan --lib -- cube
+
+# An example and a language model on a device.
+examples-device:
+    cargo run --features wgpu,flex --example quickstart -- --backend wgpu
+    cargo run --features wgpu,flex -p gemma3 -- \
+        compare --synthetic tiny --backend wgpu --prompt-tokens 8 --max-tokens 8
+
+# Documentation without a broken link.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features flex -p burn-int8 -p burn-int8-kernels
+
+# Both packages, as they would be published.
+package:
+    cargo package --workspace --exclude minilm --exclude gemma3 --allow-dirty --no-verify
+
+# The examples, as a reader runs them.
+examples:
+    cargo run --release --example quickstart
+    cargo run --release --example digits
+
+# MiniLM with its real weights, Gemma 3 with random ones.
+apps:
+    model="$(apps/minilm/download.sh)"; \
+        BURN_INT8_MINILM="$model" cargo test --release -p minilm; \
+        cargo run --release -p minilm -- --model "$model"
+    cargo run --release -p gemma3 -- compare --synthetic tiny --max-tokens 32
+
+# Kernel tests under valgrind, which reports each read of what is not initialized or not allocated. It has no AVX-512.
+valgrind:
+    BURN_INT8_REQUIRE_KERNELS=portable,avx2 RAYON_NUM_THREADS=2 \
+        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=1" \
+        cargo test -p burn-int8-kernels --lib -- --test-threads=1 \
+        required_kernels few_rows huge_sizes scales_are_per_sample weight_only
+
+# Random convolutions and random records, under libFuzzer and AddressSanitizer.
+fuzz: fuzz-conv
+
+# Random convolutions on every kernel, against loops in `i64`.
+fuzz-conv: (fuzz-target "kernels/fuzz" "conv" "512")
+
+[private]
+fuzz-target folder name longest:
+    # A target of its own, so that build scripts and macros are built without these flags.
+    cd {{ folder }} && RUSTC_BOOTSTRAP=1 RUSTFLAGS="{{ fuzz_flags }}" \
+        cargo build --release --target "$(rustc --print host-tuple)"
+    cd {{ folder }} && mkdir -p corpus/{{ name }} artifacts/{{ name }} && \
+        "target/$(rustc --print host-tuple)/release/{{ name }}" -max_total_time={{ fuzz_seconds }} \
+        -max_len={{ longest }} -artifact_prefix=artifacts/{{ name }}/ -print_final_stats=1 corpus/{{ name }}
