@@ -57,7 +57,7 @@ clippy:
 
 # The tests of all crates.
 test:
-    cargo test --workspace
+    cargo test --workspace --features test-suite
 
 # Tests on a device, in WGSL, and of what the flex feature changes. Mesa's lavapipe is a device, too.
 test-device:

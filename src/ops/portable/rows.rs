@@ -3,22 +3,16 @@
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use burn_int8_kernels::{MIN_ABSMAX, PRESCALE, QuantRange};
-
-/// Rows whose largest magnitude is at least this, `2^96`, are made smaller before a product with integers: sums of up to
-/// `2^25` products with integers below 128 then stay below the largest float.
-const LARGE: f32 = (1u128 << 96) as f32;
-/// The power of two by which such rows are made smaller and their outputs larger again. Powers of two round nothing.
-const ROOM: f32 = (1u128 << 64) as f32;
+use burn_int8_kernels::{MAX_ABSMAX, MIN_ABSMAX, PRESCALE, QuantRange};
 
 /// Rows that leave room for a sum of products with integers, and the factors `[rows, 1]` that take that back from outputs:
-/// both are exactly as before where a row is not large.
+/// both are exactly as before where a row is below [`MAX_ABSMAX`]. A power of two rounds nothing.
 pub(super) fn make_room<B: Backend>(x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let absmax = x.clone().abs().max_dim(1);
-    let large = absmax.clone().greater_equal_elem(LARGE);
+    let large = absmax.clone().greater_equal_elem(MAX_ABSMAX);
     let ones = absmax.ones_like();
-    let shrink = ones.clone().mask_fill(large.clone(), ROOM.recip());
-    (x * shrink, ones.mask_fill(large, ROOM))
+    let shrink = ones.clone().mask_fill(large.clone(), PRESCALE.recip());
+    (x * shrink, ones.mask_fill(large, PRESCALE))
 }
 
 /// The integers of each row, as floats, and the scales `[rows, 1]`: NaN for a row that has a NaN or an infinity.
