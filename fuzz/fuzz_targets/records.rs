@@ -2,11 +2,15 @@
 
 #![no_main]
 
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use burn::backend::NdArray;
 use burn::module::Module;
-use burn::record::{BinBytesRecorder, BytesRecorder, FullPrecisionSettings, NamedMpkBytesRecorder};
+use burn::record::{
+    BinBytesRecorder, BinFileRecorder, BytesRecorder, FullPrecisionSettings, NamedMpkBytesRecorder, Record,
+    Recorder, RecorderError,
+};
 use burn_int8::nn::{Conv1d, Conv1dConfig, ConvTranspose1d, ConvTranspose1dConfig};
 use burn_int8::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn_int8::prelude::*;
@@ -68,9 +72,9 @@ fn check_layer<M: Module<B>>(valid: &Valid, u: &mut Unstructured<'_>) -> Result<
         None => u.bytes(u.len())?.to_vec(),
     };
     if mpk {
-        read::<M>(&Mpk::default(), bytes)
+        read::<M>(&Mpk::default(), load_mpk, bytes)
     } else {
-        read::<M>(&Bin::default(), bytes)
+        read::<M>(&Bin::default(), load_bin, bytes)
     }
     Ok(())
 }
@@ -92,12 +96,26 @@ fn damage(mut bytes: Vec<u8>, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 }
 
 /// Reads a record; if that is possible, saving it and reading it again must be, too, and give the same bytes.
-fn read<M: Module<B>>(recorder: &impl BytesRecorder<B, Vec<u8>>, bytes: Vec<u8>) {
-    let device = Default::default();
-    let load = |bytes| recorder.load::<M::Record>(bytes, &device);
+fn read<M: Module<B>>(
+    recorder: &impl BytesRecorder<B, Vec<u8>>,
+    load: fn(Vec<u8>) -> std::result::Result<M::Record, RecorderError>,
+    bytes: Vec<u8>,
+) {
     let save = |record| recorder.record::<M::Record>(record, ()).unwrap();
     if let Ok(record) = load(bytes) {
         let saved = save(record);
         assert!(saved == save(load(saved.clone()).unwrap()));
     }
+}
+
+fn load_mpk<R: Record<B>>(bytes: Vec<u8>) -> std::result::Result<R, RecorderError> {
+    Mpk::default().load(bytes, &Default::default())
+}
+
+/// Reads from a file: Burn's `BinBytesRecorder`, which writes the same bytes, unwraps the errors that it meets.
+fn load_bin<R: Record<B>>(bytes: Vec<u8>) -> std::result::Result<R, RecorderError> {
+    static FILE: LazyLock<PathBuf> =
+        LazyLock::new(|| std::env::temp_dir().join(format!("burn-int8-fuzz-{}.bin", std::process::id())));
+    std::fs::write(&*FILE, bytes).unwrap();
+    BinFileRecorder::<FullPrecisionSettings>::default().load(FILE.clone(), &Default::default())
 }
