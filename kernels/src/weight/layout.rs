@@ -170,9 +170,12 @@ impl WeightLayout {
 
 impl ConvSpec {
     fn check(&self) -> Result<(), String> {
-        let Self { axes, channels: [inputs, outputs], groups, .. } = *self;
+        let Self { axes, channels: [inputs, outputs], groups, kernel, .. } = *self;
         if !(1..=3).contains(&axes) {
             return Err(format!("a convolution has 1 to 3 axes, not {axes}"));
+        }
+        if kernel[..3 - axes].iter().any(|&taps| taps != 1) {
+            return Err(format!("a convolution of {axes} axes can't have a kernel of {kernel:?}"));
         }
         if groups == 0 || inputs % groups != 0 || outputs % groups != 0 {
             return Err(format!(

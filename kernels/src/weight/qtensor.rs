@@ -146,6 +146,7 @@ mod tests {
             ConvSpec { groups: 0, ..SPEC },
             ConvSpec { groups: 3, ..SPEC },
             ConvSpec { axes: 4, ..SPEC },
+            ConvSpec { kernel: [1, 2, 3], ..SPEC },
             ConvSpec { channels: [usize::MAX - 1, 2], ..SPEC },
         ];
         for spec in wrong {
