@@ -4,7 +4,10 @@
 //! operation is a struct that implements [`Op`], generic over the instruction set. [`Kernel::run`] brings the two together
 //! in a function that is compiled with the features of the instruction set: one unsafe call for each set.
 //!
-//! A new instruction set is a file with its microkernels and its `define_isa!` row, and a row in the table below.
+//! A new instruction set is a file in `isa/<arch>/` with its microkernels and its `define_isa!` row, its `mod` and `pub(super) use`
+//! lines in that folder's `mod.rs`, and a row in the table below. Its name goes into the tables of the crate's README and of
+//! `docs/performance.md`. `define_isa!` detects features with x86's macro; another architecture makes the detector a
+//! parameter of it.
 
 mod conv_microkernel;
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! AVX2: bytes widened to 16 bits and multiplied in pairs. `vpmaddubsw` would saturate; this never does.
+//! AVX2: bytes are widened to 16 bits, and `vpmaddwd` (`_mm256_madd_epi16`) multiplies and adds them in pairs. `vpmaddubsw`
+//! would saturate; `vpmaddwd` never does with these values.
 //!
-//! Also the 256-bit float kernel, shared with the other 256-bit sets.
+//! The 256-bit float kernel is here, too; the other 256-bit sets share it.
 
 use std::arch::x86_64::*;
 
@@ -23,7 +24,7 @@ pub(super) fn vectors(rows: usize, full: usize) -> usize {
     }
 }
 
-/// Tiles of at most `ROWS` rows and `WIDTH` accumulators.
+/// Tiles of at most `MR` rows and `VECTORS` accumulators.
 pub(crate) struct Integers<const MR: usize, const VECTORS: usize>;
 
 impl<const MR: usize, const VECTORS: usize> Accumulator for Integers<MR, VECTORS> {
