@@ -72,13 +72,15 @@ pub struct Attention<'a> {
 ///
 /// # Panics
 ///
-/// If a slice ends before its vectors do.
+/// If a slice ends before its vectors do, or heads can't be parted into groups.
 pub fn attention(kernel: Kernel, task: &Attention<'_>) -> Vec<f32> {
+    task.check_output();
     let (row, [queries, keys]) = (task.heads * task.width, task.rows);
     let mut out = vec![0.0; task.batch * queries * row];
     if out.is_empty() || keys == 0 {
         return out;
     }
+    task.check_inputs();
     let threads = threads_for(out.len() * keys * SCORE_COST);
     // A few queries of all heads, or heads apart where there is one. Not by threads: these must not change a sum.
     if queries > 1 {
@@ -216,6 +218,43 @@ fn attend_block<'o>(
 }
 
 impl Attention<'_> {
+    /// Panics unless the heads can be parted and the output is not larger than memory can be.
+    fn check_output(&self) {
+        let Self { batch, heads, group, rows: [queries, _], width, .. } = *self;
+        assert!(
+            group > 0 && heads.is_multiple_of(group),
+            "{heads} heads can't share keys in groups of {group}"
+        );
+        let sizes = [batch, queries, heads, width, size_of::<f32>()];
+        let bytes = sizes.into_iter().try_fold(1usize, |bytes, size| bytes.checked_mul(size.max(1)));
+        assert!(
+            bytes.is_some_and(|bytes| bytes <= isize::MAX as usize),
+            "the output is larger than memory can be"
+        );
+    }
+
+    /// Panics unless every vector is in its slice, counted without wrapping.
+    fn check_inputs(&self) {
+        let Self { batch, heads, group, rows: [queries, keys], width, .. } = *self;
+        let fits = |len: usize, counts: &[usize], steps: &[usize], width: usize| {
+            let last = counts
+                .iter()
+                .zip(steps)
+                .map(|(&count, &step)| count.saturating_sub(1) as u128 * step as u128);
+            counts.contains(&0) || last.sum::<u128>() + width as u128 <= len as u128
+        };
+        let of_keys = [batch, heads / group, keys];
+        for (vectors, counts) in
+            [(&self.queries, [batch, heads, queries]), (&self.keys, of_keys), (&self.values, of_keys)]
+        {
+            let ends = fits(vectors.values.len(), &counts, &vectors.steps, width);
+            assert!(ends, "{} values end before vectors {counts:?} of {width}", vectors.values.len());
+        }
+        if let Some(Mask { keys: mask, steps, .. }) = &self.mask {
+            assert!(fits(mask.len(), &[batch, queries], steps, keys), "the mask ends before its last query");
+        }
+    }
+
     /// The masked keys of a query, and their score.
     #[inline(always)]
     fn mask_of(&self, sample: usize, query: usize) -> Option<(&[bool], f32)> {

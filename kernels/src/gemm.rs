@@ -71,13 +71,16 @@ pub fn dynamic<const N: usize>(
 ) -> [Vec<f32>; N] {
     let shapes = shapes(x, m, &products);
     let Some(first) = shapes.first() else { return [(); N].map(|()| Vec::new()) };
+    if shapes.iter().all(Shape::is_empty) {
+        return [(); N].map(|()| Vec::new());
+    }
     with_quantized(kernel, first, x, range, |input, x_scales| {
         let epilogues = products.map(|product| product.dequantize(x_scales));
-        if first.weights.k_blocks().len() > 1 {
+        if shapes.iter().any(|shape| shape.weights.k_blocks().len() > 1) {
             return std::array::from_fn(|i| split(kernel, &shapes[i], input, &epilogues[i]));
         }
         run(&shapes, |i, block| {
-            let part = shapes[i].part(input, 0);
+            let part = shapes[i].k_block(input, 0);
             kernel.run(MultiplyBlock::<Integers, _> { part, epilogue: &epilogues[i], block });
         })
     })
@@ -96,6 +99,9 @@ pub fn accumulators(
 ) -> Vec<i32> {
     let [shape] = shapes(x, m, &[Product::new(weights, None)]);
     assert!(weights.k_blocks().len() <= 1, "more inputs than an i32 sum surely holds");
+    if shape.is_empty() {
+        return Vec::new();
+    }
     with_quantized(kernel, &shape, x, range, |input, _| raw(kernel, &shape, input, 0))
 }
 
@@ -103,19 +109,23 @@ pub fn accumulators(
 /// `out[i, j] = activation((sum over k of x[i, k] * q[k, j]) * w_scale[j] + bias[j])`.
 ///
 /// The integers become floats in registers; the sum is a float sum, in an order of the kernel's own. It overflows only where
-/// the output does: rows near the largest float are multiplied by a power of two before the sum, and the sum after it.
+/// the output does, for weight scales below `2^64`: rows near the largest float are multiplied by a power of two before the
+/// sum, and the sum after it.
 ///
 /// # Panics
 ///
 /// If a slice does not match the shapes.
 pub fn weight_only(kernel: Kernel, (x, m): (&[f32], usize), product: Product<'_>) -> Vec<f32> {
     let [shape] = shapes(x, m, &[product]);
+    if shape.is_empty() {
+        return Vec::new();
+    }
     let (k, padded) = (shape.k, shape.padded());
     let multiply = |x: &[u8], x_scales: &[f32]| {
         let input = Input { x, stride: padded * size_of::<f32>() };
         let epilogue = product.dequantize(x_scales);
         let [out] = run(std::array::from_ref(&shape), |_, block| {
-            let part = shape.part(input, 0);
+            let part = shape.all(input);
             kernel.run(MultiplyBlock::<WeightOnly, _> { part, epilogue: &epilogue, block });
         });
         out
@@ -159,7 +169,7 @@ fn split(kernel: Kernel, shape: &Shape<'_>, input: Input<'_>, epilogue: &Dequant
 /// The integer sums over one block of `k`.
 fn raw(kernel: Kernel, shape: &Shape<'_>, input: Input<'_>, k_block: usize) -> Vec<i32> {
     let [sums] = run(std::array::from_ref(shape), |_, block| {
-        let part = shape.part(input, k_block);
+        let part = shape.k_block(input, k_block);
         kernel.run(MultiplyBlock::<Integers, _> { part, epilogue: &RawAccumulators, block });
     });
     sums
@@ -196,14 +206,25 @@ impl<'a> Shape<'a> {
         self.k.next_multiple_of(KR)
     }
 
-    fn part<'p>(&self, input: Input<'p>, k_block: usize) -> PartialProduct<'p>
+    fn is_empty(&self) -> bool {
+        self.m * self.n == 0
+    }
+
+    /// The product over all of `k`: sums of floats have no limit.
+    fn all<'p>(&self, input: Input<'p>) -> PartialProduct<'p>
     where
         'a: 'p,
     {
-        let weights = self.weights;
-        let whole = 0..self.k.div_ceil(KR);
-        let steps = weights.k_blocks().get(k_block).cloned().unwrap_or(whole);
-        PartialProduct { weights, input, steps, column_sums: weights.sums(k_block) }
+        PartialProduct { weights: self.weights, input, steps: 0..self.k.div_ceil(KR), column_sums: &[] }
+    }
+
+    /// The product over one of the ranges of `k` that an `i32` sum holds.
+    fn k_block<'p>(&self, input: Input<'p>, k_block: usize) -> PartialProduct<'p>
+    where
+        'a: 'p,
+    {
+        let steps = self.weights.k_blocks().get(k_block).cloned().unwrap_or_default();
+        PartialProduct { weights: self.weights, input, steps, column_sums: self.weights.sums(k_block) }
     }
 
     /// Bands of rows, cut into strips of columns until all threads end together.
@@ -328,6 +349,10 @@ fn multiply_rows<I: Isa, R: Role>(
     kc: usize,
     sums: &mut Sums<R::Sum>,
 ) {
+    if part.steps.is_empty() {
+        sums.as_flattened_mut().fill(Default::default());
+        return;
+    }
     let end = |start: usize| part.steps.end.min(start.saturating_add(kc));
     let mut start = end(part.steps.start);
     multiply_steps::<I, R>(isa, part, panel, [row, rows], part.steps.start..start, sums);
@@ -381,7 +406,7 @@ fn finish_rows<I: Isa, R: Role, E: Epilogue<R::Sum>>(
     let (column, columns) = (block.first_column + offset, offset..(offset + width).min(block.columns()));
     let mut out = CacheAligned([E::Output::default(); NR]);
     for (i, sums) in sums.iter_mut().enumerate().take(rows) {
-        R::compensate::<I>(&mut sums[..width], &part.column_sums[column..]);
+        R::compensate::<I>(&mut sums[..width], part.column_sums.get(column..).unwrap_or_default());
         epilogue.channels(block.first_row + row + i, column, &sums[..width], &mut out.0[..width]);
         block.append_copy::<NR>(row + i, columns.clone(), &out.0);
     }

@@ -173,6 +173,22 @@ fn longer_columns_are_split() {
     }
 }
 
+/// Without inputs there is nothing to read, whatever the tiles.
+#[test]
+fn no_inputs_of_any_size_give_zeros() {
+    for m in [1, 2, 5, 7, 70] {
+        for n in [1, 3, 16, 17, 64, 65, 200] {
+            let weights = packed(&[], &vec![1.0; n], WeightLayout::Linear([0, n]));
+            for kernel in Kernel::tested() {
+                let [out] = dynamic(kernel, (&[], m), QuantRange::Symmetric, [Product::new(&weights, None)]);
+                assert_eq!(out, vec![0.0; m * n], "{kernel:?}");
+                assert_eq!(accumulators(kernel, (&[], m), QuantRange::Full, &weights), vec![0; m * n]);
+                assert_eq!(weight_only(kernel, (&[], m), Product::new(&weights, None)), vec![0.0; m * n]);
+            }
+        }
+    }
+}
+
 #[test]
 fn no_inputs_give_the_bias() {
     let packed = packed(&[], &[1.0; 3], WeightLayout::Linear([0, 3]));

@@ -35,7 +35,7 @@ use crate::range::{QuantRange, Quantizer, overflow_guard};
 use crate::scratch::{QUANTIZED, UNPACKED, with_scratch};
 use crate::uninit::{BLOCK_ROWS, Block, UninitSlice, collect_uninit};
 use crate::vecmath::Activation;
-use crate::weight::{COLUMN_BLOCK, NR, PackedWeights, WeightLayout};
+use crate::weight::{COLUMN_BLOCK, MAX_EXACT_INPUTS, NR, PackedWeights, WeightLayout};
 use direct::{ConvWeights, GroupConv};
 use input::InputFiller;
 use plan::{InputKind, Plan};
@@ -64,6 +64,9 @@ pub struct ConvInput<'a> {
 /// If a slice does not match the shapes, or the weights are not those of the geometry's convolution.
 pub fn dynamic(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange, bias: Option<&[f32]>) -> Vec<f32> {
     input.check(bias);
+    if input.is_empty() {
+        return Vec::new();
+    }
     let quantizers = input.quantizers(kernel, range);
     let scale = |quantizer: &Option<Quantizer>| quantizer.map_or(f32::NAN, |quantizer| quantizer.scale);
     let x_scales: Vec<_> = quantizers.iter().map(scale).collect();
@@ -79,9 +82,14 @@ pub fn dynamic(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange, bias: O
 ///
 /// # Panics
 ///
-/// The same as those of [`dynamic`].
+/// The same as those of [`dynamic`]; and if there are so many inputs that a sum might not fit an `i32`.
 pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange) -> Vec<i32> {
     input.check(None);
+    let inputs = input.weights.layout().inputs();
+    assert!(inputs <= MAX_EXACT_INPUTS, "{inputs} inputs are more than an i32 sum surely holds");
+    if input.is_empty() {
+        return Vec::new();
+    }
     let quantizers = input.quantizers(kernel, range);
     if input.is_depthwise() {
         let conv = Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &quantizers, &[]);
@@ -94,7 +102,7 @@ pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange) ->
 
 /// Convolves with float inputs: `out = (sum of x * q) * w_scale + bias`, a float sum in an order of the kernel's own.
 ///
-/// It overflows only where the output does: samples near the largest float are multiplied by a power of two before the sum,
+/// It overflows only where the output does, for weight scales below `2^64`: samples near the largest float are multiplied by a power of two before the sum,
 /// and the sum after it.
 ///
 /// # Panics
@@ -102,6 +110,9 @@ pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange) ->
 /// The same as those of [`dynamic`].
 pub fn weight_only(kernel: Kernel, input: &ConvInput<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     input.check(bias);
+    if input.is_empty() {
+        return Vec::new();
+    }
     let guards: Vec<_> = input.absmaxes(kernel).into_iter().map(overflow_guard).collect();
     let (factors, x_scales): (Vec<_>, Vec<_>) = guards.into_iter().map(|[down, up]| (down, up)).unzip();
     let epilogue = input.dequantize(&x_scales, bias);
@@ -113,6 +124,11 @@ impl ConvInput<'_> {
     /// such short sums exactly, are as fast.
     fn is_depthwise(&self) -> bool {
         self.geometry.spec().group_channels()[0] == 1
+    }
+
+    /// True if there is no output.
+    fn is_empty(&self) -> bool {
+        self.batch * self.geometry.spec().channels[1] == 0
     }
 
     fn check(&self, bias: Option<&[f32]>) {

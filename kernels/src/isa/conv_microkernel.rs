@@ -13,7 +13,7 @@ use crate::weight::NR;
 /// # Safety
 ///
 /// The contract of [`Accumulator`]. `blocks` reads `BLOCK_BYTES * LANES` bytes, `weight` reads four.
-pub(crate) trait ConvMicrokernel: Accumulator {
+pub(crate) unsafe trait ConvMicrokernel: Accumulator {
     /// The bytes of a block.
     const BLOCK_BYTES: usize;
 

@@ -57,8 +57,9 @@ impl Sum for f32 {
 ///
 /// # Safety
 ///
-/// All functions need a CPU with the features of the instruction set, and `x` to point to what its maker promised.
-pub(crate) trait Accumulator {
+/// All functions need a CPU with the features of the instruction set, and `x` to point to what its maker promised. They read
+/// and write no more than the constants say.
+pub(crate) unsafe trait Accumulator {
     /// The element of a sum.
     type Sum: Sum;
     /// The sums of `LANES` neighbours, in registers.
@@ -89,7 +90,7 @@ pub(crate) trait Accumulator {
 ///
 /// The contract of [`Accumulator`]. `weights` reads `4 * LANES` bytes, `inputs` reads `INPUT_BYTES` and may keep the pointer, so
 /// those bytes must outlive it.
-pub(crate) trait Microkernel: Accumulator {
+pub(crate) unsafe trait Microkernel: Accumulator {
     /// The bytes of the inputs that one step reads from a row.
     const INPUT_BYTES: usize;
     /// True if a step's weights stay in registers while its inputs pass by, where they are fewer; else the inputs stay.
@@ -129,7 +130,7 @@ pub(crate) type Sums<T> = [[T; NR]; MR];
 /// # Safety
 ///
 /// For each of `steps` and each `row < rows`, `row(row) + step` does not overflow and is at most `reach(rows)`, if that is
-/// not `None`.
+/// not `None`; and `steps` gives as many as it says, the same in each call.
 pub(crate) unsafe trait RowOffsets: Copy {
     fn row(&self, row: usize) -> usize;
     fn steps(&self) -> impl ExactSizeIterator<Item = usize>;

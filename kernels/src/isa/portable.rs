@@ -20,7 +20,10 @@ fn multiply_add<C: Into<i32>>(acc: i32, x: [C; 4], w: [i8; 4]) -> i32 {
 
 pub(crate) struct Integers<E, const MR: usize, const VECTORS: usize>(PhantomData<E>);
 
-impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Accumulator for Integers<E, MR, VECTORS> {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Accumulator
+    for Integers<E, MR, VECTORS>
+{
     type Sum = i32;
     type Acc = [i32; 16];
     type W = [i8; 64];
@@ -48,7 +51,10 @@ impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Accumulator for In
     }
 }
 
-impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Microkernel for Integers<E, MR, VECTORS> {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Microkernel
+    for Integers<E, MR, VECTORS>
+{
     const INPUT_BYTES: usize = size_of::<[E::Code; 4]>();
 
     #[inline(always)]
@@ -68,7 +74,8 @@ impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Microkernel for In
 
 pub(crate) struct Floats<const MR: usize, const VECTORS: usize>;
 
-impl<const MR: usize, const VECTORS: usize> Accumulator for Floats<MR, VECTORS> {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<const MR: usize, const VECTORS: usize> Accumulator for Floats<MR, VECTORS> {
     type Sum = f32;
     type Acc = [f32; 16];
     type W = [i8; 64];
@@ -97,7 +104,8 @@ impl<const MR: usize, const VECTORS: usize> Accumulator for Floats<MR, VECTORS> 
     }
 }
 
-impl<const MR: usize, const VECTORS: usize> Microkernel for Floats<MR, VECTORS> {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<const MR: usize, const VECTORS: usize> Microkernel for Floats<MR, VECTORS> {
     const INPUT_BYTES: usize = 16;
     const HOLDS_WEIGHTS: bool = false;
 
@@ -118,7 +126,10 @@ impl<const MR: usize, const VECTORS: usize> Microkernel for Floats<MR, VECTORS> 
 
 pub(crate) struct PixelIntegers<E, const MR: usize, const VECTORS: usize>(PhantomData<E>);
 
-impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Accumulator for PixelIntegers<E, MR, VECTORS> {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Accumulator
+    for PixelIntegers<E, MR, VECTORS>
+{
     type Sum = i32;
     type Acc = [i32; 16];
     type W = [i8; 4];
@@ -146,7 +157,8 @@ impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Accumulator for Pi
     }
 }
 
-impl<E: InputEncoding, const MR: usize, const VECTORS: usize> ConvMicrokernel
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<E: InputEncoding, const MR: usize, const VECTORS: usize> ConvMicrokernel
     for PixelIntegers<E, MR, VECTORS>
 {
     const BLOCK_BYTES: usize = size_of::<[E::Code; 4]>();
@@ -168,7 +180,8 @@ impl<E: InputEncoding, const MR: usize, const VECTORS: usize> ConvMicrokernel
 
 pub(crate) struct PixelFloats<const MR: usize, const VECTORS: usize>;
 
-impl<const MR: usize, const VECTORS: usize> Accumulator for PixelFloats<MR, VECTORS> {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<const MR: usize, const VECTORS: usize> Accumulator for PixelFloats<MR, VECTORS> {
     type Sum = f32;
     type Acc = [f32; 16];
     type W = [f32; 16];
@@ -197,7 +210,8 @@ impl<const MR: usize, const VECTORS: usize> Accumulator for PixelFloats<MR, VECT
 }
 
 /// Weights come as floats, too.
-impl<const MR: usize, const VECTORS: usize> Microkernel for PixelFloats<MR, VECTORS> {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<const MR: usize, const VECTORS: usize> Microkernel for PixelFloats<MR, VECTORS> {
     const INPUT_BYTES: usize = 4;
 
     #[inline(always)]
@@ -215,7 +229,8 @@ impl<const MR: usize, const VECTORS: usize> Microkernel for PixelFloats<MR, VECT
     tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-impl<const MR: usize, const VECTORS: usize> ConvMicrokernel for PixelFloats<MR, VECTORS> {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<const MR: usize, const VECTORS: usize> ConvMicrokernel for PixelFloats<MR, VECTORS> {
     const BLOCK_BYTES: usize = 4;
 
     #[inline(always)]

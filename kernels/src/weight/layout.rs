@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 /// The inputs that are multiplied and summed by one instruction.
 pub(crate) const KR: usize = 4;
+/// The bytes that the order of a tensor without weights may take: nothing else says how large its other sizes may be.
+const LARGEST_EMPTY: usize = 1 << 32;
 /// The most inputs whose products surely fit an `i32` sum: `131,068 * 128 * 128 < 2^31`.
 pub(crate) const MAX_EXACT_INPUTS: usize = 131_068;
 
@@ -48,23 +50,27 @@ impl WeightLayout {
             spec.check()?;
         }
         let sizes = self.shape();
-        let count = sizes.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-        // The packed rows and columns are rounded up, to a multiple of four each tap and of 16.
-        let packed = [self.inputs_checked(), self.channels().checked_next_multiple_of(64)];
-        let bytes = packed.into_iter().try_fold(1usize, |bytes, size| bytes.checked_mul(size?));
-        match (count, bytes) {
-            (Some(_), Some(bytes)) if bytes <= isize::MAX as usize => Ok(()),
-            _ => Err(format!("weights of shape {sizes:?} are more than memory can hold")),
+        let count = sizes.iter().try_fold(1usize, |count, &size| count.checked_mul(size.max(1)));
+        let channels = self.channels().max(1).checked_next_multiple_of(64);
+        // Each row of the matrix is listed by an index of eight bytes.
+        let bytes = [self.rows(), channels, Some(size_of::<usize>())];
+        let bytes = bytes.into_iter().try_fold(1usize, |bytes, size| bytes.checked_mul(size?.max(1)));
+        let is_empty = sizes.contains(&0);
+        let fits =
+            bytes.is_some_and(|bytes| bytes <= if is_empty { LARGEST_EMPTY } else { isize::MAX as usize });
+        if count.is_some() && fits {
+            return Ok(());
         }
+        Err(format!("weights of shape {sizes:?} are more than memory can hold"))
     }
 
-    /// The rows of the packed matrix at most, if they fit.
-    fn inputs_checked(&self) -> Option<usize> {
+    /// The rows of the packed matrix at most, if they can be counted.
+    fn rows(&self) -> Option<usize> {
         match *self {
             Self::Linear([k, _]) | Self::Table([_, k]) => k.checked_next_multiple_of(KR),
             Self::Conv(spec) => {
-                let inputs = spec.group_channels()[0].checked_next_multiple_of(KR)?;
-                spec.kernel.iter().try_fold(inputs, |rows, &taps| rows.checked_mul(taps))
+                let inputs = spec.group_channels()[0].max(1).checked_next_multiple_of(KR)?;
+                spec.kernel.iter().try_fold(inputs, |rows, &taps| rows.checked_mul(taps.max(1)))
             }
         }
     }

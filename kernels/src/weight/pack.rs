@@ -82,6 +82,9 @@ impl PackedWeights {
         layout: &WeightLayout,
         range: QuantRange,
     ) -> Result<(Self, QuantError), NotFinite> {
+        if let Err(reason) = layout.check() {
+            panic!("{reason}");
+        }
         assert_eq!(weights.len(), layout.len(), "weights do not match their shape {:?}", layout.shape());
         let seen = Mutex::new((QuantError::default(), None::<usize>));
         let packed = Self::build(layout, vec![1.0; layout.channels()], |panel, scales| {
@@ -253,7 +256,7 @@ impl PackedWeights {
 
     /// Column sums over the `k_block`-th range of [`Self::k_blocks`].
     pub(crate) fn sums(&self, k_block: usize) -> &[i32] {
-        &self.sums[k_block * self.padded_columns()..]
+        self.sums.get(k_block * self.padded_columns()..).unwrap_or_default()
     }
 
     /// The panel that starts at column `first`.

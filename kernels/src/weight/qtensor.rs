@@ -153,7 +153,7 @@ mod tests {
             let error = QTensor::new(vec![0; 24], vec![1.0; 4], WeightLayout::Conv(spec)).unwrap_err();
             assert!(matches!(error, QTensorError::Layout { .. }), "{spec:?}: {error}");
         }
-        for shape in [[usize::MAX, 2], [1 << 40, 1 << 40], [usize::MAX, 0]] {
+        for shape in [[usize::MAX, 2], [1 << 40, 1 << 40], [usize::MAX, 0], [1 << 40, 0], [0, 1 << 40]] {
             let error = QTensor::new(vec![], vec![], WeightLayout::Linear(shape)).unwrap_err();
             assert!(matches!(error, QTensorError::Layout { .. }), "{shape:?}: {error}");
         }

@@ -27,7 +27,8 @@ pub(super) fn vectors(rows: usize, full: usize) -> usize {
 /// Tiles of at most `MR` rows and `VECTORS` accumulators.
 pub(crate) struct Integers<const MR: usize, const VECTORS: usize>;
 
-impl<const MR: usize, const VECTORS: usize> Accumulator for Integers<MR, VECTORS> {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<const MR: usize, const VECTORS: usize> Accumulator for Integers<MR, VECTORS> {
     type Sum = i32;
     /// Four columns, two partial sums each.
     type Acc = __m256i;
@@ -61,7 +62,8 @@ impl<const MR: usize, const VECTORS: usize> Accumulator for Integers<MR, VECTORS
     }
 }
 
-impl<const MR: usize, const VECTORS: usize> Microkernel for Integers<MR, VECTORS> {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<const MR: usize, const VECTORS: usize> Microkernel for Integers<MR, VECTORS> {
     const INPUT_BYTES: usize = 8;
     const KC: usize = KC;
 
@@ -91,7 +93,8 @@ impl<const MR: usize, const VECTORS: usize> Microkernel for Integers<MR, VECTORS
     tiles!(Self: 1 2 3 4 5 6 x [2 4 8]);
 }
 
-impl<const MR: usize, const VECTORS: usize> ConvMicrokernel for Integers<MR, VECTORS> {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl<const MR: usize, const VECTORS: usize> ConvMicrokernel for Integers<MR, VECTORS> {
     const BLOCK_BYTES: usize = 8;
 
     #[inline(always)]
@@ -111,7 +114,8 @@ impl<const MR: usize, const VECTORS: usize> ConvMicrokernel for Integers<MR, VEC
 
 pub(crate) struct Floats256;
 
-impl Accumulator for Floats256 {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl Accumulator for Floats256 {
     type Sum = f32;
     type Acc = __m256;
     /// One vector for each of the four inputs.
@@ -146,7 +150,8 @@ impl Accumulator for Floats256 {
     }
 }
 
-impl Microkernel for Floats256 {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl Microkernel for Floats256 {
     const INPUT_BYTES: usize = 16;
     const HOLDS_WEIGHTS: bool = false;
 
@@ -183,7 +188,8 @@ impl Microkernel for Floats256 {
 
 pub(crate) struct PixelFloats256;
 
-impl Accumulator for PixelFloats256 {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl Accumulator for PixelFloats256 {
     type Sum = f32;
     type Acc = __m256;
     type W = __m256;
@@ -213,7 +219,8 @@ impl Accumulator for PixelFloats256 {
 }
 
 /// Weights come as floats, too.
-impl Microkernel for PixelFloats256 {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl Microkernel for PixelFloats256 {
     const INPUT_BYTES: usize = 4;
 
     #[inline(always)]
@@ -231,7 +238,8 @@ impl Microkernel for PixelFloats256 {
     tiles!(Self: 1 2 3 4 5 6 x [2]);
 }
 
-impl ConvMicrokernel for PixelFloats256 {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl ConvMicrokernel for PixelFloats256 {
     const BLOCK_BYTES: usize = 4;
 
     #[inline(always)]

@@ -12,7 +12,8 @@ use crate::isa::microkernel::{Accumulator, Microkernel, tiles};
 
 pub(crate) struct Integers;
 
-impl Accumulator for Integers {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl Accumulator for Integers {
     type Sum = i32;
     type Acc = __m512i;
     type W = __m512i;
@@ -47,7 +48,8 @@ impl Accumulator for Integers {
     }
 }
 
-impl Microkernel for Integers {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl Microkernel for Integers {
     const INPUT_BYTES: usize = 4;
 
     #[inline(always)]
@@ -65,7 +67,8 @@ impl Microkernel for Integers {
     tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-impl ConvMicrokernel for Integers {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl ConvMicrokernel for Integers {
     const BLOCK_BYTES: usize = 4;
 
     #[inline(always)]
@@ -85,7 +88,8 @@ impl ConvMicrokernel for Integers {
 
 pub(crate) struct Floats;
 
-impl Accumulator for Floats {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl Accumulator for Floats {
     type Sum = f32;
     type Acc = __m512;
     /// One vector for each of the four inputs.
@@ -126,7 +130,8 @@ impl Accumulator for Floats {
     }
 }
 
-impl Microkernel for Floats {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl Microkernel for Floats {
     const INPUT_BYTES: usize = 16;
     const HOLDS_WEIGHTS: bool = false;
 
@@ -154,7 +159,8 @@ impl Microkernel for Floats {
 
 pub(crate) struct PixelFloats;
 
-impl Accumulator for PixelFloats {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl Accumulator for PixelFloats {
     type Sum = f32;
     type Acc = __m512;
     type W = __m512;
@@ -184,7 +190,8 @@ impl Accumulator for PixelFloats {
 }
 
 /// Weights come as floats, too.
-impl Microkernel for PixelFloats {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl Microkernel for PixelFloats {
     const INPUT_BYTES: usize = 4;
 
     #[inline(always)]
@@ -202,7 +209,8 @@ impl Microkernel for PixelFloats {
     tiles!(Self: 1 2 3 4 5 6 x [1 2 3 4]);
 }
 
-impl ConvMicrokernel for PixelFloats {
+// SAFETY: the functions read and write as many bytes as the constants say.
+unsafe impl ConvMicrokernel for PixelFloats {
     const BLOCK_BYTES: usize = 4;
 
     #[inline(always)]

@@ -16,7 +16,8 @@ macro_rules! integers {
     ($name:ident, $dot:ident) => {
         pub(crate) struct $name;
 
-        impl Accumulator for $name {
+        // SAFETY: the functions read and write as many bytes as the constants say.
+        unsafe impl Accumulator for $name {
             type Sum = i32;
             type Acc = __m256i;
             type W = __m256i;
@@ -45,7 +46,8 @@ macro_rules! integers {
             }
         }
 
-        impl Microkernel for $name {
+        // SAFETY: the functions read and write as many bytes as the constants say.
+        unsafe impl Microkernel for $name {
             const INPUT_BYTES: usize = 4;
             const KC: usize = KC;
 
@@ -70,7 +72,8 @@ macro_rules! integers {
             tiles!(Self: 1 2 3 4 5 6 x [2 4 6 8]);
         }
 
-        impl ConvMicrokernel for $name {
+        // SAFETY: the functions read and write as many bytes as the constants say.
+        unsafe impl ConvMicrokernel for $name {
             const BLOCK_BYTES: usize = 4;
 
             #[inline(always)]
