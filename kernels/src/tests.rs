@@ -111,7 +111,7 @@ fn every_kernel_equals_the_naive_sums() {
     }
 }
 
-/// So few rows that a panel is gone through in chunks of 32 groups, around the edges of these.
+/// So few rows that a panel is gone through in blocks of 32 K steps, around the edges of these.
 #[test]
 fn few_rows_take_a_panel_in_chunks() {
     let mut numbers = Numbers(3);

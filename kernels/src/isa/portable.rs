@@ -10,7 +10,7 @@ use super::instruction_set::define_isa;
 use super::microkernel::{Accumulator, Microkernel, tiles};
 use crate::weight::NR;
 
-/// `acc + x * w`, modulo 2^32: sums of codes that have an offset may wrap on the way.
+/// `acc + x * w`, modulo 2^32: sums of quantized inputs that have an offset may wrap on the way.
 #[inline(always)]
 fn multiply_add<C: Into<i32>>(acc: i32, x: [C; 4], w: [i8; 4]) -> i32 {
     let [x0, x1, x2, x3] = x.map(Into::into);
@@ -65,7 +65,7 @@ unsafe impl<E: InputEncoding, const MR: usize, const VECTORS: usize> Microkernel
 
     #[inline(always)]
     unsafe fn inputs(from: *const u8) -> Self::X {
-        // SAFETY: the caller vouches for the bytes of four codes, which may have any bits; read without assuming alignment.
+        // SAFETY: the caller vouches for the bytes of four quantized inputs, which may have any bits; read without assuming alignment.
         unsafe { from.cast::<[E::Code; 4]>().read_unaligned() }
     }
 
@@ -165,7 +165,7 @@ unsafe impl<E: InputEncoding, const MR: usize, const VECTORS: usize> ConvMicroke
 
     #[inline(always)]
     unsafe fn blocks(from: *const u8) -> Self::X {
-        // SAFETY: the caller vouches for 16 blocks, whose codes may have any bits; read without assuming alignment.
+        // SAFETY: the caller vouches for 16 blocks, whose inputs may have any bits; read without assuming alignment.
         unsafe { from.cast::<Self::X>().read_unaligned() }
     }
 

@@ -1,7 +1,7 @@
 //! The one copy of a weight matrix in memory, in the order in which the kernels read it.
 //!
 //! Columns (output channels) are cut into panels of 64; the last panel is 16, 32, 48 or 64 wide. A panel holds, for each
-//! group of four inputs, four bytes per column side by side: exactly what a dot product of four takes at once. Every
+//! K step of four inputs, four bytes per column side by side: exactly what a dot product of four takes at once. Every
 //! kernel reads this layout and it can be read back, so nothing else of the weight has to stay.
 
 use std::ops::Range;
@@ -269,7 +269,7 @@ impl PackedWeights {
     }
 }
 
-/// A panel to read: `stride` bytes for each group of inputs.
+/// A panel to read: `stride` bytes for each K step.
 pub(crate) struct Panel<'a> {
     pub(crate) bytes: &'a [i8],
     pub(crate) columns: usize,
