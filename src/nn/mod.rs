@@ -27,6 +27,7 @@ pub mod norm;
 mod qlayer;
 pub(crate) mod record;
 mod sizes;
+mod smoothing;
 mod straight_through;
 pub mod transformer;
 pub(crate) mod walk;
