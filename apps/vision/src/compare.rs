@@ -2,7 +2,8 @@
 
 /// The signal to noise in dB: float's scores, and the difference from them.
 pub fn sqnr(float: &[Vec<f32>], other: &[Vec<f32>]) -> f64 {
-    let pairs = || float.iter().flatten().zip(other.iter().flatten()).map(|(&a, &b)| (f64::from(a), f64::from(b)));
+    let pairs =
+        || float.iter().flatten().zip(other.iter().flatten()).map(|(&a, &b)| (f64::from(a), f64::from(b)));
     let signal: f64 = pairs().map(|(a, _)| a * a).sum();
     let noise: f64 = pairs().map(|(a, b)| (a - b) * (a - b)).sum();
     10.0 * (signal / noise).log10()

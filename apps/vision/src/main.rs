@@ -57,8 +57,7 @@ fn main() -> ExitCode {
 fn run<B: Backend>(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     let float = load::load::<B>(&options.data, &device)?;
-    let images: Vec<RgbImage> =
-        photos::read_all(&options.data)?.iter().flat_map(photos::crops).collect();
+    let images: Vec<RgbImage> = photos::read_all(&options.data)?.iter().flat_map(photos::crops).collect();
     let schemes = if options.float.is_empty() && options.weight_only.is_empty() {
         schemes::compared()
     } else {

@@ -14,11 +14,8 @@ use crate::model::SIDE;
 /// The folder of the photographs.
 pub const PHOTOS: &str = "photos";
 
-/// The inputs that are made of one photograph.
-pub const CROPS: usize = SQUARES.len();
-
-/// The side of each square in quarters of the photograph's shorter side, and its place in quarters of what is left
-/// beside and above it: the whole, then parts of it, which look like other photographs to the model.
+/// A square for each input: its side in quarters of the photograph's shorter side, and its place in quarters of
+/// what is left beside and above it. A part of a photograph is another photograph to the model.
 const SQUARES: [[u32; 3]; 10] = [
     [4, 2, 2],
     [3, 0, 0],
@@ -67,8 +64,11 @@ pub fn crops(photo: &RgbImage) -> Vec<RgbImage> {
 
 /// `[n, 3, SIDE, SIDE]`, from -1 to 1 as TensorFlow's models of this family have it.
 pub fn inputs<B: Backend>(images: &[RgbImage], device: &B::Device) -> Tensor<B, 4> {
-    let values: Vec<f32> =
-        images.iter().flat_map(|image| image.as_raw()).map(|&byte| (f32::from(byte) - 127.0) / 128.0).collect();
+    let values: Vec<f32> = images
+        .iter()
+        .flat_map(|image| image.as_raw())
+        .map(|&byte| (f32::from(byte) - 127.0) / 128.0)
+        .collect();
     let data = TensorData::new(values, [images.len(), SIDE, SIDE, 3]);
     Tensor::from_data(data, device).permute([0, 3, 1, 2])
 }

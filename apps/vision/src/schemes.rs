@@ -8,25 +8,32 @@ use crate::error::BelowFloor;
 use crate::model::EfficientNet;
 
 /// The least that a scheme must reach, or the program fails.
-pub struct Floor {
+struct Floor {
     /// Signal to noise of the scores in dB.
-    pub sqnr: f64,
+    sqnr: f64,
     /// The share of the inputs whose first class is float's.
-    pub agreement: f64,
+    agreement: f64,
 }
+
+/// 14.8 dB and 87.1 % were measured. The order of float sums, another on each backend, moves a score or two.
+const DYNAMIC: Floor = Floor { sqnr: 14.5, agreement: 0.85 };
+/// 17.9 dB and 89.6 % were measured.
+const WEIGHT_ONLY: Floor = Floor { sqnr: 17.5, agreement: 0.88 };
+/// What is only looked at may be as bad as it is.
+const NONE: Floor = Floor { sqnr: f64::NEG_INFINITY, agreement: 0.0 };
 
 pub struct Scheme {
     pub name: &'static str,
     /// What is quantized first, what of the rest then, and so on.
     passes: Vec<Int8Config>,
-    floor: Option<Floor>,
+    floor: Floor,
 }
 
 /// The rows of the table, below float.
 pub fn compared() -> Vec<Scheme> {
     vec![
-        Scheme::new("INT8 dynamic", [Int8Config::new()]),
-        Scheme::new("INT8 weight-only", [weight_only()]),
+        Scheme::new("INT8 dynamic", DYNAMIC, [Int8Config::new()]),
+        Scheme::new("INT8 weight-only", WEIGHT_ONLY, [weight_only()]),
     ]
 }
 
@@ -34,7 +41,7 @@ pub fn compared() -> Vec<Scheme> {
 pub fn asked(float: &[String], weight: &[String]) -> Scheme {
     let dynamic = Int8Config::new().with_exclude(float.to_vec());
     let weight = (!weight.is_empty()).then(|| weight_only().with_include(weight.to_vec()));
-    Scheme::new("INT8 as asked", weight.into_iter().chain([dynamic]))
+    Scheme::new("INT8 as asked", NONE, weight.into_iter().chain([dynamic]))
 }
 
 fn weight_only() -> Int8Config {
@@ -42,8 +49,8 @@ fn weight_only() -> Int8Config {
 }
 
 impl Scheme {
-    fn new(name: &'static str, passes: impl IntoIterator<Item = Int8Config>) -> Self {
-        Self { name, passes: passes.into_iter().collect(), floor: None }
+    fn new(name: &'static str, floor: Floor, passes: impl IntoIterator<Item = Int8Config>) -> Self {
+        Self { name, passes: passes.into_iter().collect(), floor }
     }
 
     pub fn quantize<B: Backend>(&self, model: EfficientNet<B>) -> Result<EfficientNet<B>, Int8Error> {
@@ -52,10 +59,9 @@ impl Scheme {
 
     /// Whether the scores are as near to float's as the scheme must be.
     pub fn check(&self, float: &[Vec<f32>], scores: &[Vec<f32>]) -> Result<(), BelowFloor> {
-        let Some(floor) = &self.floor else { return Ok(()) };
         let reached = [
-            ("signal to noise in dB", sqnr(float, scores), floor.sqnr),
-            ("share of inputs with float's first class", agreement(float, scores, 1), floor.agreement),
+            ("signal to noise in dB", sqnr(float, scores), self.floor.sqnr),
+            ("share of inputs with float's first class", agreement(float, scores, 1), self.floor.agreement),
         ];
         match reached.into_iter().find(|(_, reached, needed)| reached.is_nan() || reached < needed) {
             Some((what, reached, needed)) => Err(BelowFloor { scheme: self.name, what, reached, needed }),

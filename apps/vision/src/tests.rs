@@ -13,7 +13,7 @@ use crate::error::{BelowFloor, VisionError};
 use crate::load::{WEIGHTS, load};
 use crate::measure::scores;
 use crate::model::{CLASSES, EfficientNet, SIDE};
-use crate::photos::{self, CROPS, PHOTOS};
+use crate::photos::{self, PHOTOS};
 use crate::schemes;
 
 type Cpu = NdArray<f32>;
@@ -33,8 +33,17 @@ fn a_folded_model_answers_as_before() {
     let expected = model.forward(input.clone());
     assert_eq!(expected.dims(), [1, CLASSES]);
     let folded = model.fold().unwrap();
-    assert!(folded.int8_report().layers.iter().all(|layer| layer.path.ends_with("conv") || layer.path == "classifier"));
-    folded.forward(input).into_data().assert_approx_eq::<f32>(&expected.into_data(), Tolerance::relative(1e-3));
+    assert!(
+        folded
+            .int8_report()
+            .layers
+            .iter()
+            .all(|layer| layer.path.ends_with("conv") || layer.path == "classifier")
+    );
+    folded
+        .forward(input)
+        .into_data()
+        .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::relative(1e-3));
 }
 
 #[test]
@@ -97,7 +106,7 @@ fn a_photograph_makes_ten_inputs() {
     for (width, height) in [(1, 1), (3, 500), (640, 427)] {
         let photo = RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, 7]));
         let crops = photos::crops(&photo);
-        assert_eq!(crops.len(), CROPS);
+        assert_eq!(crops.len(), 10);
         assert!(crops.iter().all(|crop| crop.dimensions() == (SIDE as u32, SIDE as u32)));
         assert!(crops.iter().all(|crop| crop.pixels().all(|pixel| pixel[2] == 7)));
     }
@@ -187,6 +196,10 @@ fn a_truncated_checkpoint_is_an_error() {
     for length in [0, 1, 20, 1000, whole.len() / 2, whole.len() - 1] {
         std::fs::write(broken.path().join(WEIGHTS), &whole[..length]).unwrap();
         let error = load::<Cpu>(broken.path(), &Default::default()).expect_err("a truncated file");
-        assert!(matches!(error, VisionError::Checkpoint { .. }), "{length} of {} bytes: {error}", whole.len());
+        assert!(
+            matches!(error, VisionError::Checkpoint { .. }),
+            "{length} of {} bytes: {error}",
+            whole.len()
+        );
     }
 }
