@@ -5,7 +5,8 @@ use std::fmt;
 use burn::config::Config;
 use serde::{Deserialize, Serialize};
 
-pub use burn_int8_kernels::QuantRange;
+use burn_int8_kernels::{BlockRotation, WeightLayout};
+pub use burn_int8_kernels::{QuantRange, Rounding};
 
 /// The way in which an INT8 layer computes.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -16,6 +17,65 @@ pub enum QuantMode {
     Dynamic,
     /// Inputs stay float and the weights become float in registers: as small, more accurate, not as fast.
     WeightOnly,
+    /// What was found best for the kind of layer: [`Dynamic`](Self::Dynamic), but for depthwise convolutions, which read each
+    /// channel alone: there are no four inputs to multiply at once, so that integers bring no speed, and floats no error.
+    Auto,
+}
+
+/// The rotation of a layer's inputs, and of its weights by the same matrix, before they are quantized.
+///
+/// The product stays what it is, and a large input is spread over its block, so that the others keep their bits. It needs no data,
+/// adds some 6 to 8 additions a value to the pass that quantizes it, and leaves the integer products as they are.
+/// [`BlockRotation`](burn_int8_kernels::BlockRotation) has the matrix.
+///
+/// # Example
+///
+/// ```
+/// use burn::{backend::NdArray, tensor::Tensor};
+/// use burn_int8::{nn::LinearConfig, prelude::*};
+///
+/// let device = Default::default();
+/// let layer = LinearConfig::new(384, 8).init::<NdArray>(&device);
+/// let (layer, report) = layer.quantize(&Int8Config::new().with_rotation(Rotation::Block(64)))?;
+/// assert_eq!(report.layers[0].scheme.unwrap().rotation, Rotation::Block(64));
+/// assert_eq!(layer.forward(Tensor::<_, 2>::ones([2, 384], &device)).dims(), [2, 8]);
+/// # Ok::<(), Int8Error>(())
+/// ```
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rotation {
+    /// No rotation.
+    None,
+    /// What was found best for the kind of layer: linear layers and tables with dynamic activations in the largest blocks that
+    /// fit, of 16 to 256 inputs; others not at all.
+    Auto,
+    /// Blocks of so many inputs: of the largest power of two that this number, 256 and the layer allow.
+    Block(usize),
+}
+
+impl Rotation {
+    /// The least inputs of a block that are worth a rotation by [`Rotation::Auto`].
+    const WORTH_A_ROTATION: usize = 16;
+
+    /// The blocks in which the inputs of such a layer are rotated.
+    fn for_layer(self, layout: &WeightLayout, mode: QuantMode) -> BlockRotation {
+        let largest_up_to = |largest| BlockRotation::largest_for(layout.input_channels(), largest);
+        match (self, layout, mode) {
+            (Self::None, ..) => BlockRotation::NONE,
+            (Self::Block(largest), ..) => largest_up_to(largest),
+            (Self::Auto, WeightLayout::Linear(_) | WeightLayout::Table(_), QuantMode::Dynamic) => {
+                let largest = largest_up_to(BlockRotation::LARGEST);
+                if largest.block() < Self::WORTH_A_ROTATION { BlockRotation::NONE } else { largest }
+            }
+            (Self::Auto, ..) => BlockRotation::NONE,
+        }
+    }
+}
+
+impl From<BlockRotation> for Rotation {
+    fn from(rotation: BlockRotation) -> Self {
+        if rotation.is_none() { Self::None } else { Self::Block(rotation.block()) }
+    }
 }
 
 /// The way in which one layer is quantized.
@@ -27,7 +87,7 @@ pub enum QuantMode {
 ///
 /// let scheme = LayerScheme::default();
 /// assert_eq!(scheme.range, QuantRange::Symmetric);
-/// assert_eq!(scheme.mode, QuantMode::Dynamic);
+/// assert_eq!(scheme.mode, QuantMode::Auto);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -36,16 +96,41 @@ pub struct LayerScheme {
     pub range: QuantRange,
     /// The way in which the layer computes.
     pub mode: QuantMode,
+    /// The rotation of its inputs: as it was asked for, and in an INT8 layer as it is, [`Rotation::None`] or [`Rotation::Block`].
+    #[serde(default = "no_rotation")]
+    pub rotation: Rotation,
+    /// The rounding of its weights; tables are rounded to the nearest integer.
+    #[serde(default = "to_nearest")]
+    pub rounding: Rounding,
+}
+
+/// The rotation of schemes that were written before there was one.
+fn no_rotation() -> Rotation {
+    Rotation::None
+}
+
+/// The rounding of schemes that were written before there was another.
+fn to_nearest() -> Rounding {
+    Rounding::Nearest
 }
 
 /// The scheme as a report has it: `dynamic activations`, `weight-only, full range`.
 impl fmt::Display for LayerScheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.mode {
+            QuantMode::Auto => "dynamic activations where they are faster",
             QuantMode::Dynamic => "dynamic activations",
             QuantMode::WeightOnly => "weight-only",
         })?;
-        if self.range == QuantRange::Full { f.write_str(", full range") } else { Ok(()) }
+        if self.range == QuantRange::Full {
+            f.write_str(", full range")?;
+        }
+        match self.rotation {
+            Rotation::None => Ok(()),
+            Rotation::Auto => f.write_str(", rotated"),
+            Rotation::Block(block) => write!(f, ", rotated by {block}"),
+        }?;
+        if self.rounding == Rounding::KeepSums { f.write_str(", sums kept") } else { Ok(()) }
     }
 }
 
@@ -64,6 +149,40 @@ impl LayerScheme {
     /// The same scheme with another way to compute.
     pub fn with_mode(self, mode: QuantMode) -> Self {
         Self { mode, ..self }
+    }
+
+    /// The same scheme with another rotation.
+    pub fn with_rotation(self, rotation: Rotation) -> Self {
+        Self { rotation, ..self }
+    }
+
+    /// The same scheme with another rounding.
+    pub fn with_rounding(self, rounding: Rounding) -> Self {
+        Self { rounding, ..self }
+    }
+
+    /// What Keras computes: see [`Int8Config::keras`].
+    pub fn keras() -> Self {
+        Int8Config::keras().scheme()
+    }
+
+    /// The scheme of a layer of this layout: nothing is left to be chosen.
+    pub(crate) fn for_layer(self, layout: &WeightLayout) -> Self {
+        let is_depthwise = matches!(layout, WeightLayout::Conv(spec) if spec.group_channels()[0] == 1);
+        let mode = match self.mode {
+            QuantMode::Auto if is_depthwise => QuantMode::WeightOnly,
+            QuantMode::Auto => QuantMode::Dynamic,
+            mode => mode,
+        };
+        let rotation = self.rotation.for_layer(layout, mode).into();
+        let is_table = matches!(layout, WeightLayout::Table(_));
+        let rounding = if is_table { Rounding::Nearest } else { self.rounding };
+        Self { mode, rotation, rounding, ..self }
+    }
+
+    /// The blocks in which the inputs of a layer of this layout are rotated.
+    pub(crate) fn block_rotation(&self, layout: &WeightLayout) -> BlockRotation {
+        self.rotation.for_layer(layout, self.mode)
     }
 }
 
@@ -90,8 +209,14 @@ pub struct Int8Config {
     #[config(default = "QuantRange::Symmetric")]
     pub range: QuantRange,
     /// The way in which INT8 layers compute.
-    #[config(default = "QuantMode::Dynamic")]
+    #[config(default = "QuantMode::Auto")]
     pub mode: QuantMode,
+    /// The rotation of inputs before they are quantized.
+    #[config(default = "Rotation::Auto")]
+    pub rotation: Rotation,
+    /// The rounding of weights.
+    #[config(default = "Rounding::KeepSums")]
+    pub rounding: Rounding,
     /// Only layers that match one of these patterns are quantized, if there are any.
     #[config(default = "Vec::new()")]
     pub include: Vec<String>,
@@ -101,8 +226,26 @@ pub struct Int8Config {
 }
 
 impl Int8Config {
+    /// What Keras' `model.quantize("int8")` computes: all inputs quantized by the absmax of their row or sample, no rotation, each
+    /// weight rounded to the nearest integer.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_int8::{Int8Config, QuantMode};
+    ///
+    /// assert_eq!(Int8Config::keras().mode, QuantMode::Dynamic);
+    /// ```
+    pub fn keras() -> Self {
+        Self::new()
+            .with_mode(QuantMode::Dynamic)
+            .with_rotation(Rotation::None)
+            .with_rounding(Rounding::Nearest)
+    }
+
     /// The scheme of every layer that it quantizes.
     pub fn scheme(&self) -> LayerScheme {
-        LayerScheme { range: self.range, mode: self.mode }
+        let Self { range, mode, rotation, rounding, .. } = *self;
+        LayerScheme { range, mode, rotation, rounding }
     }
 }
