@@ -29,6 +29,7 @@ use clap::Parser;
 use image::RgbImage;
 
 use measure::Measured;
+use schemes::Scheme;
 
 #[derive(Parser)]
 struct Options {
@@ -38,15 +39,28 @@ struct Options {
     /// The backend that it runs on; cargo's `--features flex` and `--features wgpu` add those.
     #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
     backend: BackendName,
-    /// Compare float with dynamic INT8 where the layers that match this stay float; may be given more than once.
+    /// Compare float with one scheme, in which the layers that match this stay float; may be given more than once.
     #[arg(long, value_name = "PATTERN")]
     float: Vec<String>,
     /// The same, where the layers that match this are weight-only.
     #[arg(long, value_name = "PATTERN")]
     weight_only: Vec<String>,
+    /// The same, where the other layers are what Keras makes of them.
+    #[arg(long)]
+    keras: bool,
     /// Print what was done to each layer.
     #[arg(long)]
     report: bool,
+}
+
+impl Options {
+    fn schemes(&self) -> Vec<Scheme> {
+        if self.float.is_empty() && self.weight_only.is_empty() && !self.keras {
+            return schemes::compared();
+        }
+        let base = if self.keras { Int8Config::keras() } else { Int8Config::new() };
+        vec![schemes::asked(base, &self.float, &self.weight_only)]
+    }
 }
 
 fn main() -> ExitCode {
@@ -58,11 +72,7 @@ fn run<B: Backend>(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     let float = load::load::<B>(&options.data, &device)?;
     let images: Vec<RgbImage> = photos::read_all(&options.data)?.iter().flat_map(photos::crops).collect();
-    let schemes = if options.float.is_empty() && options.weight_only.is_empty() {
-        schemes::compared()
-    } else {
-        vec![schemes::asked(&options.float, &options.weight_only)]
-    };
+    let schemes = options.schemes();
     let mut models = vec![Measured::new("float", float.clone(), &images, &device)?];
     for scheme in &schemes {
         let model = scheme.quantize(float.clone())?;
