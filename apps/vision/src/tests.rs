@@ -20,8 +20,8 @@ use crate::schemes;
 
 type Cpu = NdArray<f32>;
 
-/// Float sums in another order, through fifty layers, on scores of up to 10: the largest difference that was seen is 3e-5.
-const ANOTHER_ORDER: f32 = 2e-4;
+/// Float sums in another order, through fifty layers, on scores of up to 10: the largest difference that was seen is 1.1e-5.
+const ANOTHER_ORDER: f32 = 1e-4;
 
 /// The answers of a random model are its last biases, whatever came before: those of a folded one are compared with the original's.
 #[test]
