@@ -52,6 +52,16 @@ pub enum Int8Error {
         /// The paths of the INT8 layers.
         layers: Vec<String>,
     },
+    /// The closure that should show inputs to the model has shown none to a layer that could become INT8.
+    #[error(
+        "no input has reached a layer that could become INT8: {}; run the `forward` of the model that the closure is \
+         given, on inputs that are not empty",
+        list(layers)
+    )]
+    NothingObserved {
+        /// The paths of the layers that wait for inputs.
+        layers: Vec<String>,
+    },
     /// A BatchNorm has not as many channels as the layer that it should be folded into.
     #[error(
         "the layer has {layer} output channels, but the BatchNorm has {norm}; fold the BatchNorm that normalizes this \

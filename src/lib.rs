@@ -3,13 +3,16 @@
 
 mod cast;
 mod config;
+mod distortion;
 mod error;
 pub mod nn;
 mod ops;
 mod outcome;
 mod quantize;
+mod table;
 
 pub use config::{Int8Config, LayerScheme, QuantMode, QuantRange, Rotation, Rounding};
+pub use distortion::Distortion;
 pub use error::{Int8Error, QuantizeError};
 pub use nn::record::{LayerItem, LayerRecord, RECORD_VERSION};
 pub use nn::walk::QuantizeMapper;
@@ -17,6 +20,7 @@ pub use outcome::{LayerInfo, LayerOutcome, SkipReason};
 pub use quantize::Quantize;
 pub use quantize::fold::{FoldBatchNorm, fold_batch_norm};
 pub use quantize::report::{Action, LayerReport, Report};
+pub use quantize::sensitivity::{InputRange, LayerSensitivity, SchemeError, Sensitivity};
 
 /// The names that a model file or a program that quantizes one needs.
 pub mod prelude {

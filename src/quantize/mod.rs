@@ -7,24 +7,28 @@
 //! | `swap` | carries out a plan |
 //! | `on_load` | carries out a plan while weights are loaded |
 //! | `report` | says what was done |
+//! | `observe`, `sensitivity` | the error of each layer on inputs that a user has |
 //! | `fold` | takes BatchNorms out of a float model |
 
 pub(crate) mod fold;
 mod inspect;
+mod observe;
 mod on_load;
 mod plan;
 pub(crate) mod report;
+pub(crate) mod sensitivity;
 mod swap;
 
 use burn::module::{Module, ModuleMapper};
 use burn::prelude::*;
 
 use crate::config::{Int8Config, LayerScheme};
-use crate::error::QuantizeError;
+use crate::error::{Int8Error, QuantizeError};
 use crate::outcome::LayerInfo;
 use inspect::LayerCollector;
 use plan::Rules;
 use report::Report;
+use sensitivity::Sensitivity;
 
 /// Post-training INT8 quantization, for every Burn module.
 ///
@@ -167,6 +171,45 @@ pub trait Quantize<B: Backend>: Module<B> {
         loader: &mut L,
     ) -> Result<(Self, Report), QuantizeError<Self>> {
         on_load::quantize_on_load(self, Rules::new(config, Some(Box::new(rule))), loader)
+    }
+
+    /// Says what error INT8 would make in each layer, on inputs that the closure shows to the model that it is given: the float
+    /// model, in which each layer that `config` names also computes what its INT8 forms would make of the same input.
+    ///
+    /// Beside the scheme of `config`, each layer is tried without rotation, with it, and weight-only. A layer that is called
+    /// several times adds them up. The sums take as many bytes for a million inputs as for one; until the closure returns, the
+    /// integers of the layers are in memory, too, at most half as many bytes as the float weights. This model stays as it is,
+    /// also if the closure panics.
+    ///
+    /// A layer that no input reaches is listed as not seen. Inputs that are NaN or infinite are counted, and make the error of
+    /// their layer [`Distortion::Infinite`](crate::Distortion::Infinite).
+    ///
+    /// # Errors
+    ///
+    /// [`Int8Error::NothingObserved`] if no layer has seen an input, and the errors of [`quantize`](Self::quantize).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::{backend::NdArray, tensor::{Distribution, Tensor}};
+    /// use burn_int8::{nn::LinearConfig, prelude::*};
+    ///
+    /// let device = Default::default();
+    /// let model = LinearConfig::new(64, 8).init::<NdArray>(&device);
+    /// let batches = (0..10).map(|_| Tensor::<_, 2>::random([4, 64], Distribution::Default, &device));
+    /// let sensitivity = model.sensitivity(&Int8Config::new(), |model| {
+    ///     for x in batches {
+    ///         model.forward(x);
+    ///     }
+    /// })?;
+    /// println!("{sensitivity}"); // a table, the worst layer first
+    /// let layer = &sensitivity.layers[0];
+    /// assert_eq!((layer.calls, layer.input.unwrap().values), (10, 10 * 4 * 64));
+    /// assert!(layer.distortion().unwrap().sqnr_db() > 30.0);
+    /// # Ok::<(), Int8Error>(())
+    /// ```
+    fn sensitivity(&self, config: &Int8Config, run: impl FnOnce(&Self)) -> Result<Sensitivity, Int8Error> {
+        observe::sensitivity(self, config, run)
     }
 
     /// Says what is INT8 in this model and what is not, and why: also for a model that was loaded.
