@@ -46,6 +46,11 @@ impl<M> Observed<M> {
         Self { model: model.clone().map(&mut QuantizeMapper::following(rule)), observations }
     }
 
+    /// The indices in the plan of the layers that are observed.
+    pub(super) fn layers(&self) -> Vec<usize> {
+        self.observations.iter().map(|(index, _)| *index).collect()
+    }
+
     /// The sums up to now.
     ///
     /// # Errors
