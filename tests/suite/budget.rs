@@ -147,7 +147,7 @@ fn nothing_is_sacrificed_in_vain() {
         }
     }
     assert_eq!(sacrificed[0], 0);
-    assert!(sacrificed.is_sorted() && sacrificed[6] > sacrificed[1], "{sacrificed:?}");
+    assert!(sacrificed[1] > 0 && sacrificed[6] > sacrificed[1], "{sacrificed:?}");
 }
 
 /// A budget that no INT8 model keeps: the error has the nearest that was found, and the model as it was.
