@@ -52,6 +52,16 @@ pub enum Int8Error {
         /// The paths of the INT8 layers.
         layers: Vec<String>,
     },
+    /// The closure that should show inputs to the model has shown none to a layer that could become INT8.
+    #[error(
+        "no input has reached a layer that could become INT8: {}; run the `forward` of the model that the closure is \
+         given, on inputs that are not empty",
+        list(layers)
+    )]
+    NothingObserved {
+        /// The paths of the layers that wait for inputs.
+        layers: Vec<String>,
+    },
     /// A BatchNorm has not as many channels as the layer that it should be folded into.
     #[error(
         "the layer has {layer} output channels, but the BatchNorm has {norm}; fold the BatchNorm that normalizes this \
@@ -127,18 +137,18 @@ fn list(names: &[String]) -> String {
 /// let layer = error.into_model();
 /// assert!(!layer.is_int8());
 /// ```
-pub struct QuantizeError<M> {
-    error: Int8Error,
+pub struct QuantizeError<M, E = Int8Error> {
+    error: E,
     model: Box<M>,
 }
 
-impl<M> QuantizeError<M> {
-    pub(crate) fn new(error: Int8Error, model: M) -> Self {
+impl<M, E> QuantizeError<M, E> {
+    pub(crate) fn new(error: E, model: M) -> Self {
         Self { error, model: Box::new(model) }
     }
 
     /// The reason.
-    pub fn error(&self) -> &Int8Error {
+    pub fn error(&self) -> &E {
         &self.error
     }
 
@@ -148,25 +158,25 @@ impl<M> QuantizeError<M> {
     }
 
     /// The reason and the model.
-    pub fn into_parts(self) -> (Int8Error, M) {
+    pub fn into_parts(self) -> (E, M) {
         (self.error, *self.model)
     }
 }
 
-impl<M> fmt::Debug for QuantizeError<M> {
+impl<M, E: fmt::Debug> fmt::Debug for QuantizeError<M, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
 }
 
-impl<M> fmt::Display for QuantizeError<M> {
+impl<M, E: fmt::Display> fmt::Display for QuantizeError<M, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
 }
 
-/// The source is the [`Int8Error`]. `Display` has its message, too, so that `{error}` alone says what to do.
-impl<M> std::error::Error for QuantizeError<M> {
+/// The source is the reason. `Display` has its message, too, so that `{error}` alone says what to do.
+impl<M, E: std::error::Error + 'static> std::error::Error for QuantizeError<M, E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
     }

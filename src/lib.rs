@@ -3,26 +3,33 @@
 
 mod cast;
 mod config;
+mod distortion;
 mod error;
 pub mod nn;
 mod ops;
 mod outcome;
 mod quantize;
+mod table;
 
 pub use config::{Int8Config, LayerScheme, QuantMode, QuantRange, Rotation, Rounding, Smoothing};
+pub use distortion::Distortion;
 pub use error::{Int8Error, QuantizeError};
 pub use nn::record::{LayerItem, LayerRecord, RECORD_VERSION};
 pub use nn::walk::QuantizeMapper;
 pub use outcome::{LayerInfo, LayerOutcome, SkipReason};
 pub use quantize::Quantize;
+pub use quantize::budget::{
+    Attempt, Bound, Budget, BudgetError, BudgetReport, BudgetSearch, LayerChange, Measured, ModelOutput,
+};
 pub use quantize::fold::{FoldBatchNorm, fold_batch_norm};
 pub use quantize::report::{Action, LayerReport, Report};
+pub use quantize::sensitivity::{InputRange, LayerSensitivity, SchemeError, Sensitivity};
 
 /// The names that a model file or a program that quantizes one needs.
 pub mod prelude {
     pub use crate::{
-        Action, Int8Config, Int8Error, LayerInfo, LayerScheme, QuantMode, QuantRange, Quantize,
-        QuantizeError, Report, Rotation, Rounding, SkipReason, Smoothing,
+        Action, Budget, BudgetError, Int8Config, Int8Error, LayerInfo, LayerScheme, QuantMode, QuantRange,
+        Quantize, QuantizeError, Report, Rotation, Rounding, Sensitivity, SkipReason, Smoothing,
     };
 }
 

@@ -49,6 +49,9 @@ pub enum SkipReason {
     },
     /// The rule returned `None`.
     ByRule,
+    /// In INT8 the answers of the model would be further from those of float than the budget of
+    /// [`quantize_within`](crate::Quantize::quantize_within) allows.
+    OverBudget,
     /// The loader of [`quantize_on_load`](crate::Quantize::quantize_on_load) had no weights for it.
     NoWeights,
     /// A weight is NaN or infinite.
@@ -79,6 +82,7 @@ impl fmt::Display for SkipReason {
             Self::NotIncluded => write!(f, "not included"),
             Self::Excluded { pattern } => write!(f, "excluded by `{pattern}`"),
             Self::ByRule => write!(f, "left by the rule"),
+            Self::OverBudget => write!(f, "left float to keep the budget"),
             Self::NoWeights => write!(f, "no weights were loaded"),
             Self::NonFiniteWeight { channel } => {
                 write!(f, "the weights of output channel {channel} hold a NaN or an infinity")

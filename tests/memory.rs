@@ -1,4 +1,4 @@
-//! The memory that quantizing and running a model allocate. The test has a binary of its own: it counts for the whole process.
+//! The memory that quantizing, running and observing a model allocate. The test has a binary of its own: it counts for the whole process.
 
 use burn::backend::NdArray;
 use burn::module::{ModuleMapper, Param};
@@ -74,4 +74,24 @@ fn memory() {
     let (kept, told) = (MEMORY.current_usage() - before, report.memory_bytes());
     assert!(kept.abs_diff(told) <= SLACK, "{kept} bytes are in memory, the report says {told}");
     drop(model);
+
+    // Observing a layer takes as much for a million rows as for a thousand, and its integers are gone afterwards.
+    let layer = LinearConfig::new(4, 2).init::<NdArray>(&device);
+    let rows = Tensor::<NdArray, 2>::ones([1000, 4], &device);
+    let once = layer.sensitivity(&Int8Config::new(), |layer| drop(layer.forward(rows.clone())));
+    drop(once); // buffers that stay are made in the first call
+    let before = MEMORY.current_usage();
+    let sensitivity = layer.sensitivity(&Int8Config::new(), |layer| {
+        layer.forward(rows.clone());
+        let first = MEMORY.current_usage();
+        for _ in 1..1000 {
+            layer.forward(rows.clone());
+        }
+        let grown = MEMORY.current_usage().saturating_sub(first);
+        assert!(grown < 4096, "{grown} bytes for 999 batches more");
+    });
+    let sensitivity = sensitivity.expect("a layer that was called");
+    assert_eq!(sensitivity.layers[0].input.expect("floats").values, 4_000_000);
+    let kept = MEMORY.current_usage().saturating_sub(before);
+    assert!(kept < 4096, "{kept} bytes are kept for a table of one row");
 }

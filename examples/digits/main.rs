@@ -4,6 +4,7 @@
 
 #[path = "../common/backend.rs"]
 mod backend;
+mod chart;
 mod data;
 #[path = "../common/exit.rs"]
 mod exit;
@@ -36,6 +37,9 @@ type Train = Autodiff<NdArray>;
 const TRAINED: &str = "trained";
 /// The time that two shared cores take to go through the images once.
 const SECONDS: usize = 3;
+/// The images, of those to learn from, on which the error of each layer is seen, and how many at once.
+const SEEN: usize = 256;
+const BATCH: usize = 64;
 /// Points of accuracy that INT8 may cost, or the program fails.
 const TOLERATED: f64 = 1.0;
 
@@ -53,6 +57,9 @@ struct Options {
     /// The backend to run the trained model on; cargo's `--features flex` and `--features wgpu` add those.
     #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
     backend: BackendName,
+    /// Say what error each layer makes on images to learn from, and draw a chart of it to this file, an SVG.
+    #[arg(long)]
+    sensitivity: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -61,7 +68,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let temporary = tempfile::tempdir()?;
-    let folder = options.out.unwrap_or_else(|| temporary.path().into());
+    let folder = options.out.clone().unwrap_or_else(|| temporary.path().into());
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("can't make the folder {}: {error}", folder.display()))?;
     let device = Default::default();
@@ -76,19 +83,42 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
     Train::seed(&device, options.seed);
     let start = Instant::now();
+    let seen = training[..SEEN].to_vec();
     let trained = train::train(Net::<Train>::new(&device), training, epochs, &device);
     writeln!(stdout(), "trained in {:.0} s", start.elapsed().as_secs_f64())?;
 
     let float = trained.clone().fold()?;
     report_difference(&trained, &float, &test)?;
     float.save_file(folder.join(TRAINED), &recorder())?;
-    with_backend!(options.backend, B => compare::<B>(&test, &folder))
+    with_backend!(options.backend, B => {
+        if let Some(chart) = &options.sensitivity {
+            explain::<B>(&load(&folder)?, &seen, chart)?;
+        }
+        compare::<B>(&test, &folder)
+    })
 }
 
-/// Quantizes, measures and shows the trained model, on any backend.
-fn compare<B: Backend>(test: &[Digit], folder: &Path) -> Result<(), Box<dyn Error>> {
+/// The trained model, on any backend.
+fn load<B: Backend>(folder: &Path) -> Result<Net<B>, Box<dyn Error>> {
     let device = Default::default();
-    let float = Net::<B>::new(&device).fold()?.load_file(folder.join(TRAINED), &recorder(), &device)?;
+    Ok(Net::<B>::new(&device).fold()?.load_file(folder.join(TRAINED), &recorder(), &device)?)
+}
+
+/// Shows the error that each layer makes on some images.
+fn explain<B: Backend>(float: &Net<B>, seen: &[Digit], chart: &Path) -> Result<(), Box<dyn Error>> {
+    let sensitivity = float.sensitivity(&Int8Config::new(), |float| {
+        for batch in seen.chunks(BATCH) {
+            float.forward(images(batch, &Default::default()));
+        }
+    })?;
+    writeln!(stdout(), "\n{sensitivity}")?;
+    chart::draw(&sensitivity, chart).map_err(|error| format!("can't draw {}: {error}", chart.display()))?;
+    Ok(writeln!(stdout(), "the same as a chart: {}", chart.display())?)
+}
+
+/// Quantizes, measures and shows the trained model.
+fn compare<B: Backend>(test: &[Digit], folder: &Path) -> Result<(), Box<dyn Error>> {
+    let float = load::<B>(folder)?;
     let (int8, report) = float.clone().quantize(&Int8Config::new())?;
     writeln!(stdout(), "\n{report}\n")?;
     let weight_only = Int8Config::new().with_mode(QuantMode::WeightOnly);

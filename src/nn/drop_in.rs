@@ -8,12 +8,13 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::layer::{FloatLayer, LayerParts};
+use super::observe::ObservedLayer;
 use super::qlayer::QLayer;
 use super::sizes::{Sizes, load_float};
 use super::weight::WeightParam;
 use crate::cast::as_type;
 use crate::nn::record::{LayerRecord, SavedLayer};
-use crate::nn::walk::{LayerVisitor, QuantizeMapper};
+use crate::nn::walk::{LayerVisitor, QuantizeMapper, Swapped};
 
 /// A layer of Burn's that can become INT8 in place.
 ///
@@ -37,11 +38,15 @@ use crate::nn::walk::{LayerVisitor, QuantizeMapper};
 /// ```
 #[allow(clippy::large_enum_variant, reason = "Burn's layers are as large, which the lint does not see")]
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum DropIn<L: FloatLayer> {
     /// The layer as it was trained.
     Float(L),
     /// The layer as it was quantized.
     Int8(QLayer<L>),
+    /// The float layer while [`Quantize::sensitivity`](crate::Quantize::sensitivity) looks at it. Nobody else has one.
+    #[doc(hidden)]
+    Observed(Box<ObservedLayer<L>>),
 }
 
 impl<L: FloatLayer> DropIn<L> {
@@ -55,6 +60,7 @@ impl<L: FloatLayer> DropIn<L> {
         match self {
             Self::Float(layer) => Some(layer),
             Self::Int8(_) => None,
+            Self::Observed(layer) => Some(&layer.float),
         }
     }
 
@@ -74,9 +80,13 @@ impl<L: FloatLayer> DropIn<L> {
     /// assert_eq!(layer.into_float().weight.dims(), [2, 2]);
     /// ```
     pub fn as_float_mut(&mut self) -> Option<&mut L> {
+        // A layer that is changed is no longer the one whose INT8 forms are tried.
+        if let Self::Observed(layer) = self {
+            *self = Self::Float(layer.float.clone());
+        }
         match self {
             Self::Float(layer) => Some(layer),
-            Self::Int8(_) => None,
+            Self::Int8(_) | Self::Observed(_) => None,
         }
     }
 
@@ -85,13 +95,14 @@ impl<L: FloatLayer> DropIn<L> {
         match self {
             Self::Float(layer) => layer,
             Self::Int8(layer) => layer.dequantize(),
+            Self::Observed(layer) => layer.float,
         }
     }
 
     /// The INT8 layer, once it is quantized.
     pub fn as_int8(&self) -> Option<&QLayer<L>> {
         match self {
-            Self::Float(_) => None,
+            Self::Float(_) | Self::Observed(_) => None,
             Self::Int8(layer) => Some(layer),
         }
     }
@@ -103,18 +114,26 @@ impl<L: FloatLayer> From<L> for DropIn<L> {
     }
 }
 
-/// Evaluates the same expression for either form.
+/// Evaluates the same expression for any form; an observed layer is its float layer.
 macro_rules! either {
     ($self:expr, $layer:ident => $expression:expr) => {
         match $self {
             Self::Float($layer) => $expression,
             Self::Int8($layer) => $expression,
+            Self::Observed(observed) => {
+                let $layer = &observed.float;
+                $expression
+            }
         }
     };
     ($self:expr, $layer:ident => in $wrapper:ident $expression:expr) => {
         match $self {
             Self::Float($layer) => $wrapper::Float($expression),
             Self::Int8($layer) => $wrapper::Int8($expression),
+            Self::Observed(observed) => {
+                let moved = observed.moved(|$layer| $expression, |$layer| $expression);
+                $wrapper::Observed(Box::new(moved))
+            }
         }
     };
 }
@@ -141,37 +160,43 @@ impl<B: Backend, L: FloatLayer<Backend = B>> Module<B> for DropIn<L> {
     fn visit<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
         match (self, as_type::<V, LayerVisitor>(visitor)) {
             (Self::Float(layer), Some(visitor)) => visitor.float(layer),
+            (Self::Observed(layer), Some(visitor)) => visitor.float(&layer.float),
             _ => either!(self, layer => layer.visit(visitor)),
         }
     }
 
     fn map<M: ModuleMapper<B>>(self, mapper: &mut M) -> Self {
         match (self, as_type::<M, QuantizeMapper>(mapper)) {
-            (Self::Float(layer), Some(mapper)) => mapper.swap(layer).map_or_else(Self::Float, Self::Int8),
-            (Self::Float(layer), None) => Self::Float(layer.map(mapper)),
             (Self::Int8(layer), _) => Self::Int8(layer.map(mapper)),
+            (float, None) => Self::Float(float.into_float().map(mapper)),
+            (float, Some(mapper)) => match mapper.swap(float.into_float()) {
+                Swapped::Float(layer) => Self::Float(layer),
+                Swapped::Int8(layer) => Self::Int8(layer),
+                Swapped::Observed(layer) => Self::Observed(layer),
+            },
         }
     }
 
     /// Either kind of record loads into either form: the layer becomes what was saved.
     fn load_record(self, record: Self::Record) -> Self {
         match (self, record.0) {
-            (Self::Float(layer), SavedLayer::Float(record)) => Self::Float(load_float(layer, record)),
             (Self::Int8(layer), SavedLayer::Float(record)) => {
                 Self::Float(load_float(layer.float_shell(), record))
             }
-            (Self::Float(layer), SavedLayer::Int8 { weight, bias }) => {
+            (Self::Int8(layer), saved) => Self::Int8(layer.load_record(LayerRecord(saved))),
+            (float, SavedLayer::Float(record)) => Self::Float(load_float(float.into_float(), record)),
+            (float, SavedLayer::Int8 { weight, bias }) => {
+                let layer = float.into_float();
                 let (sizes, device) = (Sizes::of(&layer), layer.weight().lazy_device());
                 Self::Int8(QLayer::load(weight, bias, layer.options(), &sizes, &device))
             }
-            (Self::Int8(layer), saved) => Self::Int8(layer.load_record(LayerRecord(saved))),
         }
     }
 
     fn into_record(self) -> Self::Record {
         match self {
-            Self::Float(layer) => LayerRecord::float(layer),
             Self::Int8(layer) => layer.into_record(),
+            float => LayerRecord::float(float.into_float()),
         }
     }
 }
@@ -187,13 +212,23 @@ where
     type InnerModule = DropIn<L::InnerModule>;
 
     fn valid(&self) -> Self::InnerModule {
-        either!(self, layer => in DropIn layer.valid())
+        match self {
+            Self::Float(layer) => DropIn::Float(layer.valid()),
+            Self::Int8(layer) => DropIn::Int8(layer.valid()),
+            Self::Observed(layer) => {
+                let layer = layer.as_ref().clone();
+                DropIn::Observed(Box::new(layer.moved(|float| float.valid(), |int8| int8.valid())))
+            }
+        }
     }
 
     fn from_inner(inner: Self::InnerModule) -> Self {
         match inner {
             DropIn::Float(layer) => Self::Float(L::from_inner(layer)),
             DropIn::Int8(layer) => Self::Int8(QLayer::from_inner(layer)),
+            DropIn::Observed(layer) => {
+                Self::Observed(Box::new(layer.moved(L::from_inner, QLayer::from_inner)))
+            }
         }
     }
 }

@@ -82,6 +82,9 @@ impl<B: Backend> DropIn<nn::Embedding<B>> {
         match self {
             Self::Float(embedding) => embedding.forward(input),
             Self::Int8(embedding) => embedding.forward(input),
+            Self::Observed(embedding) => {
+                embedding.look_up(|float| float.forward(input.clone()), |int8| int8.forward(input.clone()))
+            }
         }
     }
 
@@ -100,6 +103,11 @@ impl<B: Backend> DropIn<nn::Embedding<B>> {
         match self {
             Self::Float(embedding) => float_logits(embedding, input, "Embedding"),
             Self::Int8(embedding) => embedding.logits(input),
+            Self::Observed(embedding) => embedding.forward(
+                input,
+                |float, x| float_logits(float, x, "Embedding"),
+                |int8, x| int8.logits(x),
+            ),
         }
     }
 }

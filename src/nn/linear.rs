@@ -84,6 +84,9 @@ impl<B: Backend> DropIn<nn::Linear<B>> {
         match self {
             Self::Float(linear) => linear.forward(input),
             Self::Int8(linear) => linear.forward(input),
+            Self::Observed(linear) => {
+                linear.forward(input, |float, x| float.forward(x), |int8, x| int8.forward(x))
+            }
         }
     }
 
@@ -163,6 +166,7 @@ impl<B: Backend> DropIn<nn::Linear<B>> {
         let LinearOptions { d_input, d_output, .. } = match self {
             Self::Float(linear) => linear.options(),
             Self::Int8(linear) => linear.options.clone(),
+            Self::Observed(linear) => linear.float.options(),
         };
         [d_input, d_output]
     }

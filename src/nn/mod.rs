@@ -24,6 +24,7 @@ pub(crate) mod layer;
 mod linear;
 mod module;
 pub mod norm;
+pub(crate) mod observe;
 mod qlayer;
 pub(crate) mod record;
 mod sizes;
@@ -43,4 +44,6 @@ pub use drop_in::DropIn;
 pub use embedding::{Embedding, EmbeddingConfig, QEmbedding};
 pub use layer::FloatLayer;
 pub use linear::{Linear, LinearConfig, QLinear};
+#[doc(hidden)]
+pub use observe::ObservedLayer;
 pub use qlayer::QLayer;

@@ -78,10 +78,8 @@ pub(crate) trait FoldNorm<B: Backend>: Sized {
 
 impl<B: Backend, L: FloatLayer<Backend = B> + FoldNorm<B>> FoldNorm<B> for DropIn<L> {
     fn folded(&self, norm: &BatchNorm<B>) -> Result<Self, Int8Error> {
-        match self {
-            Self::Float(layer) => Ok(Self::Float(layer.folded(norm)?)),
-            Self::Int8(_) => Err(Int8Error::FoldAfterQuantize),
-        }
+        let float = self.as_float().ok_or(Int8Error::FoldAfterQuantize)?;
+        Ok(Self::Float(float.folded(norm)?))
     }
 }
 

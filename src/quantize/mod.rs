@@ -7,24 +7,31 @@
 //! | `swap` | carries out a plan |
 //! | `on_load` | carries out a plan while weights are loaded |
 //! | `report` | says what was done |
+//! | `observe`, `sensitivity` | says what error each layer makes on inputs that a user has |
+//! | `budget` | leaves as few layers as possible as they are, for answers near those of float |
 //! | `fold` | takes BatchNorms out of a float model |
 
+pub(crate) mod budget;
 pub(crate) mod fold;
 mod inspect;
+mod observe;
 mod on_load;
 mod plan;
 pub(crate) mod report;
+pub(crate) mod sensitivity;
 mod swap;
 
 use burn::module::{Module, ModuleMapper};
 use burn::prelude::*;
 
 use crate::config::{Int8Config, LayerScheme};
-use crate::error::QuantizeError;
+use crate::error::{Int8Error, QuantizeError};
 use crate::outcome::LayerInfo;
+use budget::{Budget, BudgetError, BudgetReport};
 use inspect::LayerCollector;
 use plan::Rules;
 use report::Report;
+use sensitivity::Sensitivity;
 
 /// Post-training INT8 quantization, for every Burn module.
 ///
@@ -167,6 +174,102 @@ pub trait Quantize<B: Backend>: Module<B> {
         loader: &mut L,
     ) -> Result<(Self, Report), QuantizeError<Self>> {
         on_load::quantize_on_load(self, Rules::new(config, Some(Box::new(rule))), loader)
+    }
+
+    /// Says what error INT8 would make in each layer, on inputs that the closure shows to the model that it is given: the float
+    /// model, in which each layer that `config` names also computes what its INT8 forms would make of the same input.
+    ///
+    /// Beside the scheme of `config`, each layer is tried without rotation, with it, and weight-only. A layer that is called
+    /// several times adds them up. The sums take as many bytes for a million inputs as for one; until the closure returns, the
+    /// integers of the layers are in memory, too, at most half as many bytes as the float weights. This model stays as it is,
+    /// also if the closure panics.
+    ///
+    /// A layer that no input reaches is listed as not seen. Inputs that are NaN or infinite are counted, and make the error of
+    /// their layer [`Distortion::Infinite`](crate::Distortion::Infinite).
+    ///
+    /// # Errors
+    ///
+    /// [`Int8Error::NothingObserved`] if no layer has seen an input, and the errors of [`quantize`](Self::quantize).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::{backend::NdArray, tensor::{Distribution, Tensor}};
+    /// use burn_int8::{nn::LinearConfig, prelude::*};
+    ///
+    /// let device = Default::default();
+    /// let model = LinearConfig::new(64, 8).init::<NdArray>(&device);
+    /// let batches = (0..10).map(|_| Tensor::<_, 2>::random([4, 64], Distribution::Default, &device));
+    /// let sensitivity = model.sensitivity(&Int8Config::new(), |model| {
+    ///     for x in batches {
+    ///         model.forward(x);
+    ///     }
+    /// })?;
+    /// println!("{sensitivity}"); // a table, the worst layer first
+    /// let layer = &sensitivity.layers[0];
+    /// assert_eq!((layer.calls, layer.input.unwrap().values), (10, 10 * 4 * 64));
+    /// assert!(layer.distortion().unwrap().sqnr_db() > 30.0);
+    /// # Ok::<(), Int8Error>(())
+    /// ```
+    fn sensitivity(&self, config: &Int8Config, run: impl FnOnce(&Self)) -> Result<Sensitivity, Int8Error> {
+        observe::sensitivity(self, config, run)
+    }
+
+    /// Quantizes as much as keeps the answers of this model near those of float: `run` returns the answers of the model that it is
+    /// given, and `budget` says how near they stay.
+    ///
+    /// First the float model runs, observed as in [`sensitivity`](Self::sensitivity). Then models are tried: as `config` says; with
+    /// more and more layers, the worst first, rotated, weight-only or float, whichever is the least that makes the layer better, to
+    /// find by halves how many are needed; at last with layers taken back one by one. The least sacrifice that is within the budget
+    /// is carried out. A search that runs out of evaluations ends with the best that it has found.
+    ///
+    /// `run` must see the same inputs each time, without chance in them: no dropout (`model.valid()` has none). It decides what the
+    /// result is worth: inputs that a model will never see say nothing about those that it will.
+    ///
+    /// # Errors
+    ///
+    /// With the model as it was: [`BudgetError::NotMet`], with the best choice that was found, if none that was tried is within
+    /// the budget, and the other variants of [`BudgetError`]. A model of which every layer would have to stay float is no choice.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::{backend::NdArray, tensor::{Distribution, Tensor}};
+    /// use burn_int8::{nn::{Linear, LinearConfig}, prelude::*};
+    ///
+    /// let device = Default::default();
+    /// let model: Vec<Linear<NdArray>> = (0..4).map(|_| LinearConfig::new(64, 64).init(&device)).collect();
+    /// let x = Tensor::<_, 2>::random([8, 64], Distribution::Default, &device);
+    /// let run = |model: &Vec<Linear<NdArray>>| model.iter().fold(x.clone(), |x, layer| layer.forward(x));
+    /// let (model, report) = model.quantize_within(&Int8Config::new(), &Budget::sqnr_db(30.0), run)?;
+    /// println!("{report}"); // what was done to each layer, and what was tried
+    /// assert!(report.search.best().within);
+    /// # Ok::<(), BudgetError>(())
+    /// ```
+    ///
+    /// With a loss, of which less is better:
+    ///
+    /// ```
+    /// # use burn::{backend::NdArray, tensor::{Distribution, Tensor}};
+    /// # use burn_int8::{nn::{Linear, LinearConfig}, prelude::*};
+    /// # let device = Default::default();
+    /// # let model = LinearConfig::new(64, 1).init::<NdArray>(&device);
+    /// # let x = Tensor::<_, 2>::random([8, 64], Distribution::Default, &device);
+    /// # let expected = Tensor::<_, 2>::zeros([8, 1], &device);
+    /// let loss = |model: &Linear<NdArray>| {
+    ///     let error = model.forward(x.clone()) - expected.clone();
+    ///     f64::from(error.powf_scalar(2.0).mean().into_scalar())
+    /// };
+    /// let (model, report) = model.quantize_within(&Int8Config::new(), &Budget::relative_increase(0.05), loss)?;
+    /// # Ok::<(), BudgetError>(())
+    /// ```
+    fn quantize_within<O>(
+        self,
+        config: &Int8Config,
+        budget: &Budget<O>,
+        run: impl FnMut(&Self) -> O,
+    ) -> Result<(Self, BudgetReport), QuantizeError<Self, BudgetError>> {
+        budget::within::quantize_within(self, config, budget, run)
     }
 
     /// Says what is INT8 in this model and what is not, and why: also for a model that was loaded.

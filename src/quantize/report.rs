@@ -10,6 +10,7 @@ use super::plan::Plan;
 use crate::config::LayerScheme;
 use crate::nn::walk::{FloatBytes, Int8Facts};
 use crate::outcome::{LayerOutcome, SkipReason};
+use crate::table;
 
 /// The fate of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,27 +217,15 @@ impl fmt::Display for Report {
         }
         rows.push(total("total", self.bytes_before(), self.bytes_after()));
         rows.push(total("in memory", self.bytes_before(), self.memory_bytes()));
-        let widths: [usize; 7] = std::array::from_fn(|column| {
-            rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
-        });
-        for (i, row) in rows.iter().enumerate() {
-            let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-                let numeric = (4..=5).contains(&column);
-                if numeric { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-            });
-            let line = cells.collect::<Vec<_>>().join("  ");
-            write!(f, "{}{}", if i > 0 { "\n" } else { "" }, line.trim_end())?;
-        }
-        Ok(())
+        table::write(f, &rows, &[4, 5])
     }
 }
 
 fn cells(layer: &LayerReport) -> [String; 7] {
-    let shape: Vec<_> = layer.shape.iter().map(usize::to_string).collect();
     [
-        if layer.path.is_empty() { "(model)".into() } else { layer.path.clone() },
+        table::path(&layer.path),
         layer.kind.clone(),
-        shape.join(" x "),
+        table::shape(&layer.shape),
         layer.action.to_string(),
         bytes(layer.bytes_before, layer.bytes_after),
         layer.sqnr_db.map(|db| format!("{db:.1} dB")).unwrap_or_default(),

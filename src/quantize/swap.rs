@@ -21,10 +21,20 @@ pub(super) fn quantize<B: Backend, M: Module<B>>(
         Ok(plan) => plan,
         Err(error) => return Err(QuantizeError::new(error, model)),
     };
-    let mut mapper = QuantizeMapper::following(PlanRule::new(&plan, |_, scheme| Decision::Quantize(scheme)));
-    let model = model.map(&mut mapper);
-    let report = Report::of_swap(&plan, mapper.outcomes(), &LayerCollector::shapes_of(&model));
-    Ok((model, report))
+    Ok(carry_out(model, &plan))
+}
+
+/// The model as `plan` has it, and the report.
+pub(super) fn carry_out<B: Backend, M: Module<B>>(model: M, plan: &Plan) -> (M, Report) {
+    let (model, mapper) = map(model, plan);
+    let report = Report::of_swap(plan, mapper.outcomes(), &LayerCollector::shapes_of(&model));
+    (model, report)
+}
+
+/// The model as `plan` has it, and the mapper that has passed through it.
+pub(super) fn map<B: Backend, M: Module<B>>(model: M, plan: &Plan) -> (M, QuantizeMapper) {
+    let mut mapper = QuantizeMapper::following(PlanRule::new(plan, |_, scheme| Decision::Quantize(scheme)));
+    (model.map(&mut mapper), mapper)
 }
 
 impl QuantizeMapper {

@@ -1,5 +1,6 @@
 //! One integration binary: each one links all of Burn.
 
+mod budget;
 mod conv;
 mod conv_hostile;
 #[cfg(feature = "wgpu")]
@@ -11,6 +12,7 @@ mod gpu;
 mod keras;
 mod keras_tables;
 mod linear;
+mod observe;
 mod on_load;
 mod records;
 mod reports;

@@ -124,6 +124,9 @@ macro_rules! convolution {
                 match self {
                     Self::Float(layer) => layer.forward(input),
                     Self::Int8(layer) => layer.forward(input),
+                    Self::Observed(layer) => {
+                        layer.forward(input, |float, x| float.forward(x), |int8, x| int8.forward(x))
+                    }
                 }
             }
         }

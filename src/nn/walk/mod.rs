@@ -9,5 +9,5 @@ mod visit;
 
 pub(crate) use path::{BurnsParameter, ModulePath};
 pub use swap::QuantizeMapper;
-pub(crate) use swap::{Decision, LayerRule};
+pub(crate) use swap::{Decision, LayerRule, Swapped};
 pub(crate) use visit::{FloatBytes, FloatFacts, Int8Facts, LayerVisitor, LayerWalker};

@@ -11,6 +11,7 @@ use super::path::{BurnsParameter, ModulePath};
 use crate::config::LayerScheme;
 use crate::error::Int8Error;
 use crate::nn::layer::FloatLayer;
+use crate::nn::observe::{Observation, ObservedLayer};
 use crate::nn::qlayer::QLayer;
 use crate::nn::weight::{Int8Weight, WeightParam};
 use crate::outcome::{LayerInfo, LayerOutcome, SkipReason};
@@ -29,6 +30,15 @@ pub(crate) enum Decision {
     Take(Box<dyn Any>),
     /// It stays as it is.
     Skip(SkipReason),
+    /// It stays float and is observed.
+    Observe(Observation),
+}
+
+/// A layer after the mapper has passed.
+pub(crate) enum Swapped<L: FloatLayer> {
+    Float(L),
+    Int8(QLayer<L>),
+    Observed(Box<ObservedLayer<L>>),
 }
 
 /// The [`ModuleMapper`] behind [`Quantize::quantize`](crate::Quantize::quantize).
@@ -76,8 +86,8 @@ impl QuantizeMapper {
         self.outcomes.iter().find_map(LayerOutcome::error)
     }
 
-    /// Decides about the float layer at the current path: its INT8 form, or the layer back.
-    pub(crate) fn swap<L: FloatLayer>(&mut self, float: L) -> Result<QLayer<L>, L> {
+    /// Decides about the float layer at the current path. A layer that is observed has no outcome yet.
+    pub(crate) fn swap<L: FloatLayer>(&mut self, float: L) -> Swapped<L> {
         let shape = L::layout(&float.options()).shape();
         let layer = LayerInfo { path: self.path.module(), kind: L::KIND, shape };
         let int8 = match self.rule.decide(&layer) {
@@ -89,12 +99,15 @@ impl QuantizeMapper {
                 Err(_) => Err(SkipReason::NoWeights),
             },
             Decision::Skip(reason) => Err(reason),
+            Decision::Observe(observation) => {
+                return Swapped::Observed(Box::new(ObservedLayer::new(float, observation)));
+            }
         };
         let result = int8.as_ref().map(QLayer::scheme).map_err(Clone::clone);
         self.outcomes.push(LayerOutcome { layer, result });
         match int8 {
-            Ok(int8) => Ok(self.tie(float.weight().id(), int8)),
-            Err(_) => Err(float),
+            Ok(int8) => Swapped::Int8(self.tie(float.weight().id(), int8)),
+            Err(_) => Swapped::Float(float),
         }
     }
 

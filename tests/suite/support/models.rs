@@ -131,7 +131,39 @@ impl<B: Backend> Net<B> {
     }
 }
 
-/// The paths of its layers.
+/// A model whose second layer gets one channel that is a thousand times as large as the others, and does not use it: quantized
+/// by its largest value, the input loses the others.
+#[derive(Module, Debug)]
+pub struct Hostile<B: Backend> {
+    pub first: Linear<B>,
+    pub second: Linear<B>,
+    pub third: Linear<B>,
+}
+
+impl<B: Backend> Hostile<B> {
+    pub fn new() -> Self {
+        let scale = |factor| {
+            let mut scale = vec![1.0; 32];
+            scale[7] = factor;
+            Tensor::<B, 1>::from_floats(&scale[..], &Default::default())
+        };
+        let mut first = burns_linear(32, 32, true, 1);
+        first.weight = first.weight.map(|weight| weight * scale(1000.0).unsqueeze());
+        let mut second = burns_linear(32, 32, true, 2);
+        second.weight = second.weight.map(|weight| weight * scale(0.0).unsqueeze_dim(1));
+        Self { first: first.into(), second: second.into(), third: burns_linear(32, 8, true, 3).into() }
+    }
+
+    pub fn inputs() -> Tensor<B, 2> {
+        tensor([16, 32], 4)
+    }
+
+    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        self.third.forward(self.second.forward(self.first.forward(x)))
+    }
+}
+
+/// The paths of the layers of [`Net`].
 pub const LAYERS: [&str; 7] =
     ["input", "blocks.0.fc1", "blocks.0.fc2", "blocks.1.fc1", "blocks.1.fc2", "gate", "head"];
 

@@ -1,0 +1,111 @@
+//! The order in which layers are given up.
+
+use crate::config::LayerScheme;
+use crate::quantize::sensitivity::{LayerSensitivity, Sensitivity};
+
+/// What can be done to one layer: the scheme of the configuration, then such as cost more and err less.
+#[derive(Debug, Clone)]
+pub(super) struct Ladder {
+    pub(super) rungs: Vec<Rung>,
+    /// The number of its weights.
+    pub(super) weights: usize,
+}
+
+/// One way to treat a layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rung {
+    /// None leaves it float.
+    pub(super) scheme: Option<LayerScheme>,
+    sqnr_db: f64,
+}
+
+/// The ladders of all layers, and for each how far up it was gone.
+pub(super) type Choice = Vec<usize>;
+
+impl Ladder {
+    /// The ladders of the layers that were observed, in their order.
+    pub(super) fn all(sensitivity: &Sensitivity) -> Vec<Self> {
+        sensitivity.layers.iter().map(Self::new).collect()
+    }
+
+    /// Leaves out what costs more and does not err less. A layer that was not seen at work has nothing to gain.
+    fn new(layer: &LayerSensitivity) -> Self {
+        let mut rungs: Vec<Rung> = Vec::new();
+        for way in &layer.schemes {
+            let sqnr_db = way.distortion.map_or(f64::INFINITY, |distortion| distortion.sqnr_db());
+            if rungs.last().is_none_or(|last| sqnr_db > last.sqnr_db) {
+                rungs.push(Rung { scheme: way.scheme, sqnr_db });
+            }
+        }
+        Self { rungs, weights: layer.shape.iter().product() }
+    }
+}
+
+/// The number of weights that a choice leaves float.
+pub(super) fn float_weights(ladders: &[Ladder], choice: &[usize]) -> usize {
+    let layers = ladders.iter().zip(choice);
+    let float = layers.filter(|(ladder, rung)| ladder.rungs[**rung].scheme.is_none());
+    float.map(|(ladder, _)| ladder.weights).sum()
+}
+
+/// Choices from no sacrifice to the largest. Each takes the layer that errs most in the one before one rung up, as long as at most
+/// `float_weights` weights are left float and some layer is quantized.
+pub(super) fn path(ladders: &[Ladder], most_float: usize) -> Vec<Choice> {
+    let mut path = vec![vec![0; ladders.len()]];
+    let mut float = 0;
+    let is_float = |rung: &Rung| rung.scheme.is_none();
+    while let Some(choice) = path.last() {
+        let sqnr_db = |&layer: &usize| ladders[layer].rungs[choice[layer]].sqnr_db;
+        let fits = |&layer: &usize| match ladders[layer].rungs.get(choice[layer] + 1) {
+            Some(next) => !is_float(next) || ladders[layer].weights <= most_float - float,
+            None => false,
+        };
+        let worst = (0..ladders.len()).filter(fits).min_by(|a, b| sqnr_db(a).total_cmp(&sqnr_db(b)));
+        let Some(layer) = worst else { break };
+        let mut next = choice.clone();
+        next[layer] += 1;
+        if ladders.iter().zip(&next).all(|(ladder, rung)| is_float(&ladder.rungs[*rung])) {
+            break;
+        }
+        if is_float(&ladders[layer].rungs[next[layer]]) {
+            float += ladders[layer].weights;
+        }
+        path.push(next);
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INT8: LayerScheme = LayerScheme {
+        range: crate::config::QuantRange::Symmetric,
+        mode: crate::config::QuantMode::Dynamic,
+        rotation: crate::config::Rotation::None,
+        rounding: crate::config::Rounding::Nearest,
+    };
+
+    fn ladder(weights: usize, sqnr_db: &[f64]) -> Ladder {
+        let rung = |&sqnr_db: &f64| Rung { scheme: sqnr_db.is_finite().then_some(INT8), sqnr_db };
+        Ladder { rungs: sqnr_db.iter().map(rung).collect(), weights }
+    }
+
+    #[test]
+    fn the_worst_layer_goes_up_first() {
+        let ladders = [ladder(1, &[30.0, 40.0, f64::INFINITY]), ladder(1, &[10.0, 35.0, f64::INFINITY])];
+        let steps = path(&ladders, 2);
+        assert_eq!(steps, [[0, 0], [0, 1], [1, 1], [1, 2]], "and the last layer is not given up");
+        assert_eq!(float_weights(&ladders, &steps[3]), 1);
+    }
+
+    #[test]
+    fn no_more_weights_are_float_than_allowed() {
+        let ladders =
+            [ladder(10, &[10.0, f64::INFINITY]), ladder(4, &[20.0, f64::INFINITY]), ladder(9, &[30.0])];
+        assert_eq!(path(&ladders, 4), [[0, 0, 0], [0, 1, 0]]);
+        assert_eq!(path(&ladders, 13), [[0, 0, 0], [1, 0, 0]]);
+        assert_eq!(path(&ladders, 14), [[0, 0, 0], [1, 0, 0], [1, 1, 0]]);
+        assert_eq!(path(&ladders, 0), [[0, 0, 0]]);
+    }
+}

@@ -1,0 +1,370 @@
+//! Quantizing within a budget: the least sacrifice is found, and what can't be kept is an error that hands the model back.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use burn::backend::NdArray;
+use burn::prelude::*;
+use burn_int8::nn::Linear;
+use burn_int8::prelude::*;
+use burn_int8::{BudgetReport, Distortion, LayerChange, Measured};
+
+use crate::support::models::{Hostile, LAYERS, Net, burns_linear, floats, on_every_backend, tensor};
+
+type B = NdArray;
+
+fn outputs<B: Backend>(model: &Hostile<B>) -> Tensor<B, 2> {
+    model.forward(Hostile::inputs())
+}
+
+fn net_outputs(model: &Net<B>) -> Tensor<B, 2> {
+    model.forward(tensor([16, 8], 4))
+}
+
+fn sqnr_db(float: &[f32], int8: &[f32]) -> f64 {
+    Distortion::between(float, int8).expect("values").sqnr_db()
+}
+
+fn not_met<M>(error: QuantizeError<M, BudgetError>) -> (burn_int8::BudgetSearch, M) {
+    match error.into_parts() {
+        (BudgetError::NotMet(search), model) => (*search, model),
+        (error, _) => panic!("{error:?}"),
+    }
+}
+
+fn changes(changes: &[LayerChange]) -> Vec<(&str, Option<QuantMode>)> {
+    changes.iter().map(|change| (change.path.as_str(), change.scheme.map(|scheme| scheme.mode))).collect()
+}
+
+/// The one layer with outliers is given up, as far as it takes, and no other.
+fn the_hostile_layer_alone<B: Backend>() {
+    let model = Hostile::<B>::new();
+    let float = floats(outputs(&model));
+    let runs = Cell::new(0);
+    let run = |model: &Hostile<B>| {
+        runs.set(runs.get() + 1);
+        outputs(model)
+    };
+    let (int8, BudgetReport { report, search, .. }) =
+        model.quantize_within(&Int8Config::keras(), &Budget::sqnr_db(30.0), run).expect("it can be kept");
+    let best = search.best();
+    assert_eq!(changes(&best.changes), [("second", Some(QuantMode::WeightOnly))], "{search}");
+    assert_eq!((report.int8_layers(), best.float_share, search.is_complete), (3, 0.0, true));
+    let scheme = |layer: usize| report.layers[layer].scheme;
+    assert_eq!([scheme(0), scheme(2)], [Some(LayerScheme::keras()); 2]);
+    assert_eq!(scheme(1), best.changes[0].scheme);
+    assert_eq!(runs.get(), 1 + search.attempts.len(), "each run is told");
+    let measured = Distortion::between(&float, &floats(outputs(&int8))).expect("values");
+    assert_eq!(best.measured, Measured::Outputs(measured), "what was carried out is what was measured");
+    assert!(best.within && measured.sqnr_db() >= 30.0);
+    assert!(!search.attempts[0].within && search.attempts[0].changes.is_empty(), "{search}");
+    assert_eq!(search.sensitivity.by_harm()[0].path, "second");
+}
+
+on_every_backend! { the_hostile_layer_alone }
+
+/// Where nothing has to be given up, the model is what `quantize` makes.
+#[test]
+fn a_budget_that_is_kept_at_once() {
+    let (expected, report) = Net::<B>::new(1).quantize(&Int8Config::new()).expect("float layers");
+    let cosine = Budget::cosine(0.5);
+    let (int8, within) =
+        Net::<B>::new(1).quantize_within(&Int8Config::new(), &cosine, net_outputs).expect("kept");
+    assert_eq!(floats(net_outputs(&int8)), floats(net_outputs(&expected)));
+    assert_eq!(within.report, report);
+    assert_eq!((within.search.attempts.len(), within.search.best), (1, 0));
+    let text = within.to_string();
+    assert!(
+        text.contains("every layer as configured") && text.contains("a cosine of at least 0.5"),
+        "{text}"
+    );
+}
+
+/// A single layer, whose error is that of the model: each bound is kept by the first of its schemes that is good enough.
+#[test]
+fn the_least_rung_that_does() {
+    let layer = || -> Linear<B> { burns_linear(64, 8, true, 3).into() };
+    let x = {
+        let mut x = tensor::<B, 2>([16, 64], 1);
+        x = x.clone().slice_assign([0..16, 5..6], x.slice([0..16, 5..6]) * 30.0);
+        x
+    };
+    let run = |layer: &Linear<B>| layer.forward(x.clone());
+    let config = Int8Config::keras();
+    let sensitivity = layer().sensitivity(&config, |layer| drop(run(layer))).expect("a call");
+    let schemes: Vec<_> = sensitivity.layers[0].schemes.iter().filter_map(|error| error.scheme).collect();
+    let reached = sensitivity.layers[0].schemes.iter().map(|error| error.distortion.expect("seen").sqnr_db());
+    let reached: Vec<_> = reached.collect();
+    assert_eq!(schemes.len(), 3);
+    assert!(matches!(schemes[1].rotation, Rotation::Block(_)) && schemes[2].mode == QuantMode::WeightOnly);
+    assert!(reached[0] + 1.0 < reached[1] && reached[1] + 1.0 < reached[2], "{sensitivity}");
+    for (scheme, reached) in schemes.iter().zip(&reached) {
+        let budget = Budget::sqnr_db(reached - 0.5);
+        let (_, report) = layer().quantize_within(&config, &budget, run).expect("it can be kept");
+        assert_eq!(report.report.layers[0].scheme, Some(*scheme), "{}", report.search);
+    }
+    // Only float would do, and a model without an INT8 layer is none.
+    let budget = Budget::sqnr_db(reached[2] + 0.5);
+    let (search, layer) = not_met(layer().quantize_within(&config, &budget, run).expect_err("INT8 can't"));
+    assert_eq!(search.best().changes[0].scheme, Some(schemes[2]));
+    assert!(!layer.is_int8() && search.is_complete);
+}
+
+/// Whatever the bound: the result is within it, and nothing of it could be given back.
+#[test]
+fn nothing_is_sacrificed_in_vain() {
+    let config = Int8Config::keras();
+    let mut sacrificed = Vec::new();
+    for least in [20.0, 40.0, 41.0, 42.0, 44.0, 46.0, 48.0] {
+        let model = Net::<B>::new(1);
+        let float = floats(net_outputs(&model));
+        let budget = Budget::sqnr_db(least).with_evaluations(200);
+        let (int8, BudgetReport { search, report, .. }) =
+            model.clone().quantize_within(&config, &budget, net_outputs).expect("it can be kept");
+        assert!(sqnr_db(&float, &floats(net_outputs(&int8))) >= least && search.is_complete, "{search}");
+        let best = search.best();
+        sacrificed.push(best.changes.len());
+        assert_eq!(report.int8_layers(), 7 - best.changes.iter().filter(|c| c.scheme.is_none()).count());
+        for change in &best.changes {
+            if change.scheme.is_none() {
+                let skipped = &report.layer(&change.path).expect("it is listed").skipped;
+                assert_eq!(*skipped, Some(SkipReason::OverBudget));
+            }
+            // What is cheaper for this layer and better than all that is cheaper still.
+            let schemes = &search.sensitivity.layer(&change.path).expect("it is listed").schemes;
+            let mut rungs = vec![&schemes[0]];
+            for scheme in schemes {
+                let sqnr_db = |way: &burn_int8::SchemeError| way.distortion.expect("seen").sqnr_db();
+                if sqnr_db(scheme) > sqnr_db(rungs[rungs.len() - 1]) {
+                    rungs.push(scheme);
+                }
+            }
+            let at = rungs.iter().position(|rung| rung.scheme == change.scheme).expect("a rung");
+            let (path, rule, below) = (change.path.clone(), best.rule(&config), rungs[at - 1].scheme);
+            let rule = move |layer: &LayerInfo| if layer.path == path { below } else { rule(layer) };
+            let (cheaper, _) = model.clone().quantize_with(&config, rule).expect("float layers");
+            assert!(sqnr_db(&float, &floats(net_outputs(&cheaper))) < least, "{}: {search}", change.path);
+        }
+    }
+    assert_eq!(sacrificed[0], 0);
+    assert!(sacrificed[1] > 0 && sacrificed[6] > sacrificed[1], "{sacrificed:?}");
+}
+
+/// A budget that no INT8 model keeps: the error has the nearest that was found, and the model as it was.
+#[test]
+fn a_budget_nobody_can_meet() {
+    let model = Hostile::<B>::new();
+    let float = floats(outputs(&model));
+    let config = Int8Config::keras();
+    let error = model.quantize_within(&config, &Budget::sqnr_db(300.0), outputs).expect_err("no model can");
+    let text = error.to_string();
+    assert!(
+        text.contains("an SQNR of at least 300 dB") && text.contains("let more weights stay float"),
+        "{text}"
+    );
+    assert!(std::error::Error::source(&error).is_some());
+    let (search, model) = not_met(error);
+    assert_eq!(floats(outputs(&model)), float);
+    let layers = [&model.first, &model.second, &model.third];
+    assert!(layers.into_iter().all(|layer| !layer.is_int8()));
+    let best = search.best();
+    let Measured::Outputs(measured) = best.measured else { panic!("{search}") };
+    assert!(search.is_complete && !best.within && search.attempts.iter().all(|attempt| !attempt.within));
+    assert!(measured.sqnr_db() > 40.0 && measured.sqnr_db() < f64::INFINITY, "{search}");
+    // The rule of the best makes the model that was measured.
+    let (int8, _) = model.quantize_with(&config, best.rule(&config)).expect("float layers");
+    assert_eq!(sqnr_db(&float, &floats(outputs(&int8))), measured.sqnr_db());
+    let json = serde_json::to_string(&search).expect("data");
+    let read: burn_int8::BudgetSearch = serde_json::from_str(&json).expect("its own text");
+    assert_eq!((read.to_string(), read.best), (search.to_string(), search.best));
+}
+
+/// A share of float weights: the worst layers that fit into it are left float, and never all.
+#[test]
+fn no_more_weights_are_float_than_the_share() {
+    let weights = |share: f64| (share * f64::from(32 * 32 + 32 * 32 + 32 * 8)).round();
+    for (share, expected) in [
+        (0.0, [0.0; 2]),
+        (0.12, [0.0, 256.0]),
+        (0.5, [0.0, 256.0]),
+        (0.6, [0.0, 1280.0]),
+        (1.0, [0.0, 1280.0]),
+    ] {
+        let budget = Budget::sqnr_db(300.0).with_float_share(share);
+        let error = Hostile::<B>::new().quantize_within(&Int8Config::keras(), &budget, outputs);
+        let (search, _) = not_met(error.expect_err("no model can"));
+        let shares: Vec<_> = search.attempts.iter().map(|attempt| weights(attempt.float_share)).collect();
+        assert_eq!(shares, expected, "{search}");
+    }
+    // `second` alone may stay float, which is more than this bound needs.
+    let budget = Budget::sqnr_db(30.0).with_float_share(0.5);
+    let (_, report) =
+        Hostile::<B>::new().quantize_within(&Int8Config::keras(), &budget, outputs).expect("kept");
+    assert_eq!(report.search.best().float_share, 0.0, "{}", report.search);
+}
+
+/// However few the runs, there are no more, and the answer is the best so far.
+#[test]
+fn evaluations_are_counted() {
+    let config = Int8Config::keras();
+    let mut met = Vec::new();
+    for evaluations in 2..14 {
+        let runs = Cell::new(0);
+        let run = |model: &Net<B>| {
+            runs.set(runs.get() + 1);
+            net_outputs(model)
+        };
+        let budget = Budget::sqnr_db(42.0).with_evaluations(evaluations);
+        let search = match Net::<B>::new(1).quantize_within(&config, &budget, run) {
+            Ok((_, report)) => report.search,
+            Err(error) => {
+                assert!(error.to_string().contains("allow more evaluations"), "{error}");
+                not_met(error).0
+            }
+        };
+        assert_eq!(runs.get(), 1 + search.attempts.len());
+        assert!(runs.get() <= evaluations && (search.is_complete || runs.get() == evaluations), "{search}");
+        assert_eq!(search.to_string().contains("used up"), !search.is_complete);
+        met.push(search.best().within);
+    }
+    assert!(!met[0] && met[1..].iter().all(|met| *met), "the second choice gives up most: {met:?}");
+}
+
+/// A loss of which less is better, with a bound in its own unit or as a share of float's.
+#[test]
+fn losses() {
+    let model = Hostile::<B>::new;
+    let target = outputs(&model()) * 1.1;
+    let loss = |model: &Hostile<B>| {
+        let error = outputs(model) - target.clone();
+        f64::from(error.powf_scalar(2.0).mean().into_scalar())
+    };
+    let float = loss(&model());
+    let config = Int8Config::keras();
+    for budget in [Budget::increase(0.02 * float), Budget::relative_increase(0.02)] {
+        let (int8, report) = model().quantize_within(&config, &budget, loss).expect("it can be kept");
+        assert_eq!(changes(&report.search.best().changes), [("second", Some(QuantMode::WeightOnly))]);
+        assert_eq!(report.search.best().measured, Measured::Loss { loss: Some(loss(&int8)), float });
+        assert!(loss(&int8) <= 1.02 * float);
+    }
+    // Of a negative loss a share is one of its magnitude.
+    let negative = |model: &Hostile<B>| loss(model) - 2.0 * float;
+    let (int8, _) =
+        model().quantize_within(&config, &Budget::relative_increase(0.02), negative).expect("kept");
+    assert!(loss(&int8) <= 1.02 * float);
+    assert!(
+        model().quantize_within(&config, &Budget::increase(-0.0), |_| 1.0).is_err(),
+        "the model is not run"
+    );
+}
+
+/// A NaN or an infinite error is over every budget, whether float or INT8 has it.
+#[test]
+fn numbers_that_are_not_finite() {
+    let config = Int8Config::keras();
+    let is_float = |model: &Hostile<B>| !model.first.is_int8();
+    for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let run = |broken_float: bool| {
+            move |model: &Hostile<B>| {
+                let mut values = floats(outputs(model));
+                values[3] = if is_float(model) == broken_float { broken } else { values[3] };
+                values
+            }
+        };
+        for budget in [Budget::sqnr_db(-1e300), Budget::cosine(-1.0)] {
+            let error =
+                Hostile::new().quantize_within(&config, &budget, run(true)).expect_err("float is broken");
+            assert_eq!(*error.error(), BudgetError::FloatNotFinite);
+        }
+        for budget in [Budget::sqnr_db(-1e300), Budget::cosine(-1.0)] {
+            let error =
+                Hostile::new().quantize_within(&config, &budget, run(false)).expect_err("INT8 is broken");
+            let (search, model) = not_met(error);
+            assert!(search.attempts.iter().all(|a| a.measured == Measured::Outputs(Distortion::Infinite)));
+            assert!(is_float(&model));
+        }
+        let run = |broken_float: bool| {
+            move |model: &Hostile<B>| {
+                outputs(model);
+                if is_float(model) == broken_float { f64::from(broken) } else { 1.0 }
+            }
+        };
+        let budget = Budget::increase(f64::MAX); // the largest that there is
+        let error = Hostile::new().quantize_within(&config, &budget, run(true)).expect_err("float is broken");
+        assert_eq!(*error.error(), BudgetError::FloatNotFinite);
+        let (search, _) =
+            not_met(Hostile::new().quantize_within(&config, &budget, run(false)).expect_err("broken"));
+        assert_eq!(search.best().measured, Measured::Loss { loss: None, float: 1.0 });
+    }
+    let inputs = || Tensor::<B, 2>::from_floats([[f32::NAN; 32]], &Default::default());
+    let run = |model: &Hostile<B>| model.forward(inputs());
+    let error = Hostile::new().quantize_within(&config, &Budget::sqnr_db(1.0), run).expect_err("NaN inputs");
+    assert_eq!(*error.error(), BudgetError::FloatNotFinite);
+}
+
+/// A closure that does not do what it should.
+#[test]
+fn closures_that_go_wrong() {
+    let config = Int8Config::keras();
+    let model = Hostile::<B>::new();
+    let other = model.clone();
+    let run = |_: &Hostile<B>| outputs(&other);
+    let error = model.quantize_within(&config, &Budget::sqnr_db(1.0), run).expect_err("another model runs");
+    assert!(matches!(error.error(), BudgetError::Int8(Int8Error::NothingObserved { .. })), "{error}");
+    let model = error.into_model();
+
+    let run = |model: &Hostile<B>| vec![1.0; outputs(model).dims()[0] - usize::from(model.first.is_int8())];
+    let error = model.quantize_within(&config, &Budget::sqnr_db(1.0), run).expect_err("fewer values");
+    assert_eq!(*error.error(), BudgetError::OtherOutputs { float: 16, int8: 15 });
+    let run = |model: &Hostile<B>| {
+        outputs(model);
+        Vec::<Tensor<B, 2>>::new()
+    };
+    let error =
+        error.into_model().quantize_within(&config, &Budget::sqnr_db(1.0), run).expect_err("no values");
+    assert_eq!(*error.error(), BudgetError::NoOutputs);
+
+    let model = error.into_model();
+    let copy = model.clone();
+    let run = |model: &Hostile<B>| match model.first.is_int8() {
+        true => panic!("the closure's own"),
+        false => outputs(model),
+    };
+    let within = AssertUnwindSafe(|| copy.quantize_within(&config, &Budget::sqnr_db(1.0), run));
+    assert_eq!(catch_unwind(within).expect_err("a panic").downcast_ref(), Some(&"the closure's own"));
+    let expected = floats(outputs(&Hostile::<B>::new()));
+    assert_eq!(floats(outputs(&model)), expected, "the model that was cloned is as it was");
+}
+
+#[test]
+fn budgets_without_sense() {
+    let unused = |_: &Hostile<B>| -> Vec<f32> { panic!("nothing is run") };
+    let budget = || Budget::<Vec<f32>>::sqnr_db(20.0);
+    for (budget, why) in [
+        (Budget::sqnr_db(f64::NAN), "a number, not NaN"),
+        (Budget::sqnr_db(f64::INFINITY), "a number, not inf"),
+        (Budget::cosine(1.5), "between -1 and 1, not 1.5"),
+        (Budget::cosine(f64::NAN), "between -1 and 1, not NaN"),
+        (budget().with_evaluations(1), "1 evaluations are too few"),
+        (budget().with_float_share(-0.1), "between 0 and 1, not -0.1"),
+        (budget().with_float_share(f64::NAN), "between 0 and 1, not NaN"),
+    ] {
+        let error =
+            Hostile::new().quantize_within(&Int8Config::new(), &budget, unused).expect_err("no sense");
+        assert!(
+            matches!(error.error(), BudgetError::InvalidBudget { reason } if reason.contains(why)),
+            "{error}"
+        );
+    }
+    for increase in [-0.1, f64::NAN, f64::INFINITY] {
+        let unused = |_: &Hostile<B>| -> f64 { panic!("nothing is run") };
+        let error = Hostile::new().quantize_within(&Int8Config::new(), &Budget::increase(increase), unused);
+        assert!(error.expect_err("no sense").to_string().contains("0 or more"));
+    }
+    let config = Int8Config::new().with_exclude(vec!["**.nothing".into()]);
+    let error =
+        Net::<B>::new(1).quantize_within(&config, &Budget::sqnr_db(1.0), net_outputs).expect_err("a pattern");
+    assert!(
+        matches!(error.error(), BudgetError::Int8(Int8Error::UnmatchedPattern { layers, .. }) if layers[..] == LAYERS.map(String::from))
+    );
+}
