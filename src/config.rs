@@ -95,6 +95,8 @@ impl From<BlockRotation> for Rotation {
 pub enum Smoothing {
     /// No smoothing.
     None,
+    /// The strength that errs least in each layer, on the inputs that were seen, or none.
+    Auto,
     /// The share of the difference between channels that moves from the inputs to the weights, in percent: from 100, where
     /// all inputs are as large, down to 0, where all weights are.
     Percent(u8),
