@@ -54,7 +54,7 @@ clippy:
     cargo clippy --lib --no-default-features -- -D warnings
     cargo clippy --lib --no-default-features --features flex -- -D warnings
     cargo clippy --all-targets --features wgpu,flex -- -D warnings
-    cargo clippy -p minilm -p gemma3 --all-targets -- -D warnings
+    cargo clippy -p minilm -p llm --all-targets -- -D warnings
 
 # The tests of all crates.
 test:
@@ -73,7 +73,7 @@ test-spirv:
 # An example and a language model on a device.
 examples-device:
     cargo run --features wgpu,flex --example quickstart -- --backend wgpu
-    cargo run --features wgpu,flex -p gemma3 -- \
+    cargo run --features wgpu,flex -p llm -- \
         compare --synthetic tiny --backend wgpu --prompt-tokens 8 --max-tokens 8
 
 # Documentation without a broken link.
@@ -82,7 +82,7 @@ doc:
 
 # Both packages, as they would be published.
 package:
-    cargo package --workspace --exclude minilm --exclude gemma3 --allow-dirty --no-verify
+    cargo package --workspace --exclude minilm --exclude llm --allow-dirty --no-verify
 
 # The examples, as a reader runs them.
 examples:
@@ -94,7 +94,7 @@ apps:
     model="$(apps/minilm/download.sh)"; \
         BURN_INT8_MINILM="$model" cargo test --release -p minilm; \
         cargo run --release -p minilm -- --model "$model"
-    cargo run --release -p gemma3 -- compare --synthetic tiny --max-tokens 32
+    cargo run --release -p llm -- compare --synthetic tiny --max-tokens 32
 
 # Kernel tests under valgrind, which reports each use of memory that is not initialized or not allocated. It has no AVX-512.
 # The longest tests are left out, and `vecmath`, which computes with plain numbers.
