@@ -4,6 +4,8 @@ use crate::error::ModelError;
 
 /// No size may be larger, so that products of sizes don't overflow.
 const LARGEST: usize = 1 << 24;
+/// The layers are made before their weights are looked for, so that a file could ask for any number of them.
+const MOST_LAYERS: usize = 1 << 12;
 
 /// All that the families differ in. Each family makes one of its own file (`gemma.rs`, `llama.rs`).
 #[derive(Clone, Debug)]
@@ -59,9 +61,17 @@ pub struct ConfigFile(pub &'static str);
 
 impl ConfigFile {
     pub fn check_sizes(self, sizes: &[(&'static str, usize)]) -> Result<(), ModelError> {
-        match sizes.iter().find(|(_, size)| !(1..=LARGEST).contains(size)) {
-            Some(&(key, found)) => Err(ModelError::Size { file: self.0, key, found, most: LARGEST }),
-            None => Ok(()),
+        sizes.iter().try_for_each(|&(key, found)| self.check_size(key, found, LARGEST))
+    }
+
+    pub fn check_layers(self, key: &'static str, found: usize) -> Result<(), ModelError> {
+        self.check_size(key, found, MOST_LAYERS)
+    }
+
+    fn check_size(self, key: &'static str, found: usize, most: usize) -> Result<(), ModelError> {
+        match (1..=most).contains(&found) {
+            true => Ok(()),
+            false => Err(ModelError::Size { file: self.0, key, found, most }),
         }
     }
 

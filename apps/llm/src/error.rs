@@ -47,6 +47,8 @@ pub enum ModelError {
     NoTokens,
     #[error("the prompt is empty")]
     NoPrompt,
+    #[error("a text of less than two tokens has nothing to predict")]
+    ShortText,
     #[error("{path} says not which files there are: {source}")]
     Index { path: PathBuf, source: serde_json::Error },
     #[error("{path} is not a whole {format} file: {reason}; fetch it again")]

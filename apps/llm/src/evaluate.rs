@@ -32,7 +32,7 @@ pub struct Texts {
     text: Option<PathBuf>,
     /// The tokens to write after each prompt.
     #[arg(long, default_value_t = 20)]
-    max_tokens: usize,
+    pub max_tokens: usize,
 }
 
 /// A model under the name that the table has for it.

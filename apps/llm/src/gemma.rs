@@ -228,10 +228,10 @@ impl GemmaConfig {
     }
 
     fn check_sizes(&self) -> Result<(), ModelError> {
+        FILE.check_layers("num_hidden_layers", self.num_hidden_layers)?;
         FILE.check_sizes(&[
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
             ("num_attention_heads", self.num_attention_heads),
             ("num_key_value_heads", self.num_key_value_heads),
             ("head_dim", self.head_dim),

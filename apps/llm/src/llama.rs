@@ -21,7 +21,7 @@ pub fn decoder(gguf: &Gguf) -> Result<DecoderConfig, ModelError> {
     let context = entries.size("llama.context_length")?;
     let span = Span { window: context, rope_theta: entries.number_or("llama.rope.freq_base", ROPE_THETA)? };
     let blocks = entries.size("llama.block_count")?;
-    FILE.check_sizes(&[("llama.block_count", blocks)])?;
+    FILE.check_layers("llama.block_count", blocks)?;
     let starts = entries.flag_or("tokenizer.ggml.add_bos_token", false)?;
     let config = DecoderConfig {
         vocab_size: entries.size_or("llama.vocab_size", tokens.len())?,

@@ -5,7 +5,7 @@ use burn::prelude::*;
 use crate::cache::Cache;
 use crate::config::DecoderConfig;
 use crate::error::ModelError;
-use crate::generate::CHUNK;
+use crate::generate::{CHUNK, ids};
 use crate::model::Decoder;
 
 /// The logits after each token of a text but the last, and the token that came next.
@@ -25,39 +25,37 @@ pub struct Nearness {
 }
 
 impl Predictions {
-    /// Of a text of at least two tokens that fit into the context.
+    /// The predictions of a text that has at least two tokens and fits into the context.
     pub fn new<B: Backend>(
         model: &Decoder<B>,
         config: &DecoderConfig,
         text: &[u32],
     ) -> Result<Self, ModelError> {
-        let device = B::Device::default();
+        let (Some((_, read)), [_, next @ ..]) = (text.split_last(), text) else {
+            return Err(ModelError::ShortText);
+        };
         let mut cache = Cache::new(config);
         cache.check_room(text.len())?;
-        let [read @ .., _] = text else { return Err(ModelError::NoPrompt) };
         let mut logits = Vec::with_capacity(read.len() * config.vocab_size);
         for tokens in read.chunks(CHUNK) {
-            let hidden = model.forward(crate::generate::ids(tokens, &device), &mut cache);
+            let hidden = model.forward(ids(tokens, &B::Device::default()), &mut cache);
             let part = model.logits(hidden).flatten::<1>(0, 2).into_data().convert::<f32>();
             logits.extend(part.iter::<f32>());
         }
-        Self::check(&logits, config.vocab_size)?;
-        match text {
-            [_, next @ ..] if !next.is_empty() => {
-                Ok(Self { logits, vocabulary: config.vocab_size, next: next.to_vec() })
-            }
-            _ => Err(ModelError::NoPrompt),
-        }
+        Self::from_logits(logits, next)
     }
 
-    fn check(logits: &[f32], vocabulary: usize) -> Result<(), ModelError> {
+    /// The predictions of these tokens, whose logits come row after row.
+    pub fn from_logits(logits: Vec<f32>, next: &[u32]) -> Result<Self, ModelError> {
+        let vocabulary = logits.len().checked_div(next.len()).ok_or(ModelError::ShortText)?;
         match logits.iter().position(|logit| !logit.is_finite()) {
             Some(at) => Err(ModelError::Logit { token: at % vocabulary, found: logits[at] }),
-            None => Ok(()),
+            None => Ok(Self { logits, vocabulary, next: next.to_vec() }),
         }
     }
 
-    fn rows(&self) -> impl Iterator<Item = &[f32]> {
+    /// The logits, place by place.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
         self.logits.chunks_exact(self.vocabulary)
     }
 

@@ -1,14 +1,19 @@
-//! The model against Keras' numbers, the cache against a model without one, files, and what must be refused.
+//! The models against Keras' and transformers' numbers, the cache against a model without one, files, and what must be refused.
 
 mod cache;
 mod command;
 mod config;
+mod damaged;
 mod files;
 mod generate;
+mod gguf;
+mod gguf_file;
 mod golden;
 mod parts;
+mod predictions;
 mod sampler;
 mod slots;
+mod smollm2;
 mod tokens;
 mod weights;
 

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::gguf_file::{GgufFile, tiny, vocabulary};
 use crate::chat::Chat;
 use crate::error::ModelError;
 use crate::gemma::GemmaConfig;
+use crate::gguf::Gguf;
 use crate::tokens::Tokens;
 
 /// Gemma's has the `start` of a text put in front by itself; others leave that to us.
@@ -63,4 +65,45 @@ fn a_tokenizer_of_another_model_is_an_error() {
 fn a_question_is_a_turn() {
     let expected = "<start_of_turn>user\nWhy?<end_of_turn>\n<start_of_turn>model\n";
     assert_eq!(Chat::Gemma.turn("Why?").unwrap(), expected);
+}
+
+/// The template of SmolLM2, which names the system first.
+#[test]
+fn a_template_is_rendered() {
+    let template = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}\
+        {{ '<|im_start|>system\nHi<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + \
+        message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}\
+        {{ '<|im_start|>assistant\n' }}{% endif %}";
+    let expected =
+        "<|im_start|>system\nHi<|im_end|>\n<|im_start|>user\nWhy <b>?<|im_end|>\n<|im_start|>assistant\n";
+    assert_eq!(Chat::Template(template.into()).turn("Why <b>?").unwrap(), expected);
+}
+
+#[test]
+fn templates_that_are_broken_or_endless_are_errors() {
+    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
+    for template in ["{% for %}", "{{ nothing.at.all }}", "{% include 'file' %}", endless] {
+        let error = Chat::Template(template.into()).turn("Why?").expect_err(template);
+        assert!(matches!(error, ModelError::ChatTemplate(_)), "{error}");
+    }
+    assert!(matches!(Chat::Unknown.turn("Why?"), Err(ModelError::NoChat)));
+}
+
+/// Digits are words of their own, a space begins the next word, and marks are never split.
+#[test]
+fn byte_pairs_are_merged_within_words() {
+    let (_folder, path) = GgufFile::new(&tiny()).write();
+    let gguf = Gguf::open(&path).unwrap();
+    let tokens = Tokens::from_gguf(&gguf, &tiny()).unwrap();
+    let words = vocabulary();
+    let encode = |text| -> Vec<_> {
+        tokens.encode(text).unwrap().into_iter().map(|id| words[id as usize].as_str()).collect()
+    };
+    assert_eq!(encode("hello he 12"), ["hel", "lo", "Ġ", "he", "Ġ", "1", "2"]);
+    assert_eq!(encode("<|start|>he<|stop|>"), ["<|start|>", "he", "<|stop|>"]);
+    let mut stream = tokens.stream();
+    let ids = tokens.encode("hello he 12<|stop|>").unwrap();
+    let text: Vec<_> = ids.into_iter().map(|token| stream(token).unwrap()).collect();
+    assert_eq!(text.concat(), "hello he 12");
+    assert!(matches!(tokens.turn("Why?"), Err(ModelError::NoChat)));
 }
