@@ -91,16 +91,16 @@ fn rows(float: &Side, int8: &Side) -> Vec<Vec<String>> {
         vec![name.to_string(), value(float), value(int8), ratio]
     };
     let times = |float: f64, int8: f64| format!("{:.2} times", int8 / float);
-    let smaller = |float: u64, int8: u64| format!("-{:.1} %", 100.0 * (1.0 - int8 as f64 / float as f64));
+    let change = |float: u64, int8: u64| format!("{:+.1} %", 100.0 * (int8 as f64 / float as f64 - 1.0));
     let decode = |side: &Side| side.text.decode_speed().unwrap_or(f64::NAN);
     let reached = |side: &Side| decode(side) * side.report.memory_bytes() as f64;
     let gigabytes = |bytes: f64| format!("{:.1} GB/s", bytes / 1e9);
     vec![
         ["", "float", "INT8", ""].map(String::from).to_vec(),
         row("matrices in INT8", &|side| side.report.int8_layers().to_string(), String::new()),
-        row("file", &|side| show::size(side.file), smaller(float.file, int8.file)),
-        row("model in memory", &|side| show::size(side.memory), smaller(float.memory, int8.memory)),
-        row("peak memory while loading", &|side| show::size(side.peak), smaller(float.peak, int8.peak)),
+        row("file", &|side| show::size(side.file), change(float.file, int8.file)),
+        row("model in memory", &|side| show::size(side.memory), change(float.memory, int8.memory)),
+        row("peak memory while loading", &|side| show::size(side.peak), change(float.peak, int8.peak)),
         row("loading, quantizing", &|side| format!("{:.1} s", side.load), String::new()),
         row(
             "tokens read a second",
