@@ -6,6 +6,7 @@ use burn::config::Config;
 use serde::{Deserialize, Serialize};
 
 pub use burn_int8_kernels::QuantRange;
+use burn_int8_kernels::{BlockRotation, WeightLayout};
 
 /// The way in which an INT8 layer computes.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -16,6 +17,62 @@ pub enum QuantMode {
     Dynamic,
     /// Inputs stay float and the weights become float in registers: as small, more accurate, not as fast.
     WeightOnly,
+}
+
+/// The rotation of a layer's inputs, and of its weights by the same matrix, before they are quantized.
+///
+/// The product stays what it is, and a large input is spread over its block, so that the others keep their bits. It needs no data,
+/// adds some 6 to 8 additions a value to the pass that quantizes it, and leaves the integer products as they are.
+/// [`BlockRotation`](burn_int8_kernels::BlockRotation) has the matrix.
+///
+/// # Example
+///
+/// ```
+/// use burn::{backend::NdArray, tensor::Tensor};
+/// use burn_int8::{nn::LinearConfig, prelude::*};
+///
+/// let device = Default::default();
+/// let layer = LinearConfig::new(384, 8).init::<NdArray>(&device);
+/// let (layer, report) = layer.quantize(&Int8Config::new().with_rotation(Rotation::Block(64)))?;
+/// assert_eq!(report.layers[0].scheme.unwrap().rotation, Rotation::Block(64));
+/// assert_eq!(layer.forward(Tensor::<_, 2>::ones([2, 384], &device)).dims(), [2, 8]);
+/// # Ok::<(), Int8Error>(())
+/// ```
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rotation {
+    /// No rotation.
+    None,
+    /// What was found best for the kind of layer: linear layers and tables with dynamic activations in the largest blocks that
+    /// fit, of 16 to 256 inputs; others not at all.
+    Auto,
+    /// Blocks of so many inputs: of the largest power of two that this number, 256 and the layer allow.
+    Block(usize),
+}
+
+impl Rotation {
+    /// The least inputs of a block that are worth a rotation by [`Rotation::Auto`].
+    const WORTH_A_ROTATION: usize = 16;
+
+    /// The blocks in which the inputs of such a layer are rotated.
+    pub(crate) fn for_layer(self, layout: &WeightLayout, mode: QuantMode) -> BlockRotation {
+        let largest_up_to = |largest| BlockRotation::largest_for(layout.input_channels(), largest);
+        match (self, layout, mode) {
+            (Self::None, ..) => BlockRotation::NONE,
+            (Self::Block(largest), ..) => largest_up_to(largest),
+            (Self::Auto, WeightLayout::Linear(_) | WeightLayout::Table(_), QuantMode::Dynamic) => {
+                let largest = largest_up_to(BlockRotation::LARGEST);
+                if largest.block() < Self::WORTH_A_ROTATION { BlockRotation::NONE } else { largest }
+            }
+            (Self::Auto, ..) => BlockRotation::NONE,
+        }
+    }
+}
+
+impl From<BlockRotation> for Rotation {
+    fn from(rotation: BlockRotation) -> Self {
+        if rotation.is_none() { Self::None } else { Self::Block(rotation.block()) }
+    }
 }
 
 /// The way in which one layer is quantized.
@@ -36,6 +93,14 @@ pub struct LayerScheme {
     pub range: QuantRange,
     /// The way in which the layer computes.
     pub mode: QuantMode,
+    /// The rotation of its inputs: as it was asked for, and in an INT8 layer as it is, [`Rotation::None`] or [`Rotation::Block`].
+    #[serde(default = "no_rotation")]
+    pub rotation: Rotation,
+}
+
+/// The rotation of schemes that were written before there was one.
+fn no_rotation() -> Rotation {
+    Rotation::None
 }
 
 /// The scheme as a report has it: `dynamic activations`, `weight-only, full range`.
@@ -45,7 +110,14 @@ impl fmt::Display for LayerScheme {
             QuantMode::Dynamic => "dynamic activations",
             QuantMode::WeightOnly => "weight-only",
         })?;
-        if self.range == QuantRange::Full { f.write_str(", full range") } else { Ok(()) }
+        if self.range == QuantRange::Full {
+            f.write_str(", full range")?;
+        }
+        match self.rotation {
+            Rotation::None => Ok(()),
+            Rotation::Auto => f.write_str(", rotated"),
+            Rotation::Block(block) => write!(f, ", rotated by {block}"),
+        }
     }
 }
 
@@ -64,6 +136,16 @@ impl LayerScheme {
     /// The same scheme with another way to compute.
     pub fn with_mode(self, mode: QuantMode) -> Self {
         Self { mode, ..self }
+    }
+
+    /// The same scheme with another rotation.
+    pub fn with_rotation(self, rotation: Rotation) -> Self {
+        Self { rotation, ..self }
+    }
+
+    /// The scheme of a layer of this layout: nothing is left to be chosen.
+    pub(crate) fn for_layer(self, layout: &WeightLayout) -> Self {
+        self.with_rotation(self.rotation.for_layer(layout, self.mode).into())
     }
 }
 
@@ -92,6 +174,9 @@ pub struct Int8Config {
     /// The way in which INT8 layers compute.
     #[config(default = "QuantMode::Dynamic")]
     pub mode: QuantMode,
+    /// The rotation of inputs before they are quantized.
+    #[config(default = "Rotation::Auto")]
+    pub rotation: Rotation,
     /// Only layers that match one of these patterns are quantized, if there are any.
     #[config(default = "Vec::new()")]
     pub include: Vec<String>,
@@ -101,8 +186,14 @@ pub struct Int8Config {
 }
 
 impl Int8Config {
+    /// What Keras' `model.quantize("int8")` computes: symmetric integers, one scale for each row or sample, no rotation.
+    pub fn keras() -> Self {
+        Self::new().with_rotation(Rotation::None)
+    }
+
     /// The scheme of every layer that it quantizes.
     pub fn scheme(&self) -> LayerScheme {
-        LayerScheme { range: self.range, mode: self.mode }
+        let Self { range, mode, rotation, .. } = *self;
+        LayerScheme { range, mode, rotation }
     }
 }

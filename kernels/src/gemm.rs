@@ -8,7 +8,7 @@ use crate::isa::{
     gemm_tile,
 };
 use crate::parallel::{for_each, threads_for};
-use crate::quantize::{Absmax, CodeBytes, quantize_into};
+use crate::quantize::{Absmax, CodeBytes, TransformRow, quantize_into};
 use crate::range::{MAX_ABSMAX, QuantRange, overflow_guard};
 use crate::scratch::{CacheAligned, QUANTIZED, SCALES, with_scratch};
 use crate::uninit::{BLOCK_ROWS, Block, collect_uninit};
@@ -48,7 +48,7 @@ impl<'a> Product<'a> {
 ///
 /// # Panics
 ///
-/// If a slice does not match the shapes, or products differ in their `k`.
+/// If a slice does not match the shapes, or products differ in their `k` or in the transform of their inputs.
 ///
 /// # Example
 ///
@@ -130,7 +130,8 @@ pub fn weight_only(kernel: Kernel, (x, m): (&[f32], usize), product: Product<'_>
         });
         out
     };
-    let all_small = kernel.run(Absmax(x)) < MAX_ABSMAX;
+    let transform = product.weights.transform();
+    let all_small = transform.is_identity() && kernel.run(Absmax(x)) < MAX_ABSMAX;
     if padded == k && all_small {
         return multiply(bytemuck::cast_slice(x), &[]);
     }
@@ -139,8 +140,12 @@ pub fn weight_only(kernel: Kernel, (x, m): (&[f32], usize), product: Product<'_>
         let copy: &mut [f32] = bytemuck::cast_slice_mut(bytes);
         let mut x_scales = Vec::new();
         for (row, x) in copy.chunks_exact_mut(padded.max(1)).zip(x.chunks_exact(k.max(1))) {
-            row[..k].copy_from_slice(x);
             row[k..].fill(0.0);
+            if !transform.is_identity() {
+                x_scales.push(kernel.run(TransformRow { x, transform, out: &mut row[..k] }));
+                continue;
+            }
+            row[..k].copy_from_slice(x);
             if !all_small {
                 let [down, up] = overflow_guard(kernel.run(Absmax(x)));
                 row.iter_mut().for_each(|x| *x *= down);
@@ -195,6 +200,8 @@ fn shapes<'a, const N: usize>(x: &[f32], m: usize, products: &[Product<'a>; N]) 
         assert_eq!(m.checked_mul(k), Some(x.len()), "the input does not match [{m}, {k}]");
         assert!(m.checked_mul(n).is_some(), "an output of [{m}, {n}] is too large");
         assert!(bias.is_none_or(|bias| bias.len() == n), "the bias does not match {n} outputs");
+        let transform = products[0].weights.transform();
+        assert!(weights.transform() == transform, "the products transform their inputs in different ways");
         let work = m.max(FEW_ROWS).saturating_mul(k).saturating_mul(outputs);
         Shape { weights, m, k, n, threads: threads_for(work) }
     })
@@ -277,7 +284,8 @@ fn with_quantized<R>(
             if shape.k == 0 {
                 scales.fill(1.0);
             } else {
-                quantize_into(kernel, x, shape.k, range, (&mut *out, stride), scales);
+                let transform = shape.weights.transform();
+                quantize_into(kernel, x, shape.k, (range, transform), (&mut *out, stride), scales);
             }
             run(Input { x: out, stride }, scales)
         })

@@ -16,6 +16,7 @@ mod range;
 mod scratch;
 #[cfg(test)]
 mod tests;
+mod transform;
 mod uninit;
 mod vecmath;
 mod weight;
@@ -25,6 +26,7 @@ pub use isa::{Kernel, KernelError, OVERRIDE};
 pub use norm::{Norm, layer_norm};
 pub use quantize::quantize_rows;
 pub use range::{MAX_ABSMAX, MIN_ABSMAX, PRESCALE, QuantRange};
+pub use transform::{BlockRotation, InputTransform};
 pub use vecmath::Activation;
 pub use weight::{
     ConvSpec, NotFinite, PackOrder, PackedWeights, QTensor, QTensorError, QuantError, WeightLayout,

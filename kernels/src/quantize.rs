@@ -3,6 +3,8 @@
 use crate::isa::{InputEncoding, Isa, Kernel, Op};
 use crate::parallel::{for_each, threads_for};
 use crate::range::{QuantRange, Quantizer, absmax};
+use crate::scratch::{TRANSFORMED, with_scratch};
+use crate::transform::InputTransform;
 
 /// The cost of quantizing a value, in multiply-adds of the fastest kernel.
 pub(crate) const QUANTIZE_COST: usize = 64;
@@ -37,6 +39,9 @@ impl Op for CodeBytes {
 struct QuantizeRow<'a> {
     x: &'a [f32],
     range: QuantRange,
+    transform: &'a InputTransform,
+    /// Room for a transformed row, if the transform is not the identity.
+    spare: &'a mut [f32],
     /// Room for a multiple of four inputs.
     out: &'a mut [u8],
 }
@@ -46,7 +51,13 @@ impl Op for QuantizeRow<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _isa: I) -> f32 {
-        let Self { x, range, out } = self;
+        let Self { x, range, transform, spare, out } = self;
+        let (x, restore) = if transform.is_identity() {
+            (x, 1.0)
+        } else {
+            let restore = transform.row(x, spare);
+            (&*spare, restore)
+        };
         let out: &mut [<I::Input as InputEncoding>::Code] = bytemuck::cast_slice_mut(out);
         let (body, padding) = out.split_at_mut(x.len());
         padding.fill(I::Input::encode(0));
@@ -57,7 +68,23 @@ impl Op for QuantizeRow<'_> {
         for (out, &x) in body.iter_mut().zip(x) {
             *out = I::Input::encode(quantizer.quantize(x));
         }
-        quantizer.scale
+        quantizer.scale * restore
+    }
+}
+
+/// Transforms one row into `out`; the result is the power of two that takes back what it was multiplied with.
+pub(crate) struct TransformRow<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) transform: &'a InputTransform,
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Op for TransformRow<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) -> f32 {
+        self.transform.row(self.x, self.out)
     }
 }
 
@@ -66,18 +93,22 @@ pub(crate) fn quantize_into(
     kernel: Kernel,
     x: &[f32],
     k: usize,
-    range: QuantRange,
+    (range, transform): (QuantRange, &InputTransform),
     (out, stride): (&mut [u8], usize),
     scales: &mut [f32],
 ) {
+    let room = if transform.is_identity() { 0 } else { k };
     let threads = threads_for(scales.len() * k * QUANTIZE_COST);
     let rows = scales.len().div_ceil(threads * 4).max(1);
     let parts = x.chunks(rows * k).zip(out.chunks_mut(rows * stride)).zip(scales.chunks_mut(rows));
     for_each(threads, parts, |((x, out), scales)| {
-        let rows = x.chunks_exact(k).zip(out.chunks_exact_mut(stride));
-        for ((x, out), scale) in rows.zip(scales) {
-            *scale = kernel.run(QuantizeRow { x, range, out });
-        }
+        with_scratch(&TRANSFORMED, |spare| {
+            let spare: &mut [f32] = bytemuck::cast_slice_mut(spare.at_least(room * size_of::<f32>()));
+            let rows = x.chunks_exact(k).zip(out.chunks_exact_mut(stride));
+            for ((x, out), scale) in rows.zip(scales) {
+                *scale = kernel.run(QuantizeRow { x, range, transform, spare, out });
+            }
+        });
     });
 }
 

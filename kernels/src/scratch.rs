@@ -60,6 +60,8 @@ thread_local! {
     pub(super) static QUANTIZED: Cell<AlignedBytes> = Cell::default();
     /// The scales of quantized inputs.
     pub(super) static SCALES: Cell<AlignedBytes> = Cell::default();
+    /// Transformed inputs.
+    pub(super) static TRANSFORMED: Cell<AlignedBytes> = Cell::default();
     /// Quantized planes on the way to where they belong.
     pub(super) static PLANES: Cell<AlignedBytes> = Cell::default();
     /// Weights as floats.

@@ -9,7 +9,7 @@ use burn::tensor::backend::AutodiffBackend;
 use crate::config::LayerScheme;
 use crate::nn::record::{FloatItem, SavedWeight};
 use crate::ops::{Weights, with_floats};
-use burn_int8_kernels::{NotFinite, QTensor, WeightLayout};
+use burn_int8_kernels::{InputTransform, NotFinite, QTensor, WeightLayout};
 
 /// Integers, one scale for each output channel, and the scheme that they were made by.
 #[derive(Clone, Debug)]
@@ -35,8 +35,11 @@ impl<B: Backend> Int8Weight<B> {
     ///
     /// If it does not fit `layout`.
     pub(crate) fn from_saved(saved: SavedWeight, layout: WeightLayout, device: &B::Device) -> Self {
-        let SavedWeight { id, kind, integers, scales, scheme, sqnr_db, .. } = saved;
+        let SavedWeight { id, kind, integers, scales, scheme, shifts, sqnr_db, .. } = saved;
+        let transform =
+            with_shifts(scheme.rotation.for_layer(&layout, scheme.mode).into(), shifts.as_deref());
         let tensor = QTensor::new(integers, scales, layout)
+            .and_then(|tensor| tensor.with_transform(transform))
             .unwrap_or_else(|error| panic!("{kind}: the record does not fit the layer: {error}"));
         let weights = Weights::from_qtensor(&tensor, device);
         Self { id, weights, scheme, sqnr_db, device: device.clone() }
@@ -48,13 +51,15 @@ impl<B: Backend> Int8Weight<B> {
         let layout = self.weights.layout();
         let (integers, scales) = (self.weights.to_integers(), self.weights.scales());
         let (shape, groups) = (layout.shape(), Some(groups(&layout)));
-        SavedWeight { id, kind, groups, integers, shape, scales, scheme, sqnr_db }
+        let shifts = self.weights.transform().shifts();
+        SavedWeight { id, kind, groups, integers, shape, scales, scheme, shifts, sqnr_db }
     }
 
-    /// The bytes that a file needs: one a weight, four a scale.
+    /// The bytes that a file needs: one a weight, four a scale, one a shift.
     pub(crate) fn saved_bytes(&self) -> usize {
         let layout = self.weights.layout();
-        layout.len() + layout.channels() * size_of::<f32>()
+        let shifts = self.weights.transform().factors().map_or(0, <[f32]>::len);
+        layout.len() + layout.channels() * size_of::<f32>() + shifts
     }
 
     pub(crate) fn to_device(&self, device: &B::Device) -> Self {
@@ -72,6 +77,14 @@ impl<B: AutodiffBackend> Int8Weight<B> {
     pub(crate) fn from_inner(inner: Int8Weight<B::InnerBackend>) -> Self {
         let Int8Weight { id, weights, scheme, sqnr_db, device } = inner;
         Self { id, weights: Weights::from_inner(weights), scheme, sqnr_db, device }
+    }
+}
+
+/// The transform with the factors of a smoothed layer.
+fn with_shifts(transform: InputTransform, shifts: Option<&[u8]>) -> InputTransform {
+    match shifts {
+        Some(shifts) => transform.with_shifts(shifts),
+        None => transform,
     }
 }
 
@@ -136,7 +149,9 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
     }
 
     fn quantize(&self, layout: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, NotFinite> {
-        let (weights, error) = Weights::quantize(self.val(), layout, scheme)?;
+        let scheme = scheme.for_layer(&layout);
+        let transform = scheme.rotation.for_layer(&layout, scheme.mode).into();
+        let (weights, error) = Weights::quantize(self.val(), layout, scheme.range, transform)?;
         let (sqnr_db, device) = (error.sqnr_db(), self.val().device());
         Ok(Int8Weight { id: self.id, weights, scheme, sqnr_db, device })
     }

@@ -22,8 +22,9 @@ use std::sync::Arc;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::config::LayerScheme;
-use burn_int8_kernels::{NotFinite, PackedWeights, QTensor, QuantError, WeightLayout};
+use burn_int8_kernels::{
+    InputTransform, NotFinite, PackedWeights, QTensor, QuantError, QuantRange, WeightLayout,
+};
 use portable::weights::{Capabilities, DeviceWeights};
 
 pub(crate) use cpu::slices::with_floats;
@@ -140,14 +141,17 @@ fn checked<B: Backend>(layout: &WeightLayout, indices: &Tensor<B, 2, Int>) -> Ve
 }
 
 impl<B: Backend> Weights<B> {
-    /// Quantizes a weight tensor of the shape that `layout` has, one scale for each output channel.
+    /// Quantizes a weight tensor of the shape that `layout` has, one scale for each output channel, for inputs that go through
+    /// `transform`.
     pub(crate) fn quantize<const D: usize>(
         weight: Tensor<B, D>,
         layout: WeightLayout,
-        scheme: LayerScheme,
+        range: QuantRange,
+        transform: InputTransform,
     ) -> Result<(Self, QuantError), NotFinite> {
         let device = weight.device();
-        let (packed, error) = with_floats(weight, |w| PackedWeights::quantize(w, &layout, scheme.range))?;
+        let (packed, error) =
+            with_floats(weight, |w| PackedWeights::quantize_transformed(w, &layout, range, transform))?;
         let storage = if cpu::is_host::<B>() {
             Storage::Cpu(Arc::new(packed))
         } else {
@@ -181,12 +185,22 @@ impl<B: Backend> Weights<B> {
         }
     }
 
-    /// The floats that the integers stand for. A scale near the largest float may round a product past it: that stays finite.
+    /// The floats that the integers stand for.
     pub(crate) fn dequantize<const D: usize>(&self, device: &B::Device) -> Tensor<B, D> {
-        let scales = self.scales();
-        let integers = self.to_integers().into_iter().enumerate();
-        let value = |(i, q)| (f32::from(q) * scales[self.layout.channel_of(i)]).clamp(f32::MIN, f32::MAX);
-        Tensor::from_data(TensorData::new(integers.map(value).collect(), self.layout.shape()), device)
+        let tensor = QTensor::new(self.to_integers(), self.scales(), self.layout)
+            .and_then(|tensor| tensor.with_transform(self.transform().clone()))
+            .expect("weights fit their layout");
+        Tensor::from_data(TensorData::new(tensor.dequantize(), self.layout.shape()), device)
+    }
+
+    /// The way of inputs to what is quantized.
+    pub(crate) fn transform(&self) -> &InputTransform {
+        match &self.storage {
+            Storage::Cpu(packed) => packed.transform(),
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => &weights.transform,
+            Storage::Portable(weights) => &weights.transform,
+        }
     }
 
     /// The meaning of the weights to their layer.
@@ -234,7 +248,10 @@ impl<B: Backend> Weights<B> {
                 out
             }
             #[cfg(feature = "wgpu")]
-            Storage::Cube(weights) if cube::addresses_linear(weights, x.shape().as_slice()) => {
+            Storage::Cube(weights)
+                if weights.transform.is_identity()
+                    && cube::addresses_linear(weights, x.shape().as_slice()) =>
+            {
                 cube::linear(weights, x, op)
             }
             #[cfg(feature = "wgpu")]
@@ -250,8 +267,9 @@ impl<B: Backend> Weights<B> {
         layers: [(&Self, LinearOp<B>); N],
     ) -> Option<[Tensor<B, D>; N]> {
         let scheme = layers.first()?.1.scheme;
+        let transform = layers.first()?.0.transform();
         let packed = layers.each_ref().map(|(weights, op)| match &weights.storage {
-            Storage::Cpu(packed) if op.scheme == scheme => Some(&**packed),
+            Storage::Cpu(packed) if op.scheme == scheme && packed.transform() == transform => Some(&**packed),
             _ => None,
         });
         if packed.contains(&None) {
@@ -276,7 +294,9 @@ impl<B: Backend> Weights<B> {
                 cpu::embed(packed, &entries, [batch, length, self.layout.inputs()], &device)
             }
             #[cfg(feature = "wgpu")]
-            Storage::Cube(weights) if cube::addresses_embed(weights, indices.dims()) => {
+            Storage::Cube(weights)
+                if weights.transform.is_identity() && cube::addresses_embed(weights, indices.dims()) =>
+            {
                 cube::embed(weights, indices)
             }
             #[cfg(feature = "wgpu")]

@@ -109,6 +109,23 @@ impl WeightLayout {
         }
     }
 
+    /// The channels that an output sums up at one place: [`Self::inputs`], but for convolutions.
+    pub fn input_channels(&self) -> usize {
+        match *self {
+            Self::Conv(filter) => filter.group_channels()[0],
+            _ => self.inputs(),
+        }
+    }
+
+    /// The step in the tensor from an input channel to the next.
+    pub(crate) fn input_stride(&self) -> usize {
+        match *self {
+            Self::Linear([_, n]) => n,
+            Self::Table(_) => 1,
+            Self::Conv(filter) => filter.input_stride(),
+        }
+    }
+
     /// The output channel that the weight at `index` of the tensor belongs to.
     pub fn channel_of(&self, index: usize) -> usize {
         match *self {
@@ -161,8 +178,7 @@ impl WeightLayout {
     }
 
     fn matrix_rows(&self) -> Vec<usize> {
-        let step = if let Self::Linear([_, n]) = *self { n } else { 1 };
-        (0..self.inputs()).map(|row| row * step).collect()
+        (0..self.inputs()).map(|row| row * self.input_stride()).collect()
     }
 
     fn columns(&self) -> Vec<usize> {
@@ -213,10 +229,15 @@ impl ConvSpec {
         front.into_iter().chain(self.kernel[3 - self.axes..].iter().copied()).collect()
     }
 
+    /// The step in the tensor from an input channel to the next.
+    fn input_stride(&self) -> usize {
+        let outputs = if self.transposed { self.group_channels()[1] } else { 1 };
+        outputs * self.taps()
+    }
+
     /// The tensor's index of input channel `channel` (of its group) and `tap`, for output channel 0.
     fn row(&self, channel: usize, tap: usize) -> usize {
-        let outputs = if self.transposed { self.group_channels()[1] } else { 1 };
-        channel * outputs * self.taps() + tap
+        channel * self.input_stride() + tap
     }
 
     /// The part of the tensor's index that output channel `channel` adds to that.

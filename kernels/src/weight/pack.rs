@@ -12,6 +12,7 @@ use super::qtensor::QTensor;
 use crate::parallel::{for_each, threads_for};
 use crate::range::{QuantRange, Quantizer};
 use crate::scratch::AlignedBytes;
+use crate::transform::InputTransform;
 
 /// The columns of a panel.
 pub(crate) const NR: usize = 64;
@@ -50,6 +51,7 @@ pub struct PackedWeights {
     /// Sum of the weights of each padded column, for each slice.
     sums: Vec<i32>,
     scales: Vec<f32>,
+    transform: InputTransform,
 }
 
 impl std::fmt::Debug for PackedWeights {
@@ -58,11 +60,12 @@ impl std::fmt::Debug for PackedWeights {
     }
 }
 
-/// Two matrices are equal if their integers and scales are.
+/// Two matrices are equal if their integers and scales are, and the transforms of their inputs.
 impl PartialEq for PackedWeights {
     fn eq(&self, other: &Self) -> bool {
         (self.k, self.n) == (other.k, other.n)
             && self.scales == other.scales
+            && self.transform == other.transform
             && self.data.as_i8() == other.data.as_i8()
     }
 }
@@ -82,10 +85,46 @@ impl PackedWeights {
         layout: &WeightLayout,
         range: QuantRange,
     ) -> Result<(Self, QuantError), NotFinite> {
-        if let Err(reason) = layout.check() {
+        Self::quantize_transformed(weights, layout, range, InputTransform::default())
+    }
+
+    /// The same for a layer whose inputs go through `transform`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFinite`] if a weight is NaN or infinite, or too near to that to be transformed.
+    ///
+    /// # Panics
+    ///
+    /// If `weights` or `transform` do not match `layout`.
+    pub fn quantize_transformed(
+        weights: &[f32],
+        layout: &WeightLayout,
+        range: QuantRange,
+        transform: InputTransform,
+    ) -> Result<(Self, QuantError), NotFinite> {
+        if let Err(reason) = layout.check().and_then(|()| transform.check(layout)) {
             panic!("{reason}");
         }
         assert_eq!(weights.len(), layout.len(), "weights do not match their shape {:?}", layout.shape());
+        if transform.is_identity() {
+            return Self::quantize_plain(weights, layout, range);
+        }
+        let (transformed, restore) = transform.weights(weights, layout);
+        let (mut packed, error) = Self::quantize_plain(&transformed, layout, range)?;
+        packed.scales.iter_mut().for_each(|scale| *scale *= restore);
+        if let Some(channel) = packed.scales.iter().position(|scale| !scale.is_finite()) {
+            return Err(NotFinite { channel });
+        }
+        packed.transform = transform;
+        Ok((packed, error))
+    }
+
+    fn quantize_plain(
+        weights: &[f32],
+        layout: &WeightLayout,
+        range: QuantRange,
+    ) -> Result<(Self, QuantError), NotFinite> {
         let seen = Mutex::new((QuantError::default(), None::<usize>));
         let packed = Self::build(layout, vec![1.0; layout.channels()], |panel, scales| {
             let quantizers = panel.absmax(weights).map(|absmax| Quantizer::new(absmax, range));
@@ -111,9 +150,11 @@ impl PackedWeights {
     /// Packs integers that are already there.
     pub fn from_qtensor(tensor: &QTensor) -> Self {
         let values = tensor.values();
-        Self::build(&tensor.layout(), tensor.scales().to_vec(), |panel, _| {
+        let mut packed = Self::build(&tensor.layout(), tensor.scales().to_vec(), |panel, _| {
             panel.fill(|_, index| values[index]);
-        })
+        });
+        packed.transform = tensor.transform().clone();
+        packed
     }
 
     /// Lays out the panels in parallel; `fill` writes one of them, and its scales.
@@ -134,8 +175,8 @@ impl PackedWeights {
                 fill(&mut PanelMut { first: i * NR, rows: &order.rows, columns, data }, scales);
             });
         }
-        let mut packed =
-            Self { layout: *layout, k, n, data, k_blocks: order.k_blocks, sums: Vec::new(), scales };
+        let (k_blocks, transform) = (order.k_blocks, InputTransform::default());
+        let mut packed = Self { layout: *layout, k, n, data, k_blocks, sums: Vec::new(), scales, transform };
         packed.sums = packed.column_sums();
         packed
     }
@@ -178,6 +219,7 @@ impl PackedWeights {
     /// The weights as they are saved.
     pub fn to_qtensor(&self) -> QTensor {
         QTensor::new(self.to_integers(), self.scales.clone(), self.layout)
+            .and_then(|tensor| tensor.with_transform(self.transform.clone()))
             .expect("packed weights fit their layout")
     }
 
@@ -206,9 +248,15 @@ impl PackedWeights {
                 for (out, group) in out.chunks_mut(KR).zip(groups) {
                     out.iter_mut().zip(group).for_each(|(out, &q)| *out = scale * f32::from(q));
                 }
+                self.transform.restore(out, &WeightLayout::Table([1, self.k]));
             }
         });
         out
+    }
+
+    /// The way of inputs to what is quantized.
+    pub fn transform(&self) -> &InputTransform {
+        &self.transform
     }
 
     /// `[k, n]`: rows, of which some may be padding, and output channels.

@@ -1,6 +1,7 @@
 //! The gate through which integers from outside enter.
 
 use super::layout::WeightLayout;
+use crate::transform::InputTransform;
 
 /// The INT8 weights of a layer as they are saved: integers in the layout of the weight tensor, one scale per output channel.
 ///
@@ -24,6 +25,7 @@ pub struct QTensor {
     values: Vec<i8>,
     scales: Vec<f32>,
     layout: WeightLayout,
+    transform: InputTransform,
 }
 
 /// Integers and scales that do not make the weights of a layer.
@@ -60,6 +62,12 @@ pub enum QTensorError {
         /// The scale.
         scale: f32,
     },
+    /// The transform of the inputs does not suit the layer.
+    #[error("{reason}")]
+    Transform {
+        /// What does not suit.
+        reason: String,
+    },
 }
 
 impl QTensor {
@@ -80,8 +88,29 @@ impl QTensor {
         let is_scale = |scale: &f32| scale.is_finite() && *scale >= 0.0;
         match scales.iter().position(|scale| !is_scale(scale)) {
             Some(channel) => Err(QTensorError::Scale { channel, scale: scales[channel] }),
-            None => Ok(Self { values, scales, layout }),
+            None => Ok(Self { values, scales, layout, transform: InputTransform::default() }),
         }
+    }
+
+    /// The same integers for inputs that go through `transform`.
+    ///
+    /// # Errors
+    ///
+    /// [`QTensorError::Transform`] if it does not suit the layer.
+    pub fn with_transform(self, transform: InputTransform) -> Result<Self, QTensorError> {
+        transform.check(&self.layout).map_err(|reason| QTensorError::Transform { reason })?;
+        Ok(Self { transform, ..self })
+    }
+
+    /// The floats that the integers stand for, with the transform taken back. A scale near the largest float may round a
+    /// product past it: that stays finite.
+    pub fn dequantize(&self) -> Vec<f32> {
+        let integers = self.values.iter().enumerate();
+        let value = |(i, &q)| f32::from(q) * self.scales[self.layout.channel_of(i)];
+        let mut floats: Vec<_> = integers.map(|q| value(q).clamp(f32::MIN, f32::MAX)).collect();
+        self.transform.restore(&mut floats, &self.layout);
+        floats.iter_mut().for_each(|w| *w = w.clamp(f32::MIN, f32::MAX));
+        floats
     }
 
     /// The integers in the layout of the weight tensor.
@@ -97,6 +126,11 @@ impl QTensor {
     /// The meaning of the weights to their layer.
     pub fn layout(&self) -> WeightLayout {
         self.layout
+    }
+
+    /// The way of inputs to what is quantized.
+    pub fn transform(&self) -> &InputTransform {
+        &self.transform
     }
 
     /// The integers and the scales.

@@ -4,7 +4,8 @@ use burn::module::ParamId;
 use burn::prelude::*;
 
 use super::float::{check_data, check_id};
-use crate::config::LayerScheme;
+use crate::config::{LayerScheme, Rotation};
+use burn_int8_kernels::BlockRotation;
 
 /// The version of the INT8 part of a record. Records of a later one are refused.
 ///
@@ -13,7 +14,8 @@ use crate::config::LayerScheme;
 /// | 1 | the integers are called `param`, as Burn calls floats: where fields have names, Burn's own layers read them as such |
 /// | 2 | they are called `integers` |
 /// | 3 | the kind of the layer and its groups are there, so that a layer of another kind refuses the record |
-pub const RECORD_VERSION: u8 = 3;
+/// | 4 | the blocks in which inputs are rotated and the shifts by which they are smoothed are there |
+pub const RECORD_VERSION: u8 = 4;
 
 /// The axis of a saved weight's shape that has the output channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub(crate) struct SavedWeight {
     /// One scale per output channel.
     pub(crate) scales: Vec<f32>,
     pub(crate) scheme: LayerScheme,
+    /// The smoothing of the inputs, if there is any.
+    pub(crate) shifts: Option<Vec<u8>>,
     pub(crate) sqnr_db: Option<f32>,
 }
 
@@ -64,6 +68,7 @@ pub(super) struct UncheckedWeight {
 pub(super) struct Int8Part {
     pub(super) origin: Option<Origin>,
     pub(super) scheme: LayerScheme,
+    pub(super) shifts: Option<Vec<u8>>,
     pub(super) sqnr_db: Option<f32>,
     pub(super) scales: TensorData,
 }
@@ -87,7 +92,7 @@ impl Origin {
 impl UncheckedWeight {
     /// The one place where it is decided whether a file holds a weight.
     pub(super) fn check(self, expected: &ExpectedLayer) -> Result<SavedWeight, String> {
-        let Self { id, integers, part: Int8Part { origin, scheme, sqnr_db, scales } } = self;
+        let Self { id, integers, part: Int8Part { origin, scheme, shifts, sqnr_db, scales } } = self;
         check_id(&id)?;
         check_data(&integers, expected.rank)?;
         check_data(&scales, 1)?;
@@ -101,13 +106,37 @@ impl UncheckedWeight {
         }
         let groups = origin.map(|origin| origin.groups);
         let groups = expected.outputs.groups(&shape, scales.len(), groups)?;
+        expected.outputs.check_transform(&shape, groups.unwrap_or(1), scheme.rotation, shifts.as_deref())?;
         let integers = integers.into_vec().map_err(|_| "INT8 weights are not i8")?;
         let id = ParamId::deserialize(&id);
-        Ok(SavedWeight { id, kind: expected.kind, groups, integers, shape, scales, scheme, sqnr_db })
+        Ok(SavedWeight { id, kind: expected.kind, groups, integers, shape, scales, scheme, shifts, sqnr_db })
     }
 }
 
 impl OutputAxis {
+    /// Refuses a rotation and shifts that do not suit a weight of this shape.
+    fn check_transform(
+        self,
+        shape: &[usize],
+        groups: usize,
+        rotation: Rotation,
+        shifts: Option<&[u8]>,
+    ) -> Result<(), String> {
+        let inputs = match self {
+            Self::First => shape[1],
+            Self::Second => shape[0],
+            Self::SecondOfGroups => shape[0] / groups.max(1),
+        };
+        let block = if let Rotation::Block(block) = rotation { block } else { 1 };
+        if BlockRotation::new(block).is_none() || !inputs.is_multiple_of(block) {
+            return Err(format!("{inputs} inputs can't be rotated in blocks of {block}"));
+        }
+        match shifts.map(<[u8]>::len) {
+            Some(shifts) if shifts != inputs => Err(format!("{shifts} smoothing shifts for {inputs} inputs")),
+            _ => Ok(()),
+        }
+    }
+
     /// The groups of a weight of this shape with that many scales, if they can be known, after checking that all fit together.
     fn groups(self, shape: &[usize], scales: usize, told: Option<usize>) -> Result<Option<usize>, String> {
         let (groups, channels) = match self {

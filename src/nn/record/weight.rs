@@ -10,7 +10,7 @@ use serde::{Deserializer, Serialize, Serializer};
 
 use super::float::FloatItem;
 use super::saved::{ExpectedLayer, Int8Part, Origin, RECORD_VERSION, SavedWeight, UncheckedWeight};
-use crate::config::LayerScheme;
+use crate::config::{LayerScheme, Rotation};
 
 /// The weight of a layer: float, or INT8.
 #[derive(Clone)]
@@ -26,9 +26,10 @@ pub(super) enum WeightItem {
 const FIELDS: &[&str] = &["id", INTEGERS, "int8"];
 const INTEGERS: &str = "integers";
 
-/// The fields of the INT8 part, `kind` and `groups` since version 3. The version comes first, so that nothing of another
-/// version is read; then the kind, so that nothing of another kind is.
-const PART_FIELDS: &[&str] = &["version", "kind", "groups", "range", "activations", "sqnr_db", "scales"];
+/// The fields of the INT8 part, `kind` and `groups` since version 3, `rotation` and `shifts` since version 4. The version comes
+/// first, so that nothing of another version is read; then the kind, so that nothing of another kind is.
+const PART_FIELDS: &[&str] =
+    &["version", "kind", "groups", "range", "activations", "rotation", "shifts", "sqnr_db", "scales"];
 
 impl Serialize for WeightItem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -58,6 +59,9 @@ impl Serialize for PartOf<'_> {
         fields.serialize_field("groups", &saved.groups.unwrap_or(1))?;
         fields.serialize_field("range", &saved.scheme.range)?;
         fields.serialize_field("activations", &saved.scheme.mode)?;
+        let block = if let Rotation::Block(block) = saved.scheme.rotation { block } else { 1 };
+        fields.serialize_field("rotation", &block)?;
+        fields.serialize_field("shifts", &saved.shifts)?;
         fields.serialize_field("sqnr_db", &saved.sqnr_db)?;
         fields.serialize_field("scales", &scales)?;
         fields.end()
@@ -156,10 +160,15 @@ impl<'de> Visitor<'de> for PartSeed {
         } else {
             None
         };
-        let scheme = LayerScheme { range: next(&mut seq, "range")?, mode: next(&mut seq, "activations")? };
+        let (range, mode) = (next(&mut seq, "range")?, next(&mut seq, "activations")?);
+        let (block, shifts) = match version {
+            4.. => (next(&mut seq, "rotation")?, next(&mut seq, "shifts")?),
+            _ => (1, None),
+        };
         Ok(Int8Part {
             origin,
-            scheme,
+            scheme: LayerScheme { range, mode, rotation: rotation(block) },
+            shifts,
             sqnr_db: next(&mut seq, "sqnr_db")?,
             scales: next(&mut seq, "scales")?,
         })
@@ -168,6 +177,7 @@ impl<'de> Visitor<'de> for PartSeed {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut version, mut kind, mut groups) = (None, None, None);
         let (mut range, mut mode, mut sqnr_db, mut scales) = (None, None, None, None);
+        let (mut block, mut shifts) = (None, None);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "version" => version = Some(check_version(map.next_value()?)?),
@@ -175,13 +185,16 @@ impl<'de> Visitor<'de> for PartSeed {
                 "groups" => groups = Some(map.next_value()?),
                 "range" => range = Some(map.next_value()?),
                 "activations" => mode = Some(map.next_value()?),
+                "rotation" => block = Some(map.next_value()?),
+                "shifts" => shifts = Some(map.next_value()?),
                 "sqnr_db" => sqnr_db = Some(map.next_value()?),
                 "scales" => scales = Some(map.next_value()?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         let missing = de::Error::missing_field;
-        let origin = if version.ok_or_else(|| missing("version"))? >= 3 {
+        let version = version.ok_or_else(|| missing("version"))?;
+        let origin = if version >= 3 {
             let kind = kind.ok_or_else(|| missing("kind"))?;
             let origin = Origin { kind, groups: groups.ok_or_else(|| missing("groups"))? };
             origin.check(&self.0).map_err(de::Error::custom)?;
@@ -189,16 +202,26 @@ impl<'de> Visitor<'de> for PartSeed {
         } else {
             None
         };
+        if version < 4 {
+            (block, shifts) = (Some(1), Some(None));
+        }
         Ok(Int8Part {
             origin,
             scheme: LayerScheme {
                 range: range.ok_or_else(|| missing("range"))?,
                 mode: mode.ok_or_else(|| missing("activations"))?,
+                rotation: rotation(block.ok_or_else(|| missing("rotation"))?),
             },
+            shifts: shifts.ok_or_else(|| missing("shifts"))?,
             sqnr_db: sqnr_db.ok_or_else(|| missing("sqnr_db"))?,
             scales: scales.ok_or_else(|| missing("scales"))?,
         })
     }
+}
+
+/// The rotation in blocks of this size, as it stands in the file.
+fn rotation(block: usize) -> Rotation {
+    if block == 1 { Rotation::None } else { Rotation::Block(block) }
 }
 
 fn check_version<E: de::Error>(version: u8) -> Result<u8, E> {

@@ -6,6 +6,7 @@
 pub(super) mod conv;
 mod rows;
 mod total;
+mod transform;
 pub(super) mod weights;
 
 use std::ops::Range;
@@ -17,6 +18,7 @@ use super::op::LinearOp;
 use crate::config::QuantMode;
 use rows::{make_room, quantize_rows};
 use total::{EXACT_IN_F32, Total};
+use transform::{restore_rows, transform_rows};
 use weights::DeviceWeights;
 
 /// The product of the last axis of `x` with each column, plus bias.
@@ -33,15 +35,17 @@ pub(super) fn linear<B: Backend, const D: usize>(
         return Tensor::zeros(shape, (&x.device(), dtype));
     }
     let x = x.cast(DType::F32).reshape([rows, k]);
+    let (x, restore) = transform_rows(x, &weights.transform);
     let scales = weights.scales.clone().unsqueeze();
     let mut y = match op.scheme.mode {
         _ if k == 0 => Tensor::zeros([rows, n], (&x.device(), DType::F32)),
         QuantMode::Dynamic => {
             let (q, x_scales) = quantize_rows(x, op.scheme.range);
+            let x_scales = restore.map_or(x_scales.clone(), |restore| x_scales * restore);
             exact_product(weights, q) * (x_scales * scales)
         }
         QuantMode::WeightOnly => {
-            let (x, restore) = make_room(x);
+            let (x, restore) = restore.map_or_else(|| make_room(x.clone()), |restore| (x.clone(), restore));
             float_product(weights, x) * scales * restore
         }
     };
@@ -61,6 +65,7 @@ pub(super) fn embed<B: Backend>(weights: &DeviceWeights<B>, indices: Tensor<B, 2
     }
     let integers = weights.select(indices.clone());
     let rows = (integers * weights.scales.clone().select(0, indices).unsqueeze()).transpose();
+    let rows = restore_rows(rows, &weights.transform);
     rows.reshape([batch, length, k]).cast(B::FloatElem::dtype())
 }
 

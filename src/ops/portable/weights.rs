@@ -7,7 +7,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, ElementConversion};
 
 use crate::ops::cpu::slices::with_floats;
-use burn_int8_kernels::{PackOrder, QTensor, WeightLayout};
+use burn_int8_kernels::{InputTransform, PackOrder, QTensor, WeightLayout};
 
 /// The number of weights in a word, and of columns that are read together.
 pub(in crate::ops) const WORD: usize = 4;
@@ -34,6 +34,8 @@ impl Default for Capabilities {
 #[derive(Clone)]
 pub(crate) struct DeviceWeights<B: Backend> {
     shape: [usize; 2],
+    /// The way of inputs to what is multiplied with the integers.
+    pub(in crate::ops) transform: InputTransform,
     /// Words `[rows / 4, columns]`, one block of columns after another: a device may bind no more than so much at once.
     pub(in crate::ops) shards: Vec<Shard<B>>,
     /// `[columns]`
@@ -69,7 +71,8 @@ impl<B: Backend> DeviceWeights<B> {
         let (shape, shards) = ([rows.len(), columns.len()], shards.collect());
         let scales = TensorData::new(tensor.scales().to_vec(), [columns.len()]);
         let scales = Tensor::from_data(scales, (device, DType::F32));
-        Self { shape, shards, scales, packed_dot: capabilities.packed_dot }
+        let transform = tensor.transform().clone();
+        Self { shape, transform, shards, scales, packed_dot: capabilities.packed_dot }
     }
 
     /// Rows and columns.
@@ -109,6 +112,7 @@ impl<B: Backend> DeviceWeights<B> {
     /// Says whether `other` holds the same numbers on the same device.
     pub(in crate::ops) fn holds_the_same(&self, other: &Self, layout: &WeightLayout) -> bool {
         self.scales.device() == other.scales.device()
+            && self.transform == other.transform
             && self.host_scales() == other.host_scales()
             && self.to_integers(layout) == other.to_integers(layout)
     }
@@ -150,7 +154,8 @@ impl<B: Backend> DeviceWeights<B> {
             words: words(shard.words.clone()),
         };
         let shards = self.shards.iter().map(shard).collect();
-        DeviceWeights { shape: self.shape, shards, scales, packed_dot: self.packed_dot }
+        let transform = self.transform.clone();
+        DeviceWeights { shape: self.shape, transform, shards, scales, packed_dot: self.packed_dot }
     }
 }
 

@@ -1,0 +1,207 @@
+//! What inputs go through before they are quantized, and weights the other way round: products stay as they are.
+
+mod rotation;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use rotation::BlockRotation;
+use rotation::rotate;
+
+use crate::parallel::{for_each, threads_for};
+use crate::range::{MAX_ABSMAX, MIN_ABSMAX, PRESCALE, absmax};
+use crate::weight::WeightLayout;
+
+/// The way of a layer's inputs to what is quantized: `x -> rotate(factors * x)`. Its weights were quantized as
+/// `rotate(weights / factors)`.
+///
+/// # Example
+///
+/// ```
+/// use burn_int8_kernels::{BlockRotation, InputTransform};
+///
+/// let rotation = BlockRotation::new(2).expect("a power of two");
+/// let transform = InputTransform::from(rotation).with_shifts(&[0, 1]);
+/// assert_eq!(transform.apply(&[1.0, 2.0], 2), [2f32.sqrt(), 0.0]);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InputTransform {
+    rotation: BlockRotation,
+    /// One power of two for each input.
+    factors: Option<Arc<[f32]>>,
+}
+
+impl From<BlockRotation> for InputTransform {
+    fn from(rotation: BlockRotation) -> Self {
+        Self { rotation, factors: None }
+    }
+}
+
+impl InputTransform {
+    /// The largest shift.
+    pub const LARGEST_SHIFT: u8 = 16;
+
+    /// The same with one factor for each input, `2^-shift`: a power of two rounds nothing, and one below 1 does not overflow.
+    /// Shifts above [`Self::LARGEST_SHIFT`] become that.
+    pub fn with_shifts(self, shifts: &[u8]) -> Self {
+        let factor = |&shift: &u8| 0.5f32.powi(i32::from(shift.min(Self::LARGEST_SHIFT)));
+        Self { factors: Some(shifts.iter().map(factor).collect()), ..self }
+    }
+
+    /// The rotation.
+    pub fn rotation(&self) -> BlockRotation {
+        self.rotation
+    }
+
+    /// The shift of each input, if there are factors.
+    pub fn shifts(&self) -> Option<Vec<u8>> {
+        let shift = |factor: &f32| (127 - (factor.to_bits() >> 23)) as u8;
+        self.factors.as_ref().map(|factors| factors.iter().map(shift).collect())
+    }
+
+    /// The factor of each input, a power of two, if there are factors.
+    pub fn factors(&self) -> Option<&[f32]> {
+        self.factors.as_deref()
+    }
+
+    /// True if inputs stay as they are.
+    pub fn is_identity(&self) -> bool {
+        self.rotation.is_none() && self.factors.is_none()
+    }
+
+    /// Checks that the transform suits the weights of such a layer: blocks lie within the channels that are summed together,
+    /// and there are as many factors.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is wrong.
+    pub fn check(&self, layout: &WeightLayout) -> Result<(), String> {
+        let inputs = layout.input_channels();
+        if !inputs.is_multiple_of(self.rotation.block()) {
+            return Err(format!("{inputs} inputs can't be rotated in blocks of {}", self.rotation.block()));
+        }
+        match &self.factors {
+            Some(factors) if factors.len() != inputs => {
+                Err(format!("{} smoothing factors for {inputs} inputs", factors.len()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The rows of `x` (`[m, k]`) as they are quantized.
+    ///
+    /// Rows near the largest float overflow; the kernels multiply those by a power of two first.
+    ///
+    /// # Panics
+    ///
+    /// If `x` is not a whole number of rows, or the transform does not suit `k` inputs.
+    pub fn apply(&self, x: &[f32], k: usize) -> Vec<f32> {
+        if let Err(reason) = self.check(&WeightLayout::Linear([k, 1])) {
+            panic!("{reason}");
+        }
+        assert!(k > 0 && x.len().is_multiple_of(k), "{} values are no rows of {k}", x.len());
+        let mut out = vec![0.0; x.len()];
+        let rows = x.chunks_exact(k).zip(out.chunks_exact_mut(k));
+        rows.for_each(|(x, out)| self.transform(x, 1.0, out));
+        out
+    }
+
+    /// One row as it is quantized, and the power of two that takes back what it was multiplied with to leave room for sums:
+    /// 1 but for rows near the largest or the smallest float. Rows that are not finite stay that.
+    #[inline(always)]
+    pub(crate) fn row(&self, x: &[f32], out: &mut [f32]) -> f32 {
+        let [factor, restore] = match absmax(x) {
+            absmax if absmax >= MAX_ABSMAX => [1.0 / PRESCALE, PRESCALE],
+            absmax if absmax < MIN_ABSMAX => [PRESCALE, 1.0 / PRESCALE],
+            _ => [1.0; 2],
+        };
+        self.transform(x, factor, out);
+        restore
+    }
+
+    /// `rotate(factors * factor * x)`.
+    #[inline(always)]
+    fn transform(&self, x: &[f32], factor: f32, out: &mut [f32]) {
+        let block = self.rotation.block();
+        if factor == 1.0 && self.factors.is_none() {
+            let blocks = x.chunks_exact(block).zip(out.chunks_exact_mut(block));
+            return blocks.for_each(|(x, out)| rotate(x, out));
+        }
+        let mut scaled = [0.0; BlockRotation::LARGEST];
+        for (i, (x, out)) in x.chunks_exact(block).zip(out.chunks_exact_mut(block)).enumerate() {
+            let scaled = &mut scaled[..block];
+            scaled.iter_mut().zip(x).for_each(|(scaled, x)| *scaled = x * factor);
+            if let Some(factors) = &self.factors {
+                let factors = &factors[i * block..][..block];
+                scaled.iter_mut().zip(factors).for_each(|(scaled, factor)| *scaled *= factor);
+            }
+            rotate(scaled, out);
+        }
+    }
+
+    /// The weights of a layer as they are quantized, and the power of two that their scales are to be multiplied with.
+    ///
+    /// # Panics
+    ///
+    /// If the transform does not suit the layout.
+    pub(crate) fn weights(&self, weights: &[f32], layout: &WeightLayout) -> (Vec<f32>, f32) {
+        let large = absmax(weights) >= MAX_ABSMAX;
+        let [factor, restore] = if large { [1.0 / PRESCALE, PRESCALE] } else { [1.0; 2] };
+        let mut out: Vec<_> = weights.iter().map(|w| w * factor).collect();
+        self.along_inputs(&mut out, layout, |line, factors, rotated| {
+            if let Some(factors) = factors {
+                line.iter_mut().zip(factors).for_each(|(w, factor)| *w /= factor);
+            }
+            rotate(line, rotated);
+        });
+        (out, restore)
+    }
+
+    /// Takes back what [`Self::weights`] did.
+    ///
+    /// # Panics
+    ///
+    /// If the transform does not suit the layout.
+    pub(crate) fn restore(&self, weights: &mut [f32], layout: &WeightLayout) {
+        self.along_inputs(weights, layout, |line, factors, rotated| {
+            rotate(line, rotated);
+            if let Some(factors) = factors {
+                rotated.iter_mut().zip(factors).for_each(|(w, factor)| *w *= factor);
+            }
+        });
+    }
+
+    /// Replaces each block of inputs of each output by what `change` makes of it and of its factors.
+    fn along_inputs(
+        &self,
+        weights: &mut [f32],
+        layout: &WeightLayout,
+        change: impl Fn(&mut [f32], Option<&[f32]>, &mut [f32]) + Sync,
+    ) {
+        if let Err(reason) = self.check(layout) {
+            panic!("{reason}");
+        }
+        let (block, stride) = (self.rotation.block(), layout.input_stride());
+        let blocks = layout.input_channels() / block;
+        if self.is_identity() || weights.is_empty() {
+            return;
+        }
+        let threads = threads_for(weights.len() * WEIGHT_COST);
+        for_each(threads, weights.chunks_exact_mut(block * stride).enumerate(), |(i, weights)| {
+            let factors = self.factors.as_ref().map(|factors| &factors[i % blocks * block..][..block]);
+            let (mut line, mut changed) = ([0.0; BlockRotation::LARGEST], [0.0; BlockRotation::LARGEST]);
+            let (line, changed) = (&mut line[..block], &mut changed[..block]);
+            for first in 0..stride {
+                let from = weights[first..].iter().step_by(stride);
+                line.iter_mut().zip(from).for_each(|(line, w)| *line = *w);
+                change(line, factors, changed);
+                let to = weights[first..].iter_mut().step_by(stride);
+                to.zip(&*changed).for_each(|(w, changed)| *w = *changed);
+            }
+        });
+    }
+}
+
+/// The cost of transforming a weight, in multiply-adds.
+const WEIGHT_COST: usize = 64;
