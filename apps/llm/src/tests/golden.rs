@@ -107,7 +107,7 @@ fn float_logits_are_those_of_keras() {
 #[test]
 fn int8_logits_are_those_of_keras() {
     let golden = Golden::open();
-    let (model, report) = golden.model().quantize(&Int8Config::new()).unwrap();
+    let (model, report) = golden.model().quantize(&Int8Config::keras()).unwrap();
     assert_eq!(report.int8_layers(), 50);
     let [found, expected] = golden.logits(&model, "output_int8");
     let difference = difference(&found, &expected);
@@ -117,7 +117,7 @@ fn int8_logits_are_those_of_keras() {
 #[test]
 fn integers_are_those_of_keras() {
     let golden = Golden::open();
-    let (model, _) = golden.model().quantize(&Int8Config::new()).unwrap();
+    let (model, _) = golden.model().quantize(&Int8Config::keras()).unwrap();
     let mut compared = 0;
     let mut compare = |path: &str, found: Option<Vec<i8>>| {
         let expected = golden.matrix::<i8>(&format!("{}_int8", keras_name(path)));
