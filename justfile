@@ -89,11 +89,14 @@ examples:
     cargo run --release --example quickstart
     cargo run --release --example digits
 
-# MiniLM with its real weights, Gemma 3 with random ones.
+# MiniLM and SmolLM2 with their real weights, Gemma 3 with random ones.
 apps:
     model="$(apps/minilm/download.sh)"; \
         BURN_INT8_MINILM="$model" cargo test --release -p minilm; \
         cargo run --release -p minilm -- --model "$model"
+    model="$(apps/llm/download.sh)"; \
+        BURN_INT8_SMOLLM2="$model" cargo test --release -p llm; \
+        cargo run --release -p llm -- compare --model "$model" --max-tokens 20
     cargo run --release -p llm -- compare --synthetic tiny --max-tokens 32
 
 # Kernel tests under valgrind, which reports each use of memory that is not initialized or not allocated. It has no AVX-512.

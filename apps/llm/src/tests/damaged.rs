@@ -49,12 +49,10 @@ fn a_truncated_file_is_an_error() {
 #[test]
 fn a_damaged_header_is_no_panic() {
     let (whole, header) = GgufFile::new(&tiny()).bytes();
-    for at in 0..header {
-        for damage in [1 << (at % 8), 0xff] {
-            let mut broken = whole.clone();
-            broken[at] ^= damage;
-            let _ = load(&broken);
-        }
+    for at in (0..64).chain((64..header).step_by(5)) {
+        let mut broken = whole.clone();
+        broken[at] ^= if at % 2 == 0 { 0xff } else { 1 << (at % 8) };
+        let _ = load(&broken);
     }
 }
 

@@ -11,9 +11,9 @@ mod gguf_file;
 mod golden;
 mod parts;
 mod predictions;
+mod reference;
 mod sampler;
 mod slots;
-mod smollm2;
 mod tokens;
 mod weights;
 
