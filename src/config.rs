@@ -5,8 +5,8 @@ use std::fmt;
 use burn::config::Config;
 use serde::{Deserialize, Serialize};
 
-pub use burn_int8_kernels::QuantRange;
 use burn_int8_kernels::{BlockRotation, WeightLayout};
+pub use burn_int8_kernels::{QuantRange, Rounding};
 
 /// The way in which an INT8 layer computes.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub enum QuantMode {
     Dynamic,
     /// Inputs stay float and the weights become float in registers: as small, more accurate, not as fast.
     WeightOnly,
+    /// What was found best for the kind of layer: [`Dynamic`](Self::Dynamic), but for depthwise convolutions, which read each
+    /// channel alone: there are no four inputs to multiply at once, so that integers bring no speed, and floats no error.
+    Auto,
 }
 
 /// The rotation of a layer's inputs, and of its weights by the same matrix, before they are quantized.
@@ -55,7 +58,7 @@ impl Rotation {
     const WORTH_A_ROTATION: usize = 16;
 
     /// The blocks in which the inputs of such a layer are rotated.
-    pub(crate) fn for_layer(self, layout: &WeightLayout, mode: QuantMode) -> BlockRotation {
+    fn for_layer(self, layout: &WeightLayout, mode: QuantMode) -> BlockRotation {
         let largest_up_to = |largest| BlockRotation::largest_for(layout.input_channels(), largest);
         match (self, layout, mode) {
             (Self::None, ..) => BlockRotation::NONE,
@@ -84,7 +87,7 @@ impl From<BlockRotation> for Rotation {
 ///
 /// let scheme = LayerScheme::default();
 /// assert_eq!(scheme.range, QuantRange::Symmetric);
-/// assert_eq!(scheme.mode, QuantMode::Dynamic);
+/// assert_eq!(scheme.mode, QuantMode::Auto);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -96,6 +99,9 @@ pub struct LayerScheme {
     /// The rotation of its inputs: as it was asked for, and in an INT8 layer as it is, [`Rotation::None`] or [`Rotation::Block`].
     #[serde(default = "no_rotation")]
     pub rotation: Rotation,
+    /// The rounding of its weights; tables are rounded to the nearest integer.
+    #[serde(default = "to_nearest")]
+    pub rounding: Rounding,
 }
 
 /// The rotation of schemes that were written before there was one.
@@ -103,10 +109,16 @@ fn no_rotation() -> Rotation {
     Rotation::None
 }
 
+/// The rounding of schemes that were written before there was another.
+fn to_nearest() -> Rounding {
+    Rounding::Nearest
+}
+
 /// The scheme as a report has it: `dynamic activations`, `weight-only, full range`.
 impl fmt::Display for LayerScheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.mode {
+            QuantMode::Auto => "dynamic activations where they are faster",
             QuantMode::Dynamic => "dynamic activations",
             QuantMode::WeightOnly => "weight-only",
         })?;
@@ -117,7 +129,8 @@ impl fmt::Display for LayerScheme {
             Rotation::None => Ok(()),
             Rotation::Auto => f.write_str(", rotated"),
             Rotation::Block(block) => write!(f, ", rotated by {block}"),
-        }
+        }?;
+        if self.rounding == Rounding::KeepSums { f.write_str(", sums kept") } else { Ok(()) }
     }
 }
 
@@ -143,9 +156,33 @@ impl LayerScheme {
         Self { rotation, ..self }
     }
 
+    /// The same scheme with another rounding.
+    pub fn with_rounding(self, rounding: Rounding) -> Self {
+        Self { rounding, ..self }
+    }
+
+    /// What Keras computes: see [`Int8Config::keras`].
+    pub fn keras() -> Self {
+        Int8Config::keras().scheme()
+    }
+
     /// The scheme of a layer of this layout: nothing is left to be chosen.
     pub(crate) fn for_layer(self, layout: &WeightLayout) -> Self {
-        self.with_rotation(self.rotation.for_layer(layout, self.mode).into())
+        let is_depthwise = matches!(layout, WeightLayout::Conv(spec) if spec.group_channels()[0] == 1);
+        let mode = match self.mode {
+            QuantMode::Auto if is_depthwise => QuantMode::WeightOnly,
+            QuantMode::Auto => QuantMode::Dynamic,
+            mode => mode,
+        };
+        let rotation = self.rotation.for_layer(layout, mode).into();
+        let is_table = matches!(layout, WeightLayout::Table(_));
+        let rounding = if is_table { Rounding::Nearest } else { self.rounding };
+        Self { mode, rotation, rounding, ..self }
+    }
+
+    /// The blocks in which the inputs of a layer of this layout are rotated.
+    pub(crate) fn block_rotation(&self, layout: &WeightLayout) -> BlockRotation {
+        self.rotation.for_layer(layout, self.mode)
     }
 }
 
@@ -172,11 +209,14 @@ pub struct Int8Config {
     #[config(default = "QuantRange::Symmetric")]
     pub range: QuantRange,
     /// The way in which INT8 layers compute.
-    #[config(default = "QuantMode::Dynamic")]
+    #[config(default = "QuantMode::Auto")]
     pub mode: QuantMode,
     /// The rotation of inputs before they are quantized.
     #[config(default = "Rotation::Auto")]
     pub rotation: Rotation,
+    /// The rounding of weights.
+    #[config(default = "Rounding::KeepSums")]
+    pub rounding: Rounding,
     /// Only layers that match one of these patterns are quantized, if there are any.
     #[config(default = "Vec::new()")]
     pub include: Vec<String>,
@@ -186,14 +226,26 @@ pub struct Int8Config {
 }
 
 impl Int8Config {
-    /// What Keras' `model.quantize("int8")` computes: symmetric integers, one scale for each row or sample, no rotation.
+    /// What Keras' `model.quantize("int8")` computes: all inputs quantized by the absmax of their row or sample, no rotation, each
+    /// weight rounded to the nearest integer.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_int8::{Int8Config, QuantMode};
+    ///
+    /// assert_eq!(Int8Config::keras().mode, QuantMode::Dynamic);
+    /// ```
     pub fn keras() -> Self {
-        Self::new().with_rotation(Rotation::None)
+        Self::new()
+            .with_mode(QuantMode::Dynamic)
+            .with_rotation(Rotation::None)
+            .with_rounding(Rounding::Nearest)
     }
 
     /// The scheme of every layer that it quantizes.
     pub fn scheme(&self) -> LayerScheme {
-        let Self { range, mode, rotation, .. } = *self;
-        LayerScheme { range, mode, rotation }
+        let Self { range, mode, rotation, rounding, .. } = *self;
+        LayerScheme { range, mode, rotation, rounding }
     }
 }

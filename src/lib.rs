@@ -9,7 +9,7 @@ mod ops;
 mod outcome;
 mod quantize;
 
-pub use config::{Int8Config, LayerScheme, QuantMode, QuantRange, Rotation};
+pub use config::{Int8Config, LayerScheme, QuantMode, QuantRange, Rotation, Rounding};
 pub use error::{Int8Error, QuantizeError};
 pub use nn::record::{LayerItem, LayerRecord, RECORD_VERSION};
 pub use nn::walk::QuantizeMapper;
@@ -22,7 +22,7 @@ pub use quantize::report::{Action, LayerReport, Report};
 pub mod prelude {
     pub use crate::{
         Action, Int8Config, Int8Error, LayerInfo, LayerScheme, QuantMode, QuantRange, Quantize,
-        QuantizeError, Report, Rotation, SkipReason,
+        QuantizeError, Report, Rotation, Rounding, SkipReason,
     };
 }
 

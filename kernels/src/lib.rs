@@ -29,5 +29,5 @@ pub use range::{MAX_ABSMAX, MIN_ABSMAX, PRESCALE, QuantRange};
 pub use transform::{BlockRotation, InputTransform};
 pub use vecmath::Activation;
 pub use weight::{
-    ConvSpec, NotFinite, PackOrder, PackedWeights, QTensor, QTensorError, QuantError, WeightLayout,
+    ConvSpec, NotFinite, PackOrder, PackedWeights, QTensor, QTensorError, QuantError, Rounding, WeightLayout,
 };

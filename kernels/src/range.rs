@@ -53,8 +53,8 @@ pub(crate) struct Quantizer {
     pub(crate) scale: f32,
     prescale: f32,
     inverse: f32,
-    qmin: i32,
-    qmax: i32,
+    pub(crate) qmin: i32,
+    pub(crate) qmax: i32,
 }
 
 impl Quantizer {
@@ -75,9 +75,15 @@ impl Quantizer {
         Some(Self { scale: absmax / range.divisor(), prescale, inverse, qmin, qmax })
     }
 
+    /// The value in steps.
+    #[inline(always)]
+    pub(crate) fn steps(&self, x: f32) -> f32 {
+        (x * self.prescale) * self.inverse
+    }
+
     #[inline(always)]
     pub(crate) fn quantize(&self, x: f32) -> i32 {
-        let rounded = (x * self.prescale) * self.inverse + ROUND;
+        let rounded = self.steps(x) + ROUND;
         let q = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
         q.max(self.qmin).min(self.qmax) // `clamp` becomes a comparison and a masked minimum on AVX-512
     }

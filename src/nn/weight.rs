@@ -6,7 +6,7 @@ use burn::record::PrecisionSettings;
 use burn::tensor::DType;
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::config::LayerScheme;
+use crate::config::{LayerScheme, Rotation};
 use crate::nn::record::{FloatItem, SavedWeight};
 use crate::ops::{Weights, with_floats};
 use burn_int8_kernels::{InputTransform, NotFinite, QTensor, WeightLayout};
@@ -24,6 +24,7 @@ pub(crate) struct Int8Weight<B: Backend> {
 impl<B: Backend> Int8Weight<B> {
     /// All zeros, to load a record into.
     pub(crate) fn zeros(layout: WeightLayout, scheme: LayerScheme, device: &B::Device) -> Self {
+        let scheme = scheme.for_layer(&layout).with_rotation(Rotation::None);
         let tensor = QTensor::new(vec![0; layout.len()], vec![1.0; layout.channels()], layout);
         let weights = Weights::from_qtensor(&tensor.expect("zeros fit every layout"), device);
         Self { id: ParamId::new(), weights, scheme, sqnr_db: None, device: device.clone() }
@@ -36,8 +37,8 @@ impl<B: Backend> Int8Weight<B> {
     /// If it does not fit `layout`.
     pub(crate) fn from_saved(saved: SavedWeight, layout: WeightLayout, device: &B::Device) -> Self {
         let SavedWeight { id, kind, integers, scales, scheme, shifts, sqnr_db, .. } = saved;
-        let transform =
-            with_shifts(scheme.rotation.for_layer(&layout, scheme.mode).into(), shifts.as_deref());
+        let scheme = scheme.for_layer(&layout);
+        let transform = with_shifts(scheme.block_rotation(&layout).into(), shifts.as_deref());
         let tensor = QTensor::new(integers, scales, layout)
             .and_then(|tensor| tensor.with_transform(transform))
             .unwrap_or_else(|error| panic!("{kind}: the record does not fit the layer: {error}"));
@@ -150,8 +151,8 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
 
     fn quantize(&self, layout: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, NotFinite> {
         let scheme = scheme.for_layer(&layout);
-        let transform = scheme.rotation.for_layer(&layout, scheme.mode).into();
-        let (weights, error) = Weights::quantize(self.val(), layout, scheme.range, transform)?;
+        let transform = scheme.block_rotation(&layout).into();
+        let (weights, error) = Weights::quantize(self.val(), layout, scheme, transform)?;
         let (sqnr_db, device) = (error.sqnr_db(), self.val().device());
         Ok(Int8Weight { id: self.id, weights, scheme, sqnr_db, device })
     }

@@ -22,9 +22,8 @@ use std::sync::Arc;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use burn_int8_kernels::{
-    InputTransform, NotFinite, PackedWeights, QTensor, QuantError, QuantRange, WeightLayout,
-};
+use crate::config::LayerScheme;
+use burn_int8_kernels::{InputTransform, NotFinite, PackedWeights, QTensor, QuantError, WeightLayout};
 use portable::weights::{Capabilities, DeviceWeights};
 
 pub(crate) use cpu::slices::with_floats;
@@ -146,12 +145,13 @@ impl<B: Backend> Weights<B> {
     pub(crate) fn quantize<const D: usize>(
         weight: Tensor<B, D>,
         layout: WeightLayout,
-        range: QuantRange,
+        scheme: LayerScheme,
         transform: InputTransform,
     ) -> Result<(Self, QuantError), NotFinite> {
         let device = weight.device();
-        let (packed, error) =
-            with_floats(weight, |w| PackedWeights::quantize_transformed(w, &layout, range, transform))?;
+        let (packed, error) = with_floats(weight, |w| {
+            PackedWeights::quantize_transformed(w, &layout, (scheme.range, scheme.rounding), transform)
+        })?;
         let storage = if cpu::is_host::<B>() {
             Storage::Cpu(Arc::new(packed))
         } else {

@@ -39,7 +39,7 @@ fn both<B: Backend>(
     let [k, n] = packed.shape();
     let m = x.len() / k;
     let expected = match scheme.mode {
-        QuantMode::Dynamic => {
+        QuantMode::Auto | QuantMode::Dynamic => {
             let [out] = gemm::dynamic(Kernel::detect(), (x, m), scheme.range, [Product::new(packed, bias)]);
             out
         }
@@ -173,7 +173,9 @@ fn both_conv(
     let (x, bias) = (values(shape.iter().product(), 2), values(spec.channels[1], 3));
     let images = ConvInput { values: &x, batch: 2, geometry: &geometry, weights: &weights };
     let expected = match scheme.mode {
-        QuantMode::Dynamic => conv::dynamic(Kernel::detect(), &images, scheme.range, Some(&bias)),
+        QuantMode::Auto | QuantMode::Dynamic => {
+            conv::dynamic(Kernel::detect(), &images, scheme.range, Some(&bias))
+        }
         QuantMode::WeightOnly => conv::weight_only(Kernel::detect(), &images, Some(&bias)),
     };
     let x = Tensor::<NdArray, 5>::from_data(TensorData::new(x, shape), &device);

@@ -71,11 +71,13 @@ fn run<B: Backend>(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     let weight_only = Int8Config::new().with_mode(QuantMode::WeightOnly);
     let (weight_only, _) = float.clone().quantize(&weight_only)?;
+    let (keras, _) = float.clone().quantize(&Int8Config::keras())?;
 
     let texts = Texts::load()?;
     let sentences = texts.all();
     let folder = tempfile::tempdir()?;
-    let models = [("float", float), ("INT8 dynamic", int8), ("INT8 weight-only", weight_only)];
+    let models =
+        [("float", float), ("INT8", int8), ("INT8 as Keras", keras), ("INT8 weight-only", weight_only)];
     let measured: Result<Vec<_>, _> = models
         .into_iter()
         .map(|(name, model)| Measured::new(name, model, &encoder, &sentences, folder.path()))

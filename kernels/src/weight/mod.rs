@@ -3,9 +3,11 @@
 mod layout;
 mod pack;
 mod qtensor;
+mod rounding;
 
 pub use layout::{ConvSpec, PackOrder, WeightLayout};
 pub(crate) use layout::{KR, MAX_EXACT_INPUTS, Subconvolution};
 pub(crate) use pack::{COLUMN_BLOCK, NR, Panel};
 pub use pack::{NotFinite, PackedWeights, QuantError};
 pub use qtensor::{QTensor, QTensorError};
+pub use rounding::Rounding;

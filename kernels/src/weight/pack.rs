@@ -9,6 +9,7 @@ use std::sync::Mutex;
 
 use super::layout::{KR, PackOrder, WeightLayout};
 use super::qtensor::QTensor;
+use super::rounding::{ChannelRounding, Rounding};
 use crate::parallel::{for_each, threads_for};
 use crate::range::{QuantRange, Quantizer};
 use crate::scratch::AlignedBytes;
@@ -71,7 +72,7 @@ impl PartialEq for PackedWeights {
 }
 
 impl PackedWeights {
-    /// Quantizes a weight tensor, one scale per output channel.
+    /// Quantizes a weight tensor, one scale per output channel, each weight to the nearest integer.
     ///
     /// # Errors
     ///
@@ -85,10 +86,10 @@ impl PackedWeights {
         layout: &WeightLayout,
         range: QuantRange,
     ) -> Result<(Self, QuantError), NotFinite> {
-        Self::quantize_transformed(weights, layout, range, InputTransform::default())
+        Self::quantize_transformed(weights, layout, (range, Rounding::Nearest), InputTransform::default())
     }
 
-    /// The same for a layer whose inputs go through `transform`.
+    /// The same with another rounding, for a layer whose inputs go through `transform`.
     ///
     /// # Errors
     ///
@@ -100,7 +101,7 @@ impl PackedWeights {
     pub fn quantize_transformed(
         weights: &[f32],
         layout: &WeightLayout,
-        range: QuantRange,
+        (range, rounding): (QuantRange, Rounding),
         transform: InputTransform,
     ) -> Result<(Self, QuantError), NotFinite> {
         if let Err(reason) = layout.check().and_then(|()| transform.check(layout)) {
@@ -108,10 +109,10 @@ impl PackedWeights {
         }
         assert_eq!(weights.len(), layout.len(), "weights do not match their shape {:?}", layout.shape());
         if transform.is_identity() {
-            return Self::quantize_plain(weights, layout, range);
+            return Self::quantize_plain(weights, layout, (range, rounding));
         }
         let (transformed, restore) = transform.weights(weights, layout);
-        let (mut packed, error) = Self::quantize_plain(&transformed, layout, range)?;
+        let (mut packed, error) = Self::quantize_plain(&transformed, layout, (range, rounding))?;
         packed.scales.iter_mut().for_each(|scale| *scale *= restore);
         if let Some(channel) = packed.scales.iter().position(|scale| !scale.is_finite()) {
             return Err(NotFinite { channel });
@@ -123,15 +124,19 @@ impl PackedWeights {
     fn quantize_plain(
         weights: &[f32],
         layout: &WeightLayout,
-        range: QuantRange,
+        (range, rounding): (QuantRange, Rounding),
     ) -> Result<(Self, QuantError), NotFinite> {
+        let rows = layout.packed_order().rows;
+        let channels =
+            rows.iter().filter(|row| **row != PackOrder::PADDING).map(|row| row / layout.input_stride());
+        let rounding = ChannelRounding::new(rounding, &channels.collect::<Vec<_>>());
         let seen = Mutex::new((QuantError::default(), None::<usize>));
         let packed = Self::build(layout, vec![1.0; layout.channels()], |panel, scales| {
             let quantizers = panel.absmax(weights).map(|absmax| Quantizer::new(absmax, range));
             let broken = quantizers[..scales.len()].iter().position(Option::is_none);
             let error = if broken.is_none() {
                 scales.iter_mut().zip(&quantizers).for_each(|(s, q)| *s = q.map_or(1.0, |q| q.scale));
-                panel.quantize(weights, &quantizers)
+                panel.quantize(weights, &quantizers, &rounding)
             } else {
                 QuantError::default()
             };
@@ -151,7 +156,7 @@ impl PackedWeights {
     pub fn from_qtensor(tensor: &QTensor) -> Self {
         let values = tensor.values();
         let mut packed = Self::build(&tensor.layout(), tensor.scales().to_vec(), |panel, _| {
-            panel.fill(|_, index| values[index]);
+            panel.fill(|index| values[index]);
         });
         packed.transform = tensor.transform().clone();
         packed
@@ -333,14 +338,20 @@ struct PanelMut<'a> {
 }
 
 impl PanelMut<'_> {
-    /// Writes `value(column, index)` everywhere but in the padding; the column counts from the panel's first.
-    fn fill(&mut self, mut value: impl FnMut(usize, usize) -> i8) {
+    /// The rows that are not padding, each with what it adds to an index.
+    fn live_rows(&self) -> impl Iterator<Item = (usize, usize)> + use<'_> {
+        let rows = self.rows.iter().copied().enumerate();
+        rows.filter(|(_, from)| *from != PackOrder::PADDING)
+    }
+
+    /// Writes `value(index)` everywhere but in the padding.
+    fn fill(&mut self, value: impl Fn(usize) -> i8) {
         let stride = self.data.len() / self.rows.len().div_ceil(KR);
         for (row, &from) in self.rows.iter().enumerate().filter(|(_, from)| **from != PackOrder::PADDING) {
             let group = &mut self.data[row / KR * stride..][..stride];
             let cells = group.iter_mut().skip(row % KR).step_by(KR);
-            for ((i, cell), column) in cells.enumerate().zip(self.columns) {
-                *cell = value(i, from + column);
+            for (cell, column) in cells.zip(self.columns) {
+                *cell = value(from + column);
             }
         }
     }
@@ -356,17 +367,28 @@ impl PanelMut<'_> {
         max.map(f32::from_bits)
     }
 
-    fn quantize(&mut self, weights: &[f32], quantizers: &[Option<Quantizer>; NR]) -> QuantError {
+    /// Writes the integers of each column whose weights are finite.
+    fn quantize(
+        &mut self,
+        weights: &[f32],
+        quantizers: &[Option<Quantizer>; NR],
+        rounding: &ChannelRounding,
+    ) -> QuantError {
+        let stride = self.data.len() / self.rows.len().div_ceil(KR);
+        let rows: Vec<_> = self.live_rows().collect();
+        let mut channel = vec![0.0; rows.len()];
         let mut seen = QuantError::default();
-        self.fill(|column, index| {
-            let Some(quantizer) = &quantizers[column] else { return 0 };
-            let w = weights[index];
-            let q = quantizer.quantize(w);
-            let error = f64::from(w) - f64::from(quantizer.scale) * f64::from(q);
-            seen.signal += f64::from(w) * f64::from(w);
-            seen.noise += error * error;
-            q as i8
-        });
+        for ((i, column), quantizer) in self.columns.iter().enumerate().zip(quantizers) {
+            let Some(quantizer) = quantizer else { continue };
+            channel.iter_mut().zip(&rows).for_each(|(w, (_, from))| *w = weights[from + column]);
+            let integers = rounding.round(quantizer, &channel);
+            for (((row, _), &w), &q) in rows.iter().zip(&channel).zip(&integers) {
+                let error = f64::from(w) - f64::from(quantizer.scale) * f64::from(q);
+                seen.signal += f64::from(w) * f64::from(w);
+                seen.noise += error * error;
+                self.data[row / KR * stride + i * KR + row % KR] = q;
+            }
+        }
         seen
     }
 }

@@ -14,7 +14,7 @@ use burn_int8_kernels::BlockRotation;
 /// | 1 | the integers are called `param`, as Burn calls floats: where fields have names, Burn's own layers read them as such |
 /// | 2 | they are called `integers` |
 /// | 3 | the kind of the layer and its groups are there, so that a layer of another kind refuses the record |
-/// | 4 | the blocks in which inputs are rotated and the shifts by which they are smoothed are there |
+/// | 4 | the blocks in which inputs are rotated, the rounding of the weights, and the shifts by which inputs are smoothed are there |
 pub const RECORD_VERSION: u8 = 4;
 
 /// The axis of a saved weight's shape that has the output channels.

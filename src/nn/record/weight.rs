@@ -10,7 +10,7 @@ use serde::{Deserializer, Serialize, Serializer};
 
 use super::float::FloatItem;
 use super::saved::{ExpectedLayer, Int8Part, Origin, RECORD_VERSION, SavedWeight, UncheckedWeight};
-use crate::config::{LayerScheme, Rotation};
+use crate::config::{LayerScheme, Rotation, Rounding};
 
 /// The weight of a layer: float, or INT8.
 #[derive(Clone)]
@@ -26,10 +26,20 @@ pub(super) enum WeightItem {
 const FIELDS: &[&str] = &["id", INTEGERS, "int8"];
 const INTEGERS: &str = "integers";
 
-/// The fields of the INT8 part, `kind` and `groups` since version 3, `rotation` and `shifts` since version 4. The version comes
+/// The fields of the INT8 part, `kind` and `groups` since version 3, `rotation`, `rounding` and `shifts` since version 4. The version comes
 /// first, so that nothing of another version is read; then the kind, so that nothing of another kind is.
-const PART_FIELDS: &[&str] =
-    &["version", "kind", "groups", "range", "activations", "rotation", "shifts", "sqnr_db", "scales"];
+const PART_FIELDS: &[&str] = &[
+    "version",
+    "kind",
+    "groups",
+    "range",
+    "activations",
+    "rotation",
+    "rounding",
+    "shifts",
+    "sqnr_db",
+    "scales",
+];
 
 impl Serialize for WeightItem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -61,6 +71,7 @@ impl Serialize for PartOf<'_> {
         fields.serialize_field("activations", &saved.scheme.mode)?;
         let block = if let Rotation::Block(block) = saved.scheme.rotation { block } else { 1 };
         fields.serialize_field("rotation", &block)?;
+        fields.serialize_field("rounding", &saved.scheme.rounding)?;
         fields.serialize_field("shifts", &saved.shifts)?;
         fields.serialize_field("sqnr_db", &saved.sqnr_db)?;
         fields.serialize_field("scales", &scales)?;
@@ -161,13 +172,13 @@ impl<'de> Visitor<'de> for PartSeed {
             None
         };
         let (range, mode) = (next(&mut seq, "range")?, next(&mut seq, "activations")?);
-        let (block, shifts) = match version {
-            4.. => (next(&mut seq, "rotation")?, next(&mut seq, "shifts")?),
-            _ => (1, None),
+        let (block, rounding, shifts) = match version {
+            4.. => (next(&mut seq, "rotation")?, next(&mut seq, "rounding")?, next(&mut seq, "shifts")?),
+            _ => OLDER,
         };
         Ok(Int8Part {
             origin,
-            scheme: LayerScheme { range, mode, rotation: rotation(block) },
+            scheme: LayerScheme { range, mode, rotation: rotation(block), rounding },
             shifts,
             sqnr_db: next(&mut seq, "sqnr_db")?,
             scales: next(&mut seq, "scales")?,
@@ -177,7 +188,7 @@ impl<'de> Visitor<'de> for PartSeed {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut version, mut kind, mut groups) = (None, None, None);
         let (mut range, mut mode, mut sqnr_db, mut scales) = (None, None, None, None);
-        let (mut block, mut shifts) = (None, None);
+        let (mut block, mut rounding, mut shifts) = (None, None, None);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "version" => version = Some(check_version(map.next_value()?)?),
@@ -186,6 +197,7 @@ impl<'de> Visitor<'de> for PartSeed {
                 "range" => range = Some(map.next_value()?),
                 "activations" => mode = Some(map.next_value()?),
                 "rotation" => block = Some(map.next_value()?),
+                "rounding" => rounding = Some(map.next_value()?),
                 "shifts" => shifts = Some(map.next_value()?),
                 "sqnr_db" => sqnr_db = Some(map.next_value()?),
                 "scales" => scales = Some(map.next_value()?),
@@ -203,7 +215,7 @@ impl<'de> Visitor<'de> for PartSeed {
             None
         };
         if version < 4 {
-            (block, shifts) = (Some(1), Some(None));
+            (block, rounding, shifts) = (Some(OLDER.0), Some(OLDER.1), Some(OLDER.2));
         }
         Ok(Int8Part {
             origin,
@@ -211,6 +223,7 @@ impl<'de> Visitor<'de> for PartSeed {
                 range: range.ok_or_else(|| missing("range"))?,
                 mode: mode.ok_or_else(|| missing("activations"))?,
                 rotation: rotation(block.ok_or_else(|| missing("rotation"))?),
+                rounding: rounding.ok_or_else(|| missing("rounding"))?,
             },
             shifts: shifts.ok_or_else(|| missing("shifts"))?,
             sqnr_db: sqnr_db.ok_or_else(|| missing("sqnr_db"))?,
@@ -218,6 +231,9 @@ impl<'de> Visitor<'de> for PartSeed {
         })
     }
 }
+
+/// Rotation, rounding and shifts of records before version 4.
+const OLDER: (usize, Rounding, Option<Vec<u8>>) = (1, Rounding::Nearest, None);
 
 /// The rotation in blocks of this size, as it stands in the file.
 fn rotation(block: usize) -> Rotation {

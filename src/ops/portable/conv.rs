@@ -38,7 +38,7 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
             None => y.clone(),
         };
         y = match scheme.mode {
-            QuantMode::Dynamic => {
+            QuantMode::Auto | QuantMode::Dynamic => {
                 let (q, x_scales) = quantize_rows(x, scheme.range);
                 let mut total = Total::default();
                 let add = |inputs, product| total.add(inputs, product);

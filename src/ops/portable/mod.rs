@@ -39,7 +39,7 @@ pub(super) fn linear<B: Backend, const D: usize>(
     let scales = weights.scales.clone().unsqueeze();
     let mut y = match op.scheme.mode {
         _ if k == 0 => Tensor::zeros([rows, n], (&x.device(), DType::F32)),
-        QuantMode::Dynamic => {
+        QuantMode::Auto | QuantMode::Dynamic => {
             let (q, x_scales) = quantize_rows(x, op.scheme.range);
             let x_scales = restore.map_or(x_scales.clone(), |restore| x_scales * restore);
             exact_product(weights, q) * (x_scales * scales)
