@@ -87,7 +87,7 @@ enum Command {
         #[command(flatten)]
         source: Source,
         /// The way of quantizing.
-        #[arg(long, value_enum, default_value_t = Scheme::Rotated)]
+        #[arg(long, value_enum, default_value_t = Scheme::Default)]
         int8: Scheme,
         /// The file, in a folder that is there; it gets the ending of its format.
         #[arg(long, default_value = "target/llm-int8")]
@@ -101,7 +101,7 @@ enum Command {
         #[command(flatten)]
         source: Source,
         /// The way of quantizing.
-        #[arg(long, value_enum, default_value_t = Scheme::Rotated)]
+        #[arg(long, value_enum, default_value_t = Scheme::Default)]
         int8: Scheme,
         #[command(flatten)]
         writing: Writing,

@@ -5,8 +5,10 @@ use clap::ValueEnum;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scheme {
-    /// Inputs are quantized on the fly, and integers multiplied.
-    Dynamic,
+    /// What burn-int8 does unless it is told otherwise.
+    Default,
+    /// What Keras computes: inputs are quantized on the fly, row by row, and integers multiplied.
+    Keras,
     /// The same with inputs and weights rotated block by block, which spreads large inputs.
     Rotated,
     /// Inputs stay float, and weights become float as they are read.
@@ -16,9 +18,10 @@ pub enum Scheme {
 impl Scheme {
     pub fn config(self) -> Int8Config {
         match self {
-            Self::Dynamic => Int8Config::keras(),
+            Self::Default => Int8Config::new(),
+            Self::Keras => Int8Config::keras(),
             Self::Rotated => Int8Config::keras().with_rotation(Rotation::Auto),
-            Self::WeightOnly => Int8Config::keras().with_mode(QuantMode::WeightOnly),
+            Self::WeightOnly => Int8Config::new().with_mode(QuantMode::WeightOnly),
         }
     }
 

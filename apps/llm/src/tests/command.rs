@@ -23,7 +23,7 @@ fn refused(line: &str) -> clap::Error {
 #[test]
 fn what_would_be_ignored_is_refused() {
     for line in [
-        "llm generate --record q --int8 dynamic",
+        "llm generate --record q --int8 keras",
         "llm generate --synthetic tiny --prompt Hello",
         "llm generate --synthetic tiny --chat",
         "llm compare --synthetic tiny --model folder",
@@ -31,13 +31,13 @@ fn what_would_be_ignored_is_refused() {
     ] {
         assert_eq!(refused(line).kind(), ErrorKind::ArgumentConflict, "{line}");
     }
-    for line in ["llm quantize --int8", "llm compare --int8 dynamics", "llm generate --int8"] {
+    for line in ["llm quantize --int8", "llm compare --int8 nearest", "llm generate --int8"] {
         assert_eq!(refused(line).kind(), ErrorKind::InvalidValue, "{line}");
     }
     let error = refused("llm generate --prompt-tokens 8");
     assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
     for line in [
-        "llm generate --int8 dynamic --chat --prompt Hello",
+        "llm generate --int8 keras --chat --prompt Hello",
         "llm generate --synthetic tiny --record q --prompt-tokens 8",
         "llm quantize --synthetic tiny --int8 weight-only",
         "llm compare --synthetic tiny --int8 weight-only",
