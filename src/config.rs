@@ -46,26 +46,27 @@ pub enum QuantMode {
 pub enum Rotation {
     /// No rotation.
     None,
-    /// What was found best for the kind of layer: linear layers and tables with dynamic activations in the largest blocks that
-    /// fit, of 16 to 256 inputs; others not at all.
+    /// What was found best for the kind of layer: linear layers and tables with dynamic activations in blocks of 256, 64 or 16
+    /// inputs, the largest that fit; others not at all.
     Auto,
-    /// Blocks of so many inputs: of the largest power of two that this number, 256 and the layer allow.
+    /// Blocks of so many inputs: of the largest power of two that this number, 256 and the layer allow. Convolutions are not
+    /// rotated: on real weights it changed nothing.
     Block(usize),
 }
 
 impl Rotation {
-    /// The least inputs of a block that are worth a rotation by [`Rotation::Auto`].
-    const WORTH_A_ROTATION: usize = 16;
+    /// The blocks of [`Rotation::Auto`]: for powers of four the matrix has no factor that is rounded, and is applied soonest.
+    const AUTO: [usize; 3] = [256, 64, 16];
 
     /// The blocks in which the inputs of such a layer are rotated.
     fn for_layer(self, layout: &WeightLayout, mode: QuantMode) -> BlockRotation {
-        let largest_up_to = |largest| BlockRotation::largest_for(layout.input_channels(), largest);
+        let largest_up_to = |largest| BlockRotation::largest_for(layout.inputs(), largest);
         match (self, layout, mode) {
-            (Self::None, ..) => BlockRotation::NONE,
+            (Self::None, ..) | (_, WeightLayout::Conv(_), _) => BlockRotation::NONE,
             (Self::Block(largest), ..) => largest_up_to(largest),
-            (Self::Auto, WeightLayout::Linear(_) | WeightLayout::Table(_), QuantMode::Dynamic) => {
-                let largest = largest_up_to(BlockRotation::LARGEST);
-                if largest.block() < Self::WORTH_A_ROTATION { BlockRotation::NONE } else { largest }
+            (Self::Auto, _, QuantMode::Dynamic) => {
+                let fitting = Self::AUTO.into_iter().find(|block| largest_up_to(*block).block() == *block);
+                fitting.map_or(BlockRotation::NONE, largest_up_to)
             }
             (Self::Auto, ..) => BlockRotation::NONE,
         }

@@ -24,7 +24,7 @@ const SCHEMES: [(QuantRange, QuantMode); 3] = [
 ];
 
 fn scheme((range, activations): (QuantRange, QuantMode)) -> LayerScheme {
-    LayerScheme::default().with_range(range).with_mode(activations)
+    LayerScheme::keras().with_range(range).with_mode(activations)
 }
 
 /// The error of rounding a sum of `k` float products below 127, in any order: half an ulp each.

@@ -18,7 +18,7 @@ fn burns<B: Backend>(entries: usize, width: usize) -> nn::Embedding<B> {
 }
 
 fn int8<B: Backend>(entries: usize, width: usize, activations: QuantMode) -> QEmbedding<B> {
-    let scheme = LayerScheme::default().with_mode(activations);
+    let scheme = LayerScheme::keras().with_mode(activations);
     QEmbedding::from_float(&burns(entries, width), &scheme).expect("finite weights")
 }
 
@@ -33,7 +33,7 @@ fn lookup<B: Backend>() {
     let table = burns::<B>(11, 5);
     for range in [QuantRange::Symmetric, QuantRange::Full] {
         for activations in BOTH {
-            let scheme = LayerScheme::default().with_range(range).with_mode(activations);
+            let scheme = LayerScheme::keras().with_range(range).with_mode(activations);
             let int8 = QEmbedding::from_float(&table, &scheme).expect("finite weights");
             let (q, scales) = (int8.integers(), int8.scales());
             assert_eq!(scales.len(), 11);

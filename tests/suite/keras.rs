@@ -150,7 +150,7 @@ impl Golden {
     }
 
     fn int8_layer<B: Backend>(&self, activations: QuantMode) -> Linear<B> {
-        let config = Int8Config::new().with_mode(activations);
+        let config = Int8Config::keras().with_mode(activations);
         self.float_layer::<B>().quantize(&config).expect("the weights are finite").0
     }
 
@@ -431,7 +431,7 @@ fn ties_go_to_even<B: Backend>() {
     let quantize = |weight: Tensor<B, 1>, n| {
         let weight = Param::from_tensor(weight.reshape([k, n]));
         let layer = Linear::from(nn::Linear { weight, bias: None });
-        layer.quantize(&Int8Config::new()).expect("the weights are finite").0
+        layer.quantize(&Int8Config::keras()).expect("the weights are finite").0
     };
     let weights = quantize(tensor(&x), 1);
     assert_eq!(weights.as_int8().expect("it was quantized").integers(), ties, "weights");

@@ -42,7 +42,7 @@ impl Golden {
     }
 
     fn int8_table<B: Backend>(&self) -> Embedding<B> {
-        self.table::<B>().quantize(&Int8Config::new()).expect("the weights are finite").0
+        self.table::<B>().quantize(&Int8Config::keras()).expect("the weights are finite").0
     }
 
     /// Asserts that `got` is Keras' to rounding. Its epsilon makes steps larger by up to its share of the smallest absmax.
@@ -98,7 +98,7 @@ fn logits_are_keras<B: Backend>() {
     let columns: Vec<f32> = weight.clone().transpose().into_data().to_vec().expect("f32");
     let head = Linear::from(nn::Linear { weight: Param::from_tensor(weight), bias: None });
     golden.assert_keras(head.forward(golden.tensor::<B, 3>("hidden")), "output_float", 0.0);
-    let (head, _) = head.quantize(&Int8Config::new()).expect("the weights are finite");
+    let (head, _) = head.quantize(&Int8Config::keras()).expect("the weights are finite");
     let layer = head.as_int8().expect("it was quantized");
     assert_eq!(layer.integers(), golden.get::<i8>("reverse_embeddings_int8").0);
     let factors = golden.get::<f32>("reverse_embeddings_scale").0;

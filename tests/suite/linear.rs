@@ -18,7 +18,7 @@ fn rounding(k: usize) -> f32 {
 
 fn int8<B: Backend>(k: usize, n: usize, activations: QuantMode) -> (burn::nn::Linear<B>, QLinear<B>) {
     let float = burns_linear::<B>(k, n, true, 7);
-    let scheme = LayerScheme::default().with_mode(activations);
+    let scheme = LayerScheme::keras().with_mode(activations);
     let int8 = QLinear::from_float(&float, &scheme).expect("finite weights");
     (float, int8)
 }
@@ -209,7 +209,7 @@ proptest! {
         m in 1usize..5, k in 1usize..80, n in 1usize..40, seed in 0usize..1000, magnitude in -20i32..20,
     ) {
         let float = burns_linear::<NdArray>(k, n, true, seed);
-        let int8 = QLinear::from_float(&float, &LayerScheme::default()).expect("finite weights");
+        let int8 = QLinear::from_float(&float, &LayerScheme::keras()).expect("finite weights");
         let x = tensor::<NdArray, 2>([m, k], seed + 5) * 2f32.powi(magnitude);
         let expected = floats(int8.dequantize().forward(x.clone()));
         let got = floats(int8.forward(x.clone()));
@@ -231,7 +231,7 @@ proptest! {
     ) {
         let range = if full { QuantRange::Full } else { QuantRange::Symmetric };
         let float = burns_linear::<NdArray>(k, n, false, seed);
-        let int8 = QLinear::from_float(&float, &LayerScheme::default().with_range(range)).expect("finite");
+        let int8 = QLinear::from_float(&float, &LayerScheme::keras().with_range(range)).expect("finite");
         let (w, q, scales) = (floats(float.weight.val()), int8.integers(), int8.scales());
         for j in 0..n {
             let absmax = (0..k).fold(0f32, |max, i| max.max(w[i * n + j].abs()));

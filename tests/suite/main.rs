@@ -17,4 +17,5 @@ mod reports;
 mod support;
 mod swap;
 mod training;
+mod transform;
 mod transformer;

@@ -68,13 +68,13 @@ fn include_and_exclude() {
 fn a_rule_decides_layer_by_layer() {
     let rule = |layer: &LayerInfo| match layer.path.as_str() {
         "head" => None,
-        _ if layer.shape == [16, 24] => Some(LayerScheme::default().with_mode(QuantMode::WeightOnly)),
-        _ => Some(LayerScheme::default().with_range(QuantRange::Full)),
+        _ if layer.shape == [16, 24] => Some(LayerScheme::keras().with_mode(QuantMode::WeightOnly)),
+        _ => Some(LayerScheme::keras().with_range(QuantRange::Full)),
     };
     let (model, report) = Net::<B>::new(1).quantize_with(&config(), rule).expect("float layers");
     let scheme = |layer: &Linear<B>| layer.as_int8().map(QLinear::scheme);
     assert_eq!(scheme(&model.head), None);
-    assert_eq!(scheme(&model.input), Some(LayerScheme::default().with_range(QuantRange::Full)));
+    assert_eq!(scheme(&model.input), Some(LayerScheme::keras().with_range(QuantRange::Full)));
     assert_eq!(scheme(&model.blocks[0].fc1).map(|s| s.mode), Some(QuantMode::WeightOnly));
     let head = report.layer("head").expect("listed");
     assert_eq!((head.scheme, &head.skipped), (None, &Some(SkipReason::ByRule)));
@@ -349,7 +349,7 @@ fn visitors_see_float_parameters() {
     };
     let model = Net::<B>::new(1);
     let float = seen(&model);
-    let int8 = seen(&model.quantize(&config()).expect("float layers").0);
+    let int8 = seen(&model.quantize(&Int8Config::keras()).expect("float layers").0);
     assert_eq!(float.len(), int8.len());
     for ((float_name, float), (int8_name, int8)) in float.iter().zip(&int8) {
         assert_eq!(float_name, int8_name);

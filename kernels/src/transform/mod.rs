@@ -70,14 +70,20 @@ impl InputTransform {
         self.rotation.is_none() && self.factors.is_none()
     }
 
-    /// Checks that the transform suits the weights of such a layer: blocks lie within the channels that are summed together,
-    /// and there are as many factors.
+    /// Checks that the transform suits such a layer: it is no convolution, its inputs can be cut into blocks, and there are as many
+    /// factors.
     ///
     /// # Errors
     ///
     /// A sentence that says what is wrong.
     pub fn check(&self, layout: &WeightLayout) -> Result<(), String> {
-        let inputs = layout.input_channels();
+        if self.is_identity() {
+            return Ok(());
+        }
+        if let WeightLayout::Conv(_) = layout {
+            return Err("the inputs of a convolution are not transformed".into());
+        }
+        let inputs = layout.inputs();
         if !inputs.is_multiple_of(self.rotation.block()) {
             return Err(format!("{inputs} inputs can't be rotated in blocks of {}", self.rotation.block()));
         }
@@ -183,7 +189,7 @@ impl InputTransform {
             panic!("{reason}");
         }
         let (block, stride) = (self.rotation.block(), layout.input_stride());
-        let blocks = layout.input_channels() / block;
+        let blocks = layout.inputs() / block;
         if self.is_identity() || weights.is_empty() {
             return;
         }

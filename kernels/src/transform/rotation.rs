@@ -1,5 +1,7 @@
 //! The rotation of blocks of neighbouring inputs.
 
+use std::f32::consts::FRAC_1_SQRT_2;
+
 /// An orthogonal matrix by which each block of neighbouring inputs is multiplied, and the weights by the same one: products stay
 /// as they are, and a large input is spread over its block.
 ///
@@ -73,72 +75,90 @@ impl Default for BlockRotation {
     }
 }
 
-/// Rotates one block, whose length is that of `out` and a power of two.
+/// The values that are rotated side by side in a register.
+const LANES: usize = 16;
+
+type Lanes = [f32; LANES];
+
+/// Rotates one block into `out`, which is as long.
 ///
-/// Each pass multiplies neighbours by a small matrix and writes its first results, then its second ones and so on: after all
-/// passes every value is where it was. All passes are alike, whatever the block, and read and write neighbours.
+/// Digit by digit of base four, from the last one on, and then of base two if there is one more: every kernel and device adds in
+/// this order. The factor that is no power of two comes last: devices may round `a * b + c` once, which would show elsewhere.
 #[inline(always)]
 pub(crate) fn rotate(block: &[f32], out: &mut [f32]) {
-    let mut spare = [0.0; BlockRotation::LARGEST];
-    let spare = &mut spare[..block.len()];
-    // The factor that is no power of two comes last: devices may round `a * b + c` once, which would show in another place.
     match block.len() {
-        2 => twos(block, out),
-        4 => fours(block, out),
-        8 => {
-            fours(block, spare);
-            twos(spare, out);
-        }
-        16 => {
-            fours(block, spare);
-            fours(spare, out);
-        }
-        32 => {
-            fours(block, out);
-            fours(out, spare);
-            twos(spare, out);
-        }
-        64 => {
-            fours(block, out);
-            fours(out, spare);
-            fours(spare, out);
-        }
-        128 => {
-            fours(block, spare);
-            fours(spare, out);
-            fours(out, spare);
-            twos(spare, out);
-        }
-        256 => {
-            fours(block, spare);
-            fours(spare, out);
-            fours(out, spare);
-            fours(spare, out);
-        }
-        _ => out.copy_from_slice(block),
+        16 => rotate_lanes::<1>(block, out),
+        32 => rotate_lanes::<2>(block, out),
+        64 => rotate_lanes::<4>(block, out),
+        128 => rotate_lanes::<8>(block, out),
+        256 => rotate_lanes::<16>(block, out),
+        _ => rotate_few(block, out),
     }
 }
 
-/// Multiplies each four neighbours by the matrix of four.
+/// Rotates a block of `N` registers.
 #[inline(always)]
-fn fours(x: &[f32], out: &mut [f32]) {
-    let (first, second) = out.split_at_mut(x.len() / 2);
-    let (a, b) = first.split_at_mut(x.len() / 4);
-    let (c, d) = second.split_at_mut(x.len() / 4);
-    let out = a.iter_mut().zip(b).zip(c).zip(d);
-    for (x, (((a, b), c), d)) in x.as_chunks::<4>().0.iter().zip(out) {
+fn rotate_lanes<const N: usize>(block: &[f32], out: &mut [f32]) {
+    let mut x = [[0.0; LANES]; N];
+    x.as_flattened_mut().copy_from_slice(block);
+    for lanes in &mut x {
+        *lanes = within::<4>(within::<1>(*lanes));
+    }
+    let mut stride = 1;
+    while stride * 4 <= N {
+        x.chunks_exact_mut(stride * 4).for_each(|x| across_four(x));
+        stride *= 4;
+    }
+    if stride < N {
+        across_two(&mut x);
+    }
+    out.copy_from_slice(x.as_flattened());
+}
+
+/// Multiplies each four lanes that are `STEP` apart by the matrix of four.
+#[inline(always)]
+fn within<const STEP: usize>(x: Lanes) -> Lanes {
+    let pairs: Lanes = std::array::from_fn(|i| x[i] + x[i ^ STEP]);
+    let half: Lanes = std::array::from_fn(|i| (pairs[i] + pairs[i ^ (2 * STEP)]) * 0.5);
+    std::array::from_fn(|i| half[i] - x[i ^ (3 * STEP)])
+}
+
+/// Multiplies each lane of four quarters by the matrix of four.
+#[inline(always)]
+fn across_four(x: &mut [Lanes]) {
+    let (front, back) = x.split_at_mut(x.len() / 2);
+    let ((a, b), (c, d)) = (front.split_at_mut(front.len() / 2), back.split_at_mut(back.len() / 2));
+    for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+            let half = ((*a + *b) + (*c + *d)) * 0.5;
+            (*a, *b, *c, *d) = (half - *d, half - *c, half - *b, half - *a);
+        }
+    }
+}
+
+/// Multiplies each lane of two halves by the matrix of two.
+#[inline(always)]
+fn across_two(x: &mut [Lanes]) {
+    let (a, b) = x.split_at_mut(x.len() / 2);
+    for (a, b) in a.as_flattened_mut().iter_mut().zip(b.as_flattened_mut()) {
+        (*a, *b) = ((*a + *b) * FRAC_1_SQRT_2, (*a - *b) * FRAC_1_SQRT_2);
+    }
+}
+
+/// Rotates a block that is shorter than a register.
+#[inline(always)]
+fn rotate_few(block: &[f32], out: &mut [f32]) {
+    out.copy_from_slice(block);
+    let fours = out.len() / 4 * 4;
+    for x in out[..fours].as_chunks_mut::<4>().0 {
         let half = ((x[0] + x[1]) + (x[2] + x[3])) * 0.5;
-        (*a, *b, *c, *d) = (half - x[3], half - x[2], half - x[1], half - x[0]);
+        *x = [half - x[3], half - x[2], half - x[1], half - x[0]];
     }
-}
-
-/// Multiplies each two neighbours by the matrix of two.
-#[inline(always)]
-fn twos(x: &[f32], out: &mut [f32]) {
-    let (sums, differences) = out.split_at_mut(x.len() / 2);
-    for (x, (sum, difference)) in x.as_chunks::<2>().0.iter().zip(sums.iter_mut().zip(differences)) {
-        *sum = (x[0] + x[1]) * std::f32::consts::FRAC_1_SQRT_2;
-        *difference = (x[0] - x[1]) * std::f32::consts::FRAC_1_SQRT_2;
+    if out.len().ilog2() % 2 == 1 {
+        let (a, b) = out.split_at_mut(block.len() / 2);
+        for (a, b) in a.iter_mut().zip(b) {
+            (*a, *b) = ((*a + *b) * FRAC_1_SQRT_2, (*a - *b) * FRAC_1_SQRT_2);
+        }
     }
 }
 

@@ -200,33 +200,6 @@ fn a_table_gives_the_rows_that_were_put_in() {
 }
 
 #[test]
-fn filters_are_rotated_over_their_channels() {
-    let spec = |transposed, channels| ConvSpec {
-        axes: 2,
-        channels,
-        groups: 2,
-        kernel: [1, 2, 3],
-        stride: [1; 3],
-        dilation: [1; 3],
-        transposed,
-    };
-    for layout in [spec(false, [8, 6]), spec(true, [8, 6])].map(WeightLayout::Conv) {
-        let w = values(layout.len(), 4);
-        let transform = InputTransform::from(BlockRotation::new(4).unwrap()).with_shifts(&[1, 0, 3, 2]);
-        let (packed, _) = PackedWeights::quantize_transformed(
-            &w,
-            &layout,
-            (QuantRange::Symmetric, Rounding::Nearest),
-            transform,
-        )
-        .unwrap();
-        let restored = packed.to_qtensor().dequantize();
-        let largest = w.iter().fold(0f32, |largest, w| largest.max(w.abs()));
-        assert!(w.iter().zip(&restored).all(|(a, b)| (a - b).abs() < largest * 0.04), "{layout:?}");
-    }
-}
-
-#[test]
 fn what_does_not_suit_a_layer_is_refused() {
     let tensor = || QTensor::new(vec![0; 24], vec![1.0; 2], WeightLayout::Linear([12, 2])).unwrap();
     let eight = InputTransform::from(BlockRotation::new(8).unwrap());
@@ -234,6 +207,18 @@ fn what_does_not_suit_a_layer_is_refused() {
     assert_eq!(error.to_string(), "12 inputs can't be rotated in blocks of 8");
     let error = tensor().with_transform(InputTransform::default().with_shifts(&[0; 11])).unwrap_err();
     assert_eq!(error.to_string(), "11 smoothing factors for 12 inputs");
+    let spec = ConvSpec {
+        axes: 1,
+        channels: [4, 4],
+        groups: 1,
+        kernel: [1; 3],
+        stride: [1; 3],
+        dilation: [1; 3],
+        transposed: false,
+    };
+    let conv = QTensor::new(vec![0; 16], vec![1.0; 4], WeightLayout::Conv(spec)).unwrap();
+    let error = conv.with_transform(BlockRotation::new(4).unwrap().into()).unwrap_err();
+    assert_eq!(error.to_string(), "the inputs of a convolution are not transformed");
     let shifts: Vec<u8> = (0..12).map(|i| if i == 0 { u8::MAX } else { i }).collect();
     let tensor = tensor().with_transform(InputTransform::default().with_shifts(&shifts)).unwrap();
     let kept = tensor.transform().shifts().unwrap();

@@ -109,15 +109,7 @@ impl WeightLayout {
         }
     }
 
-    /// The channels that an output sums up at one place: [`Self::inputs`], but for convolutions.
-    pub fn input_channels(&self) -> usize {
-        match *self {
-            Self::Conv(filter) => filter.group_channels()[0],
-            _ => self.inputs(),
-        }
-    }
-
-    /// The step in the tensor from an input channel to the next.
+    /// The step in the tensor from an input channel to the next; a linear layer's inputs are its channels.
     pub(crate) fn input_stride(&self) -> usize {
         match *self {
             Self::Linear([_, n]) => n,

@@ -106,7 +106,7 @@ impl UncheckedWeight {
         }
         let groups = origin.map(|origin| origin.groups);
         let groups = expected.outputs.groups(&shape, scales.len(), groups)?;
-        expected.outputs.check_transform(&shape, groups.unwrap_or(1), scheme.rotation, shifts.as_deref())?;
+        expected.outputs.check_transform(&shape, scheme.rotation, shifts.as_deref())?;
         let integers = integers.into_vec().map_err(|_| "INT8 weights are not i8")?;
         let id = ParamId::deserialize(&id);
         Ok(SavedWeight { id, kind: expected.kind, groups, integers, shape, scales, scheme, shifts, sqnr_db })
@@ -118,16 +118,14 @@ impl OutputAxis {
     fn check_transform(
         self,
         shape: &[usize],
-        groups: usize,
         rotation: Rotation,
         shifts: Option<&[u8]>,
     ) -> Result<(), String> {
-        let inputs = match self {
-            Self::First => shape[1],
-            Self::Second => shape[0],
-            Self::SecondOfGroups => shape[0] / groups.max(1),
-        };
+        let inputs = if self == Self::Second { shape[0] } else { shape[1] };
         let block = if let Rotation::Block(block) = rotation { block } else { 1 };
+        if shape.len() > 2 && (block != 1 || shifts.is_some()) {
+            return Err("the inputs of a convolution are not transformed".into());
+        }
         if BlockRotation::new(block).is_none() || !inputs.is_multiple_of(block) {
             return Err(format!("{inputs} inputs can't be rotated in blocks of {block}"));
         }

@@ -53,7 +53,7 @@ fn check_files<R: FileRecorder<B>, L: FloatLayer<Backend = B>>(burns: &L, fresh:
     // INT8: loads into either form, and either form loads into it.
     for range in [QuantRange::Symmetric, QuantRange::Full] {
         for activations in [QuantMode::Dynamic, QuantMode::WeightOnly] {
-            let scheme = LayerScheme::default().with_range(range).with_mode(activations);
+            let scheme = LayerScheme::keras().with_range(range).with_mode(activations);
             let int8 = quantized(burns.clone(), scheme);
             let saved = save(DropIn::Int8(int8.clone()), "int8");
             let targets = [DropIn::from(fresh.clone()), DropIn::Int8(quantized(fresh.clone(), scheme))];

@@ -27,7 +27,7 @@ fn check(expected: &str, change: impl FnOnce(&mut Value)) {
 #[test]
 fn another_version() {
     for version in [0, 9] {
-        let expected = format!("INT8 record version {version}, but this burn-int8 reads versions 1 to 3");
+        let expected = format!("INT8 record version {version}, but this burn-int8 reads versions 1 to 4");
         check(&expected, |item| item["weight"]["int8"]["version"] = json!(version));
     }
 }
@@ -196,15 +196,15 @@ fn an_int8_model_into_burns_own() {
     assert!(error.to_string().contains("missing field `param`"), "{error}");
 }
 
-/// The file formats of all versions stay readable.
+/// The file formats of all versions stay readable, and answer as when they were written: before version 4 there was one scheme.
 #[test]
 fn files_of_every_version() {
     let device = Default::default();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/records/");
     let mpk = NamedMpkFileRecorder::<FullPrecisionSettings>::default();
     let bin = BinFileRecorder::<FullPrecisionSettings>::default();
-    let model = quantized(&Int8Config::new());
     for version in 1..=RECORD_VERSION {
+        let model = quantized(&if version < 4 { Int8Config::keras() } else { Int8Config::new() });
         let loaded = Net::<B>::fresh().load_file(format!("{folder}v{version}.mpk"), &mpk, &device);
         assert_eq!(output(&loaded.expect("a file of this version")), output(&model));
         let loaded = Net::<B>::fresh().load_file(format!("{folder}v{version}.bin"), &bin, &device);
