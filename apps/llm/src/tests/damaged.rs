@@ -86,9 +86,11 @@ fn claimed_sizes_are_not_believed() {
     }
 }
 
+type Change = fn(&mut GgufFile);
+
 #[test]
 fn what_is_not_gguf_is_told() {
-    let reasons: [(&str, fn(&mut GgufFile)); 9] = [
+    let reasons: [(&str, Change); 9] = [
         ("begins with", |file| file.magic = *b"GGML"),
         ("version is 1", |file| file.version = 1),
         ("has the number 12", |file| file.tensor("output_norm.weight").2 = 12),
