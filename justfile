@@ -54,7 +54,7 @@ clippy:
     cargo clippy --lib --no-default-features -- -D warnings
     cargo clippy --lib --no-default-features --features flex -- -D warnings
     cargo clippy --all-targets --features wgpu,flex -- -D warnings
-    cargo clippy -p minilm -p gemma3 -p vision --all-targets -- -D warnings
+    cargo clippy -p minilm -p llm -p vision --all-targets -- -D warnings
 
 # The tests of all crates.
 test:
@@ -73,7 +73,7 @@ test-spirv:
 # An example and a language model on a device.
 examples-device:
     cargo run --features wgpu,flex --example quickstart -- --backend wgpu
-    cargo run --features wgpu,flex -p gemma3 -- \
+    cargo run --features wgpu,flex -p llm -- \
         compare --synthetic tiny --backend wgpu --prompt-tokens 8 --max-tokens 8
 
 # Documentation without a broken link.
@@ -82,14 +82,14 @@ doc:
 
 # Both packages, as they would be published.
 package:
-    cargo package --workspace --exclude minilm --exclude gemma3 --exclude vision --allow-dirty --no-verify
+    cargo package --workspace --exclude minilm --exclude llm --exclude vision --allow-dirty --no-verify
 
 # The examples, as a reader runs them.
 examples:
     cargo run --release --example quickstart
     cargo run --release --example digits
 
-# MiniLM and EfficientNet-Lite0 with their real weights, Gemma 3 with random ones.
+# MiniLM, EfficientNet-Lite0 and SmolLM2 with their real weights, Gemma 3 with random ones.
 apps:
     model="$(apps/minilm/download.sh)"; \
         BURN_INT8_MINILM="$model" cargo test --release -p minilm; \
@@ -97,7 +97,10 @@ apps:
     data="$(apps/vision/download.sh)"; \
         BURN_INT8_VISION="$data" cargo test --release -p vision; \
         cargo run --release -p vision -- --data "$data"
-    cargo run --release -p gemma3 -- compare --synthetic tiny --max-tokens 32
+    model="$(apps/llm/download.sh)"; \
+        BURN_INT8_SMOLLM2="$model" cargo test --release -p llm; \
+        cargo run --release -p llm -- compare --model "$model" --max-tokens 20
+    cargo run --release -p llm -- compare --synthetic tiny --max-tokens 32
 
 # Kernel tests under valgrind, which reports each use of memory that is not initialized or not allocated. It has no AVX-512.
 # The longest tests are left out, and `vecmath`, which computes with plain numbers.
