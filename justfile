@@ -54,7 +54,7 @@ clippy:
     cargo clippy --lib --no-default-features -- -D warnings
     cargo clippy --lib --no-default-features --features flex -- -D warnings
     cargo clippy --all-targets --features wgpu,flex -- -D warnings
-    cargo clippy -p minilm -p gemma3 --all-targets -- -D warnings
+    cargo clippy -p minilm -p gemma3 -p vision --all-targets -- -D warnings
 
 # The tests of all crates.
 test:
@@ -82,18 +82,21 @@ doc:
 
 # Both packages, as they would be published.
 package:
-    cargo package --workspace --exclude minilm --exclude gemma3 --allow-dirty --no-verify
+    cargo package --workspace --exclude minilm --exclude gemma3 --exclude vision --allow-dirty --no-verify
 
 # The examples, as a reader runs them.
 examples:
     cargo run --release --example quickstart
     cargo run --release --example digits
 
-# MiniLM with its real weights, Gemma 3 with random ones.
+# MiniLM and EfficientNet-Lite0 with their real weights, Gemma 3 with random ones.
 apps:
     model="$(apps/minilm/download.sh)"; \
         BURN_INT8_MINILM="$model" cargo test --release -p minilm; \
         cargo run --release -p minilm -- --model "$model"
+    data="$(apps/vision/download.sh)"; \
+        BURN_INT8_VISION="$data" cargo test --release -p vision; \
+        cargo run --release -p vision -- --data "$data"
     cargo run --release -p gemma3 -- compare --synthetic tiny --max-tokens 32
 
 # Kernel tests under valgrind, which reports each use of memory that is not initialized or not allocated. It has no AVX-512.

@@ -79,6 +79,39 @@ impl From<BlockRotation> for Rotation {
     }
 }
 
+/// The smoothing of a layer's inputs, as in SmoothQuant: channels whose inputs are large are made smaller, and their weights larger by
+/// as much. The factors are powers of two, which round nothing, and come from inputs that were seen.
+///
+/// # Example
+///
+/// ```
+/// use burn_int8::Smoothing;
+///
+/// assert_eq!(Smoothing::strength(0.5), Smoothing::Percent(50));
+/// assert_eq!(Smoothing::strength(0.0), Smoothing::None);
+/// ```
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Smoothing {
+    /// No smoothing.
+    None,
+    /// The strength that errs least in each layer, on the inputs that were seen, or none.
+    Auto,
+    /// The share of the difference between channels that moves from the inputs to the weights, in percent: from 100, where
+    /// all inputs are as large, down to 0, where all weights are.
+    Percent(u8),
+}
+
+impl Smoothing {
+    /// The smoothing of this strength, from 0 to 1; what is outside is brought inside, and NaN is none.
+    pub fn strength(strength: f32) -> Self {
+        match (strength.clamp(0.0, 1.0) * 100.0).round() as u8 {
+            0 => Self::None,
+            percent => Self::Percent(percent),
+        }
+    }
+}
+
 /// The way in which one layer is quantized.
 ///
 /// # Example
@@ -103,6 +136,14 @@ pub struct LayerScheme {
     /// The rounding of its weights; tables are rounded to the nearest integer.
     #[serde(default = "to_nearest")]
     pub rounding: Rounding,
+    /// The smoothing of its inputs, where inputs were seen.
+    #[serde(default = "no_smoothing")]
+    pub smoothing: Smoothing,
+}
+
+/// The smoothing of schemes that were written before there was one.
+fn no_smoothing() -> Smoothing {
+    Smoothing::None
 }
 
 /// The rotation of schemes that were written before there was one.
@@ -131,6 +172,9 @@ impl fmt::Display for LayerScheme {
             Rotation::Auto => f.write_str(", rotated"),
             Rotation::Block(block) => write!(f, ", rotated by {block}"),
         }?;
+        if let Smoothing::Percent(percent) = self.smoothing {
+            write!(f, ", smoothed by {percent} %")?;
+        }
         if self.rounding == Rounding::KeepSums { f.write_str(", sums kept") } else { Ok(()) }
     }
 }
@@ -162,6 +206,11 @@ impl LayerScheme {
         Self { rounding, ..self }
     }
 
+    /// The same scheme with another smoothing.
+    pub fn with_smoothing(self, smoothing: Smoothing) -> Self {
+        Self { smoothing, ..self }
+    }
+
     /// What Keras computes: see [`Int8Config::keras`].
     pub fn keras() -> Self {
         Int8Config::keras().scheme()
@@ -178,7 +227,10 @@ impl LayerScheme {
         let rotation = self.rotation.for_layer(layout, mode).into();
         let is_table = matches!(layout, WeightLayout::Table(_));
         let rounding = if is_table { Rounding::Nearest } else { self.rounding };
-        Self { mode, rotation, rounding, ..self }
+        // A convolution's inputs are not transformed.
+        let is_conv = matches!(layout, WeightLayout::Conv(_));
+        let smoothing = if is_conv { Smoothing::None } else { self.smoothing };
+        Self { mode, rotation, rounding, smoothing, ..self }
     }
 
     /// The blocks in which the inputs of a layer of this layout are rotated.
@@ -247,6 +299,6 @@ impl Int8Config {
     /// The scheme of every layer that it quantizes.
     pub fn scheme(&self) -> LayerScheme {
         let Self { range, mode, rotation, rounding, .. } = *self;
-        LayerScheme { range, mode, rotation, rounding }
+        LayerScheme { range, mode, rotation, rounding, smoothing: Smoothing::None }
     }
 }

@@ -97,7 +97,7 @@ fn as_accurate_as_keras_and_exact_after_a_reload() {
         let model = train(Mlp::<Train>::keras(&device), &device);
         let x = evaluation_rows::<NdArray>(&device);
         let baseline = model.forward(x.clone());
-        let (int8, _) = model.quantize(&Int8Config::new()).expect("two float layers");
+        let (int8, _) = model.quantize(&Int8Config::keras()).expect("two float layers");
         let output = int8.forward(x.clone());
         errors.push(mse(baseline, output.clone()));
 

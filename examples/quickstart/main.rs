@@ -123,7 +123,7 @@ fn over_seeds<B: Backend>(seeds: u64) -> Result<(), Box<dyn Error>> {
         let model = train(Mlp::<Autodiff<B>>::keras(&device), &device);
         let x = evaluation_rows::<B>(&device);
         let baseline = model.forward(x.clone());
-        let (int8, _) = model.quantize(&Int8Config::new())?;
+        let (int8, _) = model.quantize(&Int8Config::keras())?;
         errors.push(mse(baseline, int8.forward(x)));
     }
     errors.sort_by(f64::total_cmp);

@@ -28,6 +28,7 @@ pub(crate) mod observe;
 mod qlayer;
 pub(crate) mod record;
 mod sizes;
+mod smoothing;
 mod straight_through;
 pub mod transformer;
 pub(crate) mod walk;

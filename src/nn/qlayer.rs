@@ -55,7 +55,12 @@ impl<L: FloatLayer> QLayer<L> {
 
     /// [`from_float`](Self::from_float) with the kernels' own error.
     pub(crate) fn quantized(float: &L, scheme: LayerScheme) -> Result<Self, NotFinite> {
-        let weight = float.weight().quantize(L::layout(&float.options()), scheme)?;
+        Self::quantized_seen(float, scheme, &[])
+    }
+
+    /// [`quantized`](Self::quantized), given the largest magnitude that was seen of each input.
+    pub(crate) fn quantized_seen(float: &L, scheme: LayerScheme, inputs: &[f32]) -> Result<Self, NotFinite> {
+        let weight = float.weight().quantize_seen(L::layout(&float.options()), scheme, inputs)?;
         Ok(Self::with_weight(float, weight))
     }
 

@@ -6,8 +6,9 @@ use burn::record::PrecisionSettings;
 use burn::tensor::DType;
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::config::{LayerScheme, Rotation};
+use crate::config::{LayerScheme, Rotation, Smoothing};
 use crate::nn::record::{FloatItem, SavedWeight};
+use crate::nn::smoothing::shifts;
 use crate::ops::{Weights, with_floats};
 use burn_int8_kernels::{InputTransform, NotFinite, QTensor, WeightLayout};
 
@@ -111,8 +112,18 @@ pub(crate) trait WeightParam<B: Backend>: Module<B> {
     /// The float type of the values, which it reads.
     fn dtype(&self) -> DType;
 
-    /// Its INT8 form.
-    fn quantize(&self, layout: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, NotFinite>;
+    /// Its INT8 form, for inputs that were not seen.
+    fn quantize(&self, layout: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, NotFinite> {
+        self.quantize_seen(layout, scheme, &[])
+    }
+
+    /// Its INT8 form, given the largest magnitude that was seen of each input.
+    fn quantize_seen(
+        &self,
+        layout: WeightLayout,
+        scheme: LayerScheme,
+        inputs: &[f32],
+    ) -> Result<Int8Weight<B>, NotFinite>;
 
     /// The first output channel with a value that is NaN or infinite.
     fn non_finite_channel(&self, layout: &WeightLayout) -> Option<usize>;
@@ -149,9 +160,24 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
         self.val().dtype()
     }
 
-    fn quantize(&self, layout: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, NotFinite> {
-        let scheme = scheme.for_layer(&layout);
-        let transform = scheme.block_rotation(&layout).into();
+    fn quantize_seen(
+        &self,
+        layout: WeightLayout,
+        scheme: LayerScheme,
+        inputs: &[f32],
+    ) -> Result<Int8Weight<B>, NotFinite> {
+        let mut scheme = scheme.for_layer(&layout);
+        let shifts = match scheme.smoothing {
+            Smoothing::Percent(percent) if inputs.len() == layout.inputs() => {
+                let shifts = with_floats(self.val(), |w| shifts(inputs, w, &layout, percent));
+                Some(shifts).filter(|shifts| shifts.iter().any(|shift| *shift > 0))
+            }
+            _ => None,
+        };
+        if shifts.is_none() {
+            scheme = scheme.with_smoothing(Smoothing::None);
+        }
+        let transform = with_shifts(scheme.block_rotation(&layout).into(), shifts.as_deref());
         let (weights, error) = Weights::quantize(self.val(), layout, scheme, transform)?;
         let (sqnr_db, device) = (error.sqnr_db(), self.val().device());
         Ok(Int8Weight { id: self.id, weights, scheme, sqnr_db, device })

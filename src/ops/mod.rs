@@ -249,8 +249,7 @@ impl<B: Backend> Weights<B> {
             }
             #[cfg(feature = "wgpu")]
             Storage::Cube(weights)
-                if weights.transform.is_identity()
-                    && cube::addresses_linear(weights, x.shape().as_slice()) =>
+                if cube::addresses_linear(weights, op.scheme.mode, x.shape().as_slice()) =>
             {
                 cube::linear(weights, x, op)
             }

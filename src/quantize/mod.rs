@@ -8,6 +8,7 @@
 //! | `on_load` | carries out a plan while weights are loaded |
 //! | `report` | says what was done |
 //! | `observe`, `sensitivity` | says what error each layer makes on inputs that a user has |
+//! | `smooth` | smooths inputs by what was seen of them |
 //! | `budget` | leaves as few layers as possible as they are, for answers near those of float |
 //! | `fold` | takes BatchNorms out of a float model |
 
@@ -19,12 +20,13 @@ mod on_load;
 mod plan;
 pub(crate) mod report;
 pub(crate) mod sensitivity;
+mod smooth;
 mod swap;
 
 use burn::module::{Module, ModuleMapper};
 use burn::prelude::*;
 
-use crate::config::{Int8Config, LayerScheme};
+use crate::config::{Int8Config, LayerScheme, Smoothing};
 use crate::error::{Int8Error, QuantizeError};
 use crate::outcome::LayerInfo;
 use budget::{Budget, BudgetError, BudgetReport};
@@ -215,11 +217,44 @@ pub trait Quantize<B: Backend>: Module<B> {
         observe::sensitivity(self, config, run)
     }
 
+    /// [`quantize`](Self::quantize), with the inputs of linear layers smoothed by what the closure shows to the float model
+    /// (SmoothQuant): what is large in an input becomes large in the weights instead, which are rounded channel by channel. With
+    /// [`Smoothing::Percent`] the closure runs once; with [`Smoothing::Auto`] twice, and each layer gets the strength that errs
+    /// least, or none. Rotation comes on top, as `config` says. Layers that no input reaches are not smoothed.
+    ///
+    /// # Errors
+    ///
+    /// With the model as it was: [`Int8Error::NothingObserved`](crate::Int8Error::NothingObserved) if no layer has seen an input, and
+    /// the errors of [`quantize`](Self::quantize).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn::{backend::NdArray, tensor::{Distribution, Tensor}};
+    /// use burn_int8::{nn::{Linear, LinearConfig}, prelude::*};
+    ///
+    /// let device = Default::default();
+    /// let model = LinearConfig::new(64, 8).init::<NdArray>(&device);
+    /// let x = Tensor::<_, 2>::random([32, 64], Distribution::Default, &device);
+    /// let run = |model: &Linear<_>| drop(model.forward(x.clone()));
+    /// let (model, report) = model.quantize_smoothed(&Int8Config::new(), Smoothing::Auto, run)?;
+    /// assert!(model.is_int8());
+    /// # Ok::<(), Int8Error>(())
+    /// ```
+    fn quantize_smoothed(
+        self,
+        config: &Int8Config,
+        smoothing: Smoothing,
+        run: impl FnMut(&Self),
+    ) -> Result<(Self, Report), QuantizeError<Self>> {
+        smooth::quantize_smoothed(self, config, smoothing, run)
+    }
+
     /// Quantizes as much as keeps the answers of this model near those of float: `run` returns the answers of the model that it is
     /// given, and `budget` says how near they stay.
     ///
-    /// First the float model runs, observed as in [`sensitivity`](Self::sensitivity). Then models are tried: as `config` says; with
-    /// more and more layers, the worst first, rotated, weight-only or float, whichever is the least that makes the layer better, to
+    /// First the float model runs, once to see the inputs of its layers and once to see what schemes make of them. Then models are
+    /// tried: as `config` says; with more and more layers, the worst first, rotated, smoothed, weight-only or float, whichever is the least that makes the layer better, to
     /// find by halves how many are needed; at last with layers taken back one by one. The least sacrifice that is within the budget
     /// is carried out. A search that runs out of evaluations ends with the best that it has found.
     ///

@@ -7,7 +7,7 @@ use super::inspect::{FoundState, LayerCollector};
 use super::plan::{Plan, PlannedLayer, Rules};
 use super::sensitivity::{InputRange, LayerSensitivity, SchemeError, Sensitivity};
 use super::swap::PlanRule;
-use crate::config::{Int8Config, LayerScheme, QuantMode, Rotation};
+use crate::config::{Int8Config, LayerScheme, QuantMode, Rotation, Smoothing};
 use crate::distortion::Distortion;
 use crate::error::Int8Error;
 use crate::nn::observe::Observation;
@@ -19,7 +19,7 @@ pub(super) fn sensitivity<B: Backend, M: Module<B>>(
     run: impl FnOnce(&M),
 ) -> Result<Sensitivity, Int8Error> {
     let plan = Plan::new(&Rules::new(config, None)?, LayerCollector::weights_of(model))?;
-    let observed = Observed::new(model, &plan);
+    let observed = Observed::new(model, &plan, alternatives);
     run(&observed.model);
     observed.sensitivity(&plan)
 }
@@ -32,14 +32,20 @@ pub(super) struct Observed<M> {
 }
 
 impl<M> Observed<M> {
-    pub(super) fn new<B: Backend>(model: &M, plan: &Plan) -> Self
+    /// `schemes` says what is tried on a layer, given its scheme.
+    pub(super) fn new<B: Backend>(
+        model: &M,
+        plan: &Plan,
+        schemes: impl Fn(LayerScheme, &PlannedLayer) -> Vec<LayerScheme>,
+    ) -> Self
     where
         M: Module<B>,
     {
         model.visit(&mut ReadParameters);
         let mut observations = Vec::new();
         let rule = PlanRule::new(plan, |index, scheme| {
-            let observation = Observation::new(alternatives(scheme, &plan.layers[index]));
+            let layer = &plan.layers[index];
+            let observation = Observation::new(schemes(scheme, layer), layer.inputs.clone());
             observations.push((index, observation.clone()));
             Decision::Observe(observation)
         });
@@ -66,15 +72,41 @@ impl<M> Observed<M> {
         }
         Ok(Sensitivity { layers })
     }
+
+    /// Puts the largest magnitudes that were seen into the plan.
+    ///
+    /// # Errors
+    ///
+    /// [`Int8Error::NothingObserved`].
+    pub(super) fn put_inputs(&self, plan: &mut Plan) -> Result<(), Int8Error> {
+        let mut seen = false;
+        for (index, observation) in &self.observations {
+            let statistics = observation.statistics();
+            seen |= statistics.calls > 0;
+            plan.layers[*index].inputs = statistics.input.channels.into();
+        }
+        let path = |index: &usize| plan.layers[*index].found.info.path.clone();
+        let layers = || self.observations.iter().map(|(index, _)| path(index)).collect();
+        if seen { Ok(()) } else { Err(Int8Error::NothingObserved { layers: layers() }) }
+    }
 }
 
-/// The schemes that are tried on a layer: that of the configuration, then others from the fastest to the most accurate.
-fn alternatives(scheme: LayerScheme, layer: &PlannedLayer) -> Vec<LayerScheme> {
+/// No scheme: the inputs alone are of interest.
+pub(super) fn no_scheme(_: LayerScheme, _: &PlannedLayer) -> Vec<LayerScheme> {
+    Vec::new()
+}
+
+/// The schemes that are tried on a layer: that of the configuration, then others from the fastest to the most accurate. It is
+/// smoothed where inputs were seen before.
+pub(super) fn alternatives(scheme: LayerScheme, layer: &PlannedLayer) -> Vec<LayerScheme> {
     let FoundState::Float { layout, .. } = &layer.found.state else { return Vec::new() };
     let rotation = |rotation| scheme.with_rotation(rotation);
     let weight_only = rotation(Rotation::Auto).with_mode(QuantMode::WeightOnly);
+    let smoothed = rotation(Rotation::Auto).with_smoothing(Smoothing::Percent(50));
+    let unsmoothed = [scheme, rotation(Rotation::None), rotation(Rotation::Auto)];
+    let smoothed = (!layer.inputs.is_empty()).then_some(smoothed);
     let mut schemes = Vec::new();
-    for scheme in [scheme, rotation(Rotation::None), rotation(Rotation::Auto), weight_only] {
+    for scheme in unsmoothed.into_iter().chain(smoothed).chain([weight_only]) {
         let scheme = scheme.for_layer(layout);
         if !schemes.contains(&scheme) {
             schemes.push(scheme);

@@ -1,6 +1,7 @@
 //! Carries out a plan while weights are loaded, in one pass of the loader through the model.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::prelude::*;
@@ -32,7 +33,7 @@ pub(super) fn quantize_on_load<B: Backend, M: Module<B>, L: ModuleMapper<B>>(
     let QuantizeOnLoad { mut loaded, error, .. } = on_load;
     let rule = PlanRule::new(&plan, |index, scheme| match loaded.remove(&index) {
         Some(Loaded::Integers(weight)) => Decision::Take(Box::new(weight)),
-        Some(Loaded::Floats) => Decision::Quantize(scheme),
+        Some(Loaded::Floats) => Decision::Quantize(scheme, Arc::default()),
         None => Decision::Skip(SkipReason::NoWeights),
     });
     let mut mapper = QuantizeMapper::following(rule);

@@ -1,5 +1,7 @@
 //! The plan: which layers are quantized, and how, decided once for each layer of a model.
 
+use std::sync::Arc;
+
 use glob::{MatchOptions, Pattern};
 
 use super::inspect::{FoundLayer, FoundState, LayerCollector};
@@ -62,6 +64,8 @@ pub(crate) struct Plan {
 pub(crate) struct PlannedLayer {
     pub(crate) found: FoundLayer,
     pub(crate) decision: Result<LayerScheme, SkipReason>,
+    /// The largest magnitude that was seen of each of its inputs; empty if nobody has looked.
+    pub(crate) inputs: Arc<[f32]>,
 }
 
 impl Plan {
@@ -106,7 +110,7 @@ impl PlannedLayer {
             (Ok(_), &FoundState::Float { non_finite: Some(channel), .. }) => {
                 Err(Int8Error::NonFiniteWeight { path: found.info.path, channel })
             }
-            _ => Ok(Self { found, decision }),
+            _ => Ok(Self { found, decision, inputs: Arc::default() }),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Carries out a plan on a model whose weights are there.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::prelude::*;
@@ -33,7 +34,8 @@ pub(super) fn carry_out<B: Backend, M: Module<B>>(model: M, plan: &Plan) -> (M, 
 
 /// The model as `plan` has it, and the mapper that has passed through it.
 pub(super) fn map<B: Backend, M: Module<B>>(model: M, plan: &Plan) -> (M, QuantizeMapper) {
-    let mut mapper = QuantizeMapper::following(PlanRule::new(plan, |_, scheme| Decision::Quantize(scheme)));
+    let quantize = |index: usize, scheme| Decision::Quantize(scheme, plan.layers[index].inputs.clone());
+    let mut mapper = QuantizeMapper::following(PlanRule::new(plan, quantize));
     (model.map(&mut mapper), mapper)
 }
 
@@ -52,7 +54,7 @@ impl QuantizeMapper {
 impl LayerRule for Rules {
     fn decide(&mut self, layer: &LayerInfo) -> Decision {
         match Rules::decide(self, layer) {
-            Ok(scheme) => Decision::Quantize(scheme),
+            Ok(scheme) => Decision::Quantize(scheme, Arc::default()),
             Err(reason) => Decision::Skip(reason),
         }
     }

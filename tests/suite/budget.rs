@@ -208,7 +208,7 @@ fn no_more_weights_are_float_than_the_share() {
 fn evaluations_are_counted() {
     let config = Int8Config::keras();
     let mut met = Vec::new();
-    for evaluations in 2..14 {
+    for evaluations in 3..15 {
         let runs = Cell::new(0);
         let run = |model: &Net<B>| {
             runs.set(runs.get() + 1);
@@ -222,7 +222,7 @@ fn evaluations_are_counted() {
                 not_met(error).0
             }
         };
-        assert_eq!(runs.get(), 1 + search.attempts.len());
+        assert_eq!(runs.get(), 2 + search.attempts.len());
         assert!(runs.get() <= evaluations && (search.is_complete || runs.get() == evaluations), "{search}");
         assert_eq!(search.to_string().contains("used up"), !search.is_complete);
         met.push(search.best().within);
@@ -345,7 +345,7 @@ fn budgets_without_sense() {
         (Budget::sqnr_db(f64::INFINITY), "a number, not inf"),
         (Budget::cosine(1.5), "between -1 and 1, not 1.5"),
         (Budget::cosine(f64::NAN), "between -1 and 1, not NaN"),
-        (budget().with_evaluations(1), "1 evaluations are too few"),
+        (budget().with_evaluations(2), "2 evaluations are too few"),
         (budget().with_float_share(-0.1), "between 0 and 1, not -0.1"),
         (budget().with_float_share(f64::NAN), "between 0 and 1, not NaN"),
     ] {

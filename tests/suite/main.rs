@@ -16,6 +16,7 @@ mod observe;
 mod on_load;
 mod records;
 mod reports;
+mod smoothing;
 mod support;
 mod swap;
 mod training;

@@ -18,13 +18,15 @@ pub(crate) use statistics::{InputSums, Statistics};
 #[derive(Debug, Clone)]
 pub(crate) struct Observation {
     pub(crate) schemes: Vec<LayerScheme>,
+    /// The largest magnitude that was seen before of each input; empty if nobody has looked.
+    inputs: Arc<[f32]>,
     pub(crate) statistics: Arc<Mutex<Statistics>>,
 }
 
 impl Observation {
-    pub(crate) fn new(schemes: Vec<LayerScheme>) -> Self {
+    pub(crate) fn new(schemes: Vec<LayerScheme>, inputs: Arc<[f32]>) -> Self {
         let statistics = Statistics::new(schemes.len());
-        Self { schemes, statistics: Arc::new(Mutex::new(statistics)) }
+        Self { schemes, inputs, statistics: Arc::new(Mutex::new(statistics)) }
     }
 
     /// The sums up to now.
@@ -44,10 +46,10 @@ pub struct ObservedLayer<L: FloatLayer> {
 
 impl<L: FloatLayer> ObservedLayer<L> {
     pub(crate) fn new(float: L, observation: Observation) -> Self {
-        let Observation { schemes, statistics } = observation;
+        let Observation { schemes, inputs, statistics } = observation;
         let mut int8: Vec<Option<QLayer<L>>> = Vec::with_capacity(schemes.len());
         for scheme in schemes {
-            let mut layer = QLayer::quantized(&float, scheme).ok();
+            let mut layer = QLayer::quantized_seen(&float, scheme, &inputs).ok();
             // Schemes that differ only in the way of inputs have the same integers.
             if let Some(layer) = &mut layer {
                 int8.iter().flatten().for_each(|other| layer.share_weights(other));

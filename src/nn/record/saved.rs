@@ -5,7 +5,7 @@ use burn::prelude::*;
 
 use super::float::{check_data, check_id};
 use crate::config::{LayerScheme, Rotation};
-use burn_int8_kernels::BlockRotation;
+use burn_int8_kernels::{BlockRotation, InputTransform};
 
 /// The version of the INT8 part of a record. Records of a later one are refused.
 ///
@@ -14,7 +14,7 @@ use burn_int8_kernels::BlockRotation;
 /// | 1 | the integers are called `param`, as Burn calls floats: where fields have names, Burn's own layers read them as such |
 /// | 2 | they are called `integers` |
 /// | 3 | the kind of the layer and its groups are there, so that a layer of another kind refuses the record |
-/// | 4 | the blocks in which inputs are rotated, the rounding of the weights, and the shifts by which inputs are smoothed are there |
+/// | 4 | the blocks in which inputs are rotated, the rounding of the weights, and the strength and the shifts by which inputs are smoothed are there |
 pub const RECORD_VERSION: u8 = 4;
 
 /// The axis of a saved weight's shape that has the output channels.
@@ -109,6 +109,7 @@ impl UncheckedWeight {
         expected.outputs.check_transform(&shape, scheme.rotation, shifts.as_deref())?;
         let integers = integers.into_vec().map_err(|_| "INT8 weights are not i8")?;
         let id = ParamId::deserialize(&id);
+        let shifts = shifts.filter(|shifts| !shifts.is_empty());
         Ok(SavedWeight { id, kind: expected.kind, groups, integers, shape, scales, scheme, shifts, sqnr_db })
     }
 }
@@ -129,9 +130,14 @@ impl OutputAxis {
         if BlockRotation::new(block).is_none() || !inputs.is_multiple_of(block) {
             return Err(format!("{inputs} inputs can't be rotated in blocks of {block}"));
         }
-        match shifts.map(<[u8]>::len) {
-            Some(shifts) if shifts != inputs => Err(format!("{shifts} smoothing shifts for {inputs} inputs")),
-            _ => Ok(()),
+        let shifts = shifts.unwrap_or_default();
+        if let Some(shift) = shifts.iter().find(|shift| **shift > InputTransform::LARGEST_SHIFT) {
+            return Err(format!("a smoothing shift of {shift} bits"));
+        }
+        if shifts.is_empty() || shifts.len() == inputs {
+            Ok(())
+        } else {
+            Err(format!("{} smoothing shifts for {inputs} inputs", shifts.len()))
         }
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserializer, Serialize, Serializer};
 
 use super::float::FloatItem;
 use super::saved::{ExpectedLayer, Int8Part, Origin, RECORD_VERSION, SavedWeight, UncheckedWeight};
-use crate::config::{LayerScheme, Rotation, Rounding};
+use crate::config::{LayerScheme, QuantMode, QuantRange, Rotation, Rounding, Smoothing};
 
 /// The weight of a layer: float, or INT8.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub(super) enum WeightItem {
 const FIELDS: &[&str] = &["id", INTEGERS, "int8"];
 const INTEGERS: &str = "integers";
 
-/// The fields of the INT8 part, `kind` and `groups` since version 3, `rotation`, `rounding` and `shifts` since version 4. The version comes
+/// The fields of the INT8 part, `kind` and `groups` since version 3, `rotation` to `shifts` since version 4. The version comes
 /// first, so that nothing of another version is read; then the kind, so that nothing of another kind is.
 const PART_FIELDS: &[&str] = &[
     "version",
@@ -36,6 +36,7 @@ const PART_FIELDS: &[&str] = &[
     "activations",
     "rotation",
     "rounding",
+    "smoothing",
     "shifts",
     "sqnr_db",
     "scales",
@@ -72,6 +73,8 @@ impl Serialize for PartOf<'_> {
         let block = if let Rotation::Block(block) = saved.scheme.rotation { block } else { 1 };
         fields.serialize_field("rotation", &block)?;
         fields.serialize_field("rounding", &saved.scheme.rounding)?;
+        let percent = if let Smoothing::Percent(percent) = saved.scheme.smoothing { percent } else { 0 };
+        fields.serialize_field("smoothing", &percent)?;
         fields.serialize_field("shifts", &saved.shifts)?;
         fields.serialize_field("sqnr_db", &saved.sqnr_db)?;
         fields.serialize_field("scales", &scales)?;
@@ -172,14 +175,20 @@ impl<'de> Visitor<'de> for PartSeed {
             None
         };
         let (range, mode) = (next(&mut seq, "range")?, next(&mut seq, "activations")?);
-        let (block, rounding, shifts) = match version {
-            4.. => (next(&mut seq, "rotation")?, next(&mut seq, "rounding")?, next(&mut seq, "shifts")?),
-            _ => OLDER,
+        let inputs = if version >= 4 {
+            SavedInputs {
+                block: next(&mut seq, "rotation")?,
+                rounding: next(&mut seq, "rounding")?,
+                percent: next(&mut seq, "smoothing")?,
+                shifts: next(&mut seq, "shifts")?,
+            }
+        } else {
+            SavedInputs::OLDER
         };
         Ok(Int8Part {
             origin,
-            scheme: LayerScheme { range, mode, rotation: rotation(block), rounding },
-            shifts,
+            scheme: inputs.scheme(range, mode),
+            shifts: inputs.shifts,
             sqnr_db: next(&mut seq, "sqnr_db")?,
             scales: next(&mut seq, "scales")?,
         })
@@ -188,7 +197,7 @@ impl<'de> Visitor<'de> for PartSeed {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut version, mut kind, mut groups) = (None, None, None);
         let (mut range, mut mode, mut sqnr_db, mut scales) = (None, None, None, None);
-        let (mut block, mut rounding, mut shifts) = (None, None, None);
+        let (mut block, mut rounding, mut percent, mut shifts) = (None, None, None, None);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "version" => version = Some(check_version(map.next_value()?)?),
@@ -198,6 +207,7 @@ impl<'de> Visitor<'de> for PartSeed {
                 "activations" => mode = Some(map.next_value()?),
                 "rotation" => block = Some(map.next_value()?),
                 "rounding" => rounding = Some(map.next_value()?),
+                "smoothing" => percent = Some(map.next_value()?),
                 "shifts" => shifts = Some(map.next_value()?),
                 "sqnr_db" => sqnr_db = Some(map.next_value()?),
                 "scales" => scales = Some(map.next_value()?),
@@ -214,30 +224,45 @@ impl<'de> Visitor<'de> for PartSeed {
         } else {
             None
         };
-        if version < 4 {
-            (block, rounding, shifts) = (Some(OLDER.0), Some(OLDER.1), Some(OLDER.2));
-        }
+        let (range, mode) =
+            (range.ok_or_else(|| missing("range"))?, mode.ok_or_else(|| missing("activations"))?);
+        let inputs = if version >= 4 {
+            SavedInputs {
+                block: block.ok_or_else(|| missing("rotation"))?,
+                rounding: rounding.ok_or_else(|| missing("rounding"))?,
+                percent: percent.ok_or_else(|| missing("smoothing"))?,
+                shifts: shifts.ok_or_else(|| missing("shifts"))?,
+            }
+        } else {
+            SavedInputs::OLDER
+        };
         Ok(Int8Part {
             origin,
-            scheme: LayerScheme {
-                range: range.ok_or_else(|| missing("range"))?,
-                mode: mode.ok_or_else(|| missing("activations"))?,
-                rotation: rotation(block.ok_or_else(|| missing("rotation"))?),
-                rounding: rounding.ok_or_else(|| missing("rounding"))?,
-            },
-            shifts: shifts.ok_or_else(|| missing("shifts"))?,
+            scheme: inputs.scheme(range, mode),
+            shifts: inputs.shifts,
             sqnr_db: sqnr_db.ok_or_else(|| missing("sqnr_db"))?,
             scales: scales.ok_or_else(|| missing("scales"))?,
         })
     }
 }
 
-/// Rotation, rounding and shifts of records before version 4.
-const OLDER: (usize, Rounding, Option<Vec<u8>>) = (1, Rounding::Nearest, None);
+/// What version 4 has added.
+struct SavedInputs {
+    block: usize,
+    rounding: Rounding,
+    percent: u8,
+    shifts: Option<Vec<u8>>,
+}
 
-/// The rotation in blocks of this size, as it stands in the file.
-fn rotation(block: usize) -> Rotation {
-    if block == 1 { Rotation::None } else { Rotation::Block(block) }
+impl SavedInputs {
+    /// What records before version 4 stand for.
+    const OLDER: Self = Self { block: 1, rounding: Rounding::Nearest, percent: 0, shifts: None };
+
+    fn scheme(&self, range: QuantRange, mode: QuantMode) -> LayerScheme {
+        let rotation = if self.block == 1 { Rotation::None } else { Rotation::Block(self.block) };
+        let smoothing = if self.percent == 0 { Smoothing::None } else { Smoothing::Percent(self.percent) };
+        LayerScheme { range, mode, rotation, rounding: self.rounding, smoothing }
+    }
 }
 
 fn check_version<E: de::Error>(version: u8) -> Result<u8, E> {

@@ -2,6 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use burn::module::{ModuleMapper, Param, ParamId};
 use burn::prelude::*;
@@ -24,8 +25,8 @@ pub(crate) trait LayerRule {
 
 /// The decision about a float layer.
 pub(crate) enum Decision {
-    /// It is quantized like this.
-    Quantize(LayerScheme),
+    /// It is quantized like this, given the largest magnitude that was seen of each of its inputs.
+    Quantize(LayerScheme, Arc<[f32]>),
     /// It gets these integers, an [`Int8Weight`] of its backend that was made of its own weight.
     Take(Box<dyn Any>),
     /// It stays as it is.
@@ -57,7 +58,7 @@ pub(crate) enum Swapped<L: FloatLayer> {
 /// let mut mapper = QuantizeMapper::new(&Int8Config::new())?;
 /// let layer = layer.map(&mut mapper);
 /// assert!(layer.is_int8());
-/// assert_eq!(mapper.outcomes()[0].result, Ok(LayerScheme::default()));
+/// assert_eq!(mapper.outcomes()[0].result, Ok(layer.as_int8().unwrap().scheme()));
 /// assert_eq!(mapper.error(), None);
 /// # Ok::<(), Int8Error>(())
 /// ```
@@ -91,7 +92,7 @@ impl QuantizeMapper {
         let shape = L::layout(&float.options()).shape();
         let layer = LayerInfo { path: self.path.module(), kind: L::KIND, shape };
         let int8 = match self.rule.decide(&layer) {
-            Decision::Quantize(scheme) => QLayer::quantized(&float, scheme)
+            Decision::Quantize(scheme, inputs) => QLayer::quantized_seen(&float, scheme, &inputs)
                 .map_err(|NotFinite { channel }| SkipReason::NonFiniteWeight { channel }),
             // A weight of another backend would be none of this layer's.
             Decision::Take(weight) => match weight.downcast::<Int8Weight<L::Backend>>() {

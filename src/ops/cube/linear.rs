@@ -12,10 +12,12 @@ use super::context::{
 };
 use super::kernels::gemm::gemm;
 use super::kernels::quantize::{quantize_rows, room_of_rows};
+use super::kernels::rotate::{CHUNK, rotate_rows};
 use super::kernels::tile::Inputs;
 use crate::config::QuantMode;
 use crate::ops::op::LinearOp;
 use crate::ops::portable::weights::DeviceWeights;
+use burn_int8_kernels::BlockRotation;
 
 /// A matrix product `[rows, inputs] · [inputs, outputs]`.
 #[derive(Debug)]
@@ -23,19 +25,32 @@ pub(super) struct Matmul {
     pub(super) rows: usize,
     pub(super) inputs: usize,
     pub(super) outputs: usize,
+    /// The blocks in which inputs are rotated.
+    pub(super) rotation: BlockRotation,
 }
 
 impl Matmul {
     /// `None` if the input does not fit the weights.
     fn new<B: Backend>(weights: &DeviceWeights<B>, x: &[usize]) -> Option<Self> {
         let ([inputs, outputs], (last, rows)) = (weights.shape(), x.split_last()?);
-        (*last == inputs).then(|| Self { rows: product(rows.iter().copied()), inputs, outputs })
+        let rotation = weights.transform.rotation();
+        (*last == inputs).then(|| Self { rows: product(rows.iter().copied()), inputs, outputs, rotation })
     }
 }
 
-/// Says whether kernels can address the input and the output of a product; not if there is nothing to compute.
-pub(in crate::ops) fn addresses_linear<B: Backend>(weights: &DeviceWeights<B>, x: &[usize]) -> bool {
-    let Some(Matmul { rows, inputs, outputs }) = Matmul::new(weights, x) else { return false };
+/// Says whether kernels can address the input and the output of a product, and transform the input; not if there is nothing to
+/// compute.
+pub(in crate::ops) fn addresses_linear<B: Backend>(
+    weights: &DeviceWeights<B>,
+    mode: QuantMode,
+    x: &[usize],
+) -> bool {
+    let transform = &weights.transform;
+    let only_rotated = transform.factors().is_none() && mode != QuantMode::WeightOnly;
+    if !transform.is_identity() && !only_rotated {
+        return false;
+    }
+    let Some(Matmul { rows, inputs, outputs, .. }) = Matmul::new(weights, x) else { return false };
     let lengths = [product([rows, inputs.next_multiple_of(4)]), product([rows, outputs])];
     rows > 0 && addressable(lengths) && addresses_words(weights)
 }
@@ -63,14 +78,14 @@ pub(in crate::ops) fn linear<B: Backend, const D: usize>(
 impl DeviceOp for Matmul {
     #[allow(unsafe_code, reason = "CubeCL does not look at what a kernel does with its arguments")]
     fn launch<R: CubeRuntime>(&self, context: &Context<'_, R>) {
-        let Self { rows, inputs, outputs } = *self;
+        let Self { rows, inputs, outputs, rotation } = *self;
         context.assert_lengths(&Lengths {
             x: rows * inputs,
             weights: [inputs, outputs],
             out: rows * outputs,
         });
         assert!(rows > 0 && inputs > 0, "kernels take the last row for those past the end");
-        let x = multiplicands(context, rows, inputs);
+        let x = multiplicands(context, rows, inputs, rotation);
         let x_scales = x.scales.as_ref().unwrap_or(&context.scales);
         let wide = context.is_wide();
         let split = wide && rows == 1;
@@ -104,11 +119,16 @@ impl DeviceOp for Matmul {
 }
 
 /// The rows of the input as they are multiplied.
-fn multiplicands<R: CubeRuntime>(context: &Context<'_, R>, rows: usize, inputs: usize) -> Multiplicands {
+fn multiplicands<R: CubeRuntime>(
+    context: &Context<'_, R>,
+    rows: usize,
+    inputs: usize,
+    rotation: BlockRotation,
+) -> Multiplicands {
     if context.scheme.mode == QuantMode::WeightOnly {
         return context.floats(inputs, || row_factors(context, rows, inputs));
     }
-    let (values, scales) = quantized_rows(context, rows, inputs);
+    let (values, scales) = quantized_rows(context, rows, inputs, rotation);
     Multiplicands { values, scales: Some(scales), inputs: Inputs::Words { dot: context.packed_dot } }
 }
 
@@ -118,23 +138,55 @@ pub(super) fn quantized_rows<R: CubeRuntime>(
     context: &Context<'_, R>,
     rows: usize,
     inputs: usize,
+    rotation: BlockRotation,
 ) -> (Buffer, Buffer) {
     assert!(rows > 0 && context.x.len() == rows * inputs, "the input does not match its shape");
     let values = Buffer::new(context.client, rows * inputs.div_ceil(4), size_of::<i32>());
     let scales = Buffer::new(context.client, rows, size_of::<f32>());
     let (units, full) = (context.row_units(inputs), context.full_range());
-    with_float!(context.x_type, F => {
-        // SAFETY: each cube reads one of `rows` rows of `inputs` values in `x`, which holds that many, and writes one of `rows`
-        // rows of `ceil(inputs / 4)` words and one of `rows` scales, for which the buffers were made. Cubes past the last row
-        // take the last one again.
+    let rotated = (!rotation.is_none()).then(|| rotated_rows(context, rows, inputs, rotation));
+    let (x, x_type) = rotated.as_ref().map_or((&context.x, context.x_type), |(x, _)| (x, DType::F32));
+    let restore = rotated.as_ref().map_or(&context.scales, |(_, restore)| restore);
+    with_float!(x_type, F => {
+        // SAFETY: each cube reads one of `rows` rows of `inputs` values in `x`, which holds that many, as `rotated_rows` does, and
+        // one of `rows` factors of these if there are any; it writes one of `rows` rows of `ceil(inputs / 4)` words and one of
+        // `rows` scales, for which the buffers were made. Cubes past the last row take the last one again.
         unsafe {
             quantize_rows::launch_unchecked::<F, R>(
                 context.client, context.cubes(rows), CubeDim::new_1d(size(units)),
-                context.x.arg(1), values.arg(1), scales.arg(1), size(rows), size(inputs), units, full,
+                x.arg(1), values.arg(1), scales.arg(1), restore.arg(1), size(rows), size(inputs), units, full,
+                rotated.is_some(),
             );
         }
     });
     (values, scales)
+}
+
+/// The rotated rows, and the power of two that takes back what each was multiplied with to leave room for sums.
+#[allow(unsafe_code, reason = "CubeCL does not look at what a kernel does with its arguments")]
+fn rotated_rows<R: CubeRuntime>(
+    context: &Context<'_, R>,
+    rows: usize,
+    inputs: usize,
+    rotation: BlockRotation,
+) -> (Buffer, Buffer) {
+    let block = rotation.block();
+    assert!(inputs.is_multiple_of(block), "rows of {inputs} inputs can't be cut into blocks of {block}");
+    let values = Buffer::new(context.client, rows * inputs, size_of::<f32>());
+    let restore = Buffer::new(context.client, rows, size_of::<f32>());
+    let (units, cubes) = (context.row_units(inputs), rows * inputs.div_ceil(CHUNK));
+    with_float!(context.x_type, F => {
+        // SAFETY: each cube reads one of `rows` rows of `inputs` values in `x`, which holds that many (`quantized_rows`), and writes
+        // one of its chunks in `values` and one of `rows` factors, for which the buffers were made. A chunk is a whole number of
+        // blocks, so that no unit leaves it. Cubes past the last one take that again.
+        unsafe {
+            rotate_rows::launch_unchecked::<F, R>(
+                context.client, context.cubes(cubes), CubeDim::new_1d(size(units)),
+                context.x.arg(1), values.arg(1), restore.arg(1), size(rows), size(inputs), units, block,
+            );
+        }
+    });
+    (values, restore)
 }
 
 /// The factor of each row of floats that leaves room for its sums.

@@ -13,7 +13,9 @@ use super::linear::{Matmul, quantized_rows};
 use crate::config::{LayerScheme, QuantMode, QuantRange};
 use crate::ops::op::{ConvOp, LinearOp};
 use crate::ops::portable::weights::{Capabilities, DeviceWeights};
-use burn_int8_kernels::{ConvSpec, Kernel, PackedWeights, WeightLayout, conv, gemm};
+use burn_int8_kernels::{
+    BlockRotation, ConvSpec, Kernel, PackedWeights, QTensor, Rounding, WeightLayout, conv, gemm,
+};
 use gpu::{Fused, Plain};
 
 #[path = "../../../tests/suite/gpu.rs"]
@@ -92,13 +94,67 @@ fn sums_of_products_are_identical() {
                 [(QuantRange::Symmetric, usize::MAX), (QuantRange::Full, k.next_multiple_of(4) * 16)]
             {
                 let (scheme, form) = (LayerScheme::default().with_range(range), WeightLayout::Linear([k, n]));
-                let (packed, _) = PackedWeights::quantize(&values(k * n, 1), &form, range).expect("finite");
+                let rotation = BlockRotation::largest_for(k, if range == QuantRange::Full { 256 } else { 1 });
+                let packed = rotated_weights(&values(k * n, 1), &form, range, rotation);
                 let x = values(m * k, 2);
                 let expected = gemm::accumulators(Kernel::detect(), (&x, m), range, &packed);
-                let kind = Matmul { rows: m, inputs: k, outputs: n };
+                let kind = Matmul { rows: m, inputs: k, outputs: n, rotation };
                 let words = on_device(&packed, &form, limit);
                 let got = sums(kind, tensor(&x, [m, k]), &words, scheme, Shape::new([m, n]));
                 assert_eq!(got, expected, "m={m} k={k} n={n} {range:?}");
+            }
+        }
+    });
+}
+
+/// Weights for inputs that are rotated.
+fn rotated_weights(
+    weights: &[f32],
+    layout: &WeightLayout,
+    range: QuantRange,
+    rotation: BlockRotation,
+) -> PackedWeights {
+    let how = (range, Rounding::Nearest);
+    PackedWeights::quantize_transformed(weights, layout, how, rotation.into()).expect("finite").0
+}
+
+/// Rotated rows: the same integers and scales, also of rows that leave no room for sums, on every block.
+#[test]
+fn integers_of_rotated_rows_are_identical() {
+    in_every_way(|| {
+        let client = <WgpuRuntime as cubecl::Runtime>::client(&Default::default());
+        for (block, k) in [(2, 6), (4, 1028), (8, 40), (16, 48), (32, 96), (64, 576), (128, 384), (256, 2304)]
+        {
+            let rotation = BlockRotation::new(block).expect("a power of two");
+            let mut rows = vec![values(k, 3), vec![0.0; k], vec![f32::NAN; k], values(k, 5)];
+            rows[3][k / 2] = f32::INFINITY;
+            for factor in [1e-3, 1e30, 3e38, 1e-31, 1e-30] {
+                rows.push(values(k, 7).iter().map(|x| x * factor).collect());
+            }
+            let (m, x) = (rows.len(), rows.concat());
+            let identity: Vec<i8> = (0..k * k).map(|i| i8::from(i / k == i % k)).collect();
+            let tensor_of = QTensor::new(identity, vec![1.0; k], WeightLayout::Linear([k, k]))
+                .and_then(|tensor| tensor.with_transform(rotation.into()))
+                .expect("it fits");
+            let packed = PackedWeights::from_qtensor(&tensor_of);
+            let expected = gemm::accumulators(Kernel::detect(), (&x, m), QuantRange::Symmetric, &packed);
+            let op = QueuedOp {
+                kind: Matmul { rows: m, inputs: k, outputs: 0, rotation },
+                scheme: LayerScheme::default(),
+                shards: vec![],
+                packed_dot: false,
+                shape: Shape::new([1]),
+                dtype: DType::F32,
+            };
+            let [x, any] = [tensor::<Plain, 1>(&x, [m * k]), tensor(&[0.0], [1])]
+                .map(|tensor| tensor.into_primitive().tensor());
+            let (words, _) = quantized_rows(&Context::new(&op, &[x, any.clone()], &any), m, k, rotation);
+            let words = client.read_one_unchecked(words.handle());
+            let words: &[i8] = bytemuck::cast_slice(&words);
+            let width = k.div_ceil(4) * 4;
+            for (row, expected) in expected.chunks(k).enumerate() {
+                let got = words[row * width..][..k].iter().map(|&q| i32::from(q));
+                assert!(got.eq(expected.iter().copied()), "block {block}, row {row}");
             }
         }
     });
@@ -129,7 +185,7 @@ fn integers_of_rows_are_identical() {
             let x = rows.concat();
             for range in [QuantRange::Symmetric, QuantRange::Full] {
                 let (mut expected, mut scales) = burn_int8_kernels::quantize_rows(&x, k, range);
-                let kind = Matmul { rows: m, inputs: k, outputs: 0 };
+                let kind = Matmul { rows: m, inputs: k, outputs: 0, rotation: BlockRotation::NONE };
                 let scheme = LayerScheme::default().with_range(range);
                 let op = QueuedOp {
                     kind,
@@ -142,7 +198,8 @@ fn integers_of_rows_are_identical() {
                 let [x, any] = [tensor::<Plain, 1>(&x, [m * k]), tensor(&[0.0], [1])]
                     .map(|tensor| tensor.into_primitive().tensor());
                 let inputs = [x, any.clone()];
-                let (words, got) = quantized_rows(&Context::new(&op, &inputs, &any), m, k);
+                let (words, got) =
+                    quantized_rows(&Context::new(&op, &inputs, &any), m, k, BlockRotation::NONE);
                 let [words, got] = [words, got].map(|buffer| client.read_one_unchecked(buffer.handle()));
                 let width = k.div_ceil(4) * 4;
                 let words: &[i8] = bytemuck::cast_slice(&words);
@@ -310,7 +367,7 @@ fn lengths_are_checked_before_a_launch() {
         };
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
     };
-    let good = || Matmul { rows: 3, inputs: 8, outputs: 4 };
+    let good = || Matmul { rows: 3, inputs: 8, outputs: 4, rotation: BlockRotation::NONE };
     assert!(!fails(good(), 24, 12, Some(4)));
     assert!(fails(good(), 23, 12, None), "a short input");
     assert!(fails(good(), 24, 11, None), "a short output");

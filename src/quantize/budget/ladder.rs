@@ -84,6 +84,7 @@ mod tests {
         mode: crate::config::QuantMode::Dynamic,
         rotation: crate::config::Rotation::None,
         rounding: crate::config::Rounding::Nearest,
+        smoothing: crate::config::Smoothing::None,
     };
 
     fn ladder(weights: usize, sqnr_db: &[f64]) -> Ladder {

@@ -61,6 +61,9 @@ pub enum Bound {
     RelativeIncrease(f64),
 }
 
+/// The runs of the float model: one to see its inputs, one to see what schemes make of them.
+const FLOAT_RUNS: usize = 2;
+
 /// The runs of the closure that a search takes if nobody says how many.
 const EVALUATIONS: usize = 32;
 
@@ -69,8 +72,8 @@ impl<O> Budget<O> {
         Self { bound, evaluations: EVALUATIONS, float_share: 1.0, read }
     }
 
-    /// The same budget, with at most so many runs of the closure; the first is that of the float model. It is 32 if nothing is
-    /// said.
+    /// The same budget, with at most so many runs of the closure; the first two are those of the float model. It is 32 if nothing
+    /// is said.
     pub fn with_evaluations(self, evaluations: usize) -> Self {
         Self { evaluations, ..self }
     }
@@ -103,9 +106,11 @@ impl<O> Budget<O> {
         if !(0.0..=1.0).contains(&self.float_share) {
             return invalid(format!("a share of weights is between 0 and 1, not {}", self.float_share));
         }
-        if self.evaluations < 2 {
+        if self.evaluations <= FLOAT_RUNS {
             let runs = self.evaluations;
-            return invalid(format!("{runs} evaluations are too few: the first is that of the float model"));
+            return invalid(format!(
+                "{runs} evaluations are too few: the first two are those of the float model"
+            ));
         }
         Ok(())
     }

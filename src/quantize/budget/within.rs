@@ -7,12 +7,12 @@ use super::error::BudgetError;
 use super::ladder::{Ladder, float_weights, path};
 use super::report::{Attempt, BudgetReport, BudgetSearch, LayerChange};
 use super::search::{Search, Trial};
-use super::{Bound, Budget};
+use super::{Bound, Budget, FLOAT_RUNS};
 use crate::config::Int8Config;
 use crate::error::QuantizeError;
 use crate::outcome::SkipReason;
 use crate::quantize::inspect::LayerCollector;
-use crate::quantize::observe::Observed;
+use crate::quantize::observe::{Observed, alternatives, no_scheme};
 use crate::quantize::plan::{Plan, Rules};
 use crate::quantize::sensitivity::Sensitivity;
 use crate::quantize::swap;
@@ -41,8 +41,11 @@ fn search<B: Backend, M: Module<B>, O>(
 ) -> Result<(Plan, BudgetSearch), BudgetError> {
     budget.check()?;
     let mut plan = Plan::new(&Rules::new(config, None)?, LayerCollector::weights_of(model))?;
+    let observed = Observed::new(model, &plan, no_scheme);
+    run(&observed.model);
+    observed.put_inputs(&mut plan)?;
     let (float, sensitivity, layers) = {
-        let observed = Observed::new(model, &plan);
+        let observed = Observed::new(model, &plan, alternatives);
         let float = (budget.read)(run(&observed.model));
         (float, observed.sensitivity(&plan)?, observed.layers())
     };
@@ -53,7 +56,7 @@ fn search<B: Backend, M: Module<B>, O>(
             plan.layers[*layer].decision = ladder.rungs[*rung].scheme.ok_or(SkipReason::OverBudget);
         }
     };
-    let mut search = Search::new(budget.evaluations - 1, |choice: &[usize]| {
+    let mut search = Search::new(budget.evaluations - FLOAT_RUNS, |choice: &[usize]| {
         choose(&mut plan, choice);
         let (int8, _) = swap::map(model.clone(), &plan);
         let measured = float.compare((budget.read)(run(&int8)))?;

@@ -15,5 +15,6 @@ pub(super) mod dot;
 pub(super) mod embed;
 pub(super) mod gemm;
 pub(super) mod quantize;
+pub(super) mod rotate;
 pub(super) mod round;
 pub(super) mod tile;

@@ -4,24 +4,26 @@ use cubecl::prelude::*;
 
 use super::round::{Quantizer, magnitude_bits, quantize, quantizer, room};
 
-/// Turns rows `[rows, inputs]` into words `[rows, inputs / 4]`, with zeros past a row's end, and one scale a row. One cube of `units`
-/// for each row.
+/// Turns rows `[rows, inputs]` into words `[rows, inputs / 4]`, with zeros past a row's end, and one scale a row, times its `restore`
+/// if rows are `rotated`. One cube of `units` for each row.
 #[cube(launch_unchecked)]
 pub(crate) fn quantize_rows<F: Float>(
     x: &Array<F>,
     words: &mut Array<i32>,
     scales: &mut Array<f32>,
+    restore: &Array<f32>,
     rows: u32,
     inputs: u32,
     #[comptime] units: usize,
     #[comptime] full: bool,
+    #[comptime] rotated: bool,
 ) {
     // Cubes past the last row write it once more: leaving them out would part ways before a barrier.
     let row = usize::min(CUBE_POS, rows as usize - 1);
     let (inputs, unit) = (inputs as usize, UNIT_POS as usize);
     let quantizer = quantizer(largest_between::<F>(x, row * inputs, (row + 1) * inputs, units), full);
     if unit == 0 {
-        scales[row] = quantizer.scale;
+        scales[row] = if comptime!(rotated) { quantizer.scale * restore[row] } else { quantizer.scale };
     }
     let width = inputs.div_ceil(4);
     let mut word = unit;
@@ -163,7 +165,12 @@ pub(crate) fn room_of_samples(
 
 /// The largest magnitude of the values from `start` to `end`.
 #[cube]
-fn largest_between<F: Float>(x: &Array<F>, start: usize, end: usize, #[comptime] units: usize) -> u32 {
+pub(super) fn largest_between<F: Float>(
+    x: &Array<F>,
+    start: usize,
+    end: usize,
+    #[comptime] units: usize,
+) -> u32 {
     let mut largest = 0u32;
     let mut i = start + UNIT_POS as usize;
     while i < end {

@@ -100,6 +100,24 @@ pub(crate) fn room(largest: u32) -> f32 {
     f32::reinterpret(select(largest >= LARGE, SHRINK, 0x3f80_0000u32))
 }
 
+/// The bits of [`MIN_ABSMAX`].
+const SMALL: u32 = MIN_ABSMAX.to_bits();
+
+/// The factor that leaves room for the sums of a rotation, of a row whose largest magnitude has these bits; tiny rows are brought
+/// up.
+#[cube]
+pub(crate) fn room_for_rotation(largest: u32) -> f32 {
+    let bits = select(largest >= LARGE, SHRINK, 0x3f80_0000u32);
+    f32::reinterpret(select(largest < SMALL, RESTORE, bits))
+}
+
+/// The inverse of a factor of [`room_for_rotation`]'s.
+#[cube]
+pub(crate) fn taken_back(factor: f32) -> f32 {
+    let bits = select(factor < 1.0, RESTORE, 0x3f80_0000u32);
+    f32::reinterpret(select(factor > 1.0, SHRINK, bits))
+}
+
 /// The inverse of a factor of [`room`]'s.
 #[cube]
 pub(crate) fn restore(room: f32) -> f32 {
