@@ -5,6 +5,8 @@ use std::path::Path;
 
 use burn_int8::prelude::*;
 use burn_int8::{LayerSensitivity, SchemeError};
+use plotters::coord::ranged1d::SegmentedCoord;
+use plotters::coord::types::{RangedCoordf64, RangedCoordusize};
 use plotters::prelude::*;
 
 const WIDTH: u32 = 900;
@@ -31,56 +33,67 @@ fn is_rotated(scheme: &LayerScheme) -> bool {
     scheme.rotation != Rotation::None
 }
 
+type Axes = Cartesian2d<RangedCoordf64, SegmentedCoord<RangedCoordusize>>;
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Axes>;
+type Drawn = Result<(), Box<dyn Error>>;
+
 /// Draws a bar for what each layer loses as configured, the worst above, and a dot for each way to quantize it.
-pub fn draw(sensitivity: &Sensitivity, path: &Path) -> Result<(), Box<dyn Error>> {
-    let layers: Vec<_> = sensitivity.by_harm().into_iter().filter(|layer| layer.outputs > 0).collect();
-    let rows = layers.len();
-    let area = SVGBackend::new(path, (WIDTH, FRAME + ROW * rows as u32)).into_drawing_area();
+pub fn draw(sensitivity: &Sensitivity, path: &Path) -> Drawn {
+    let mut layers = sensitivity.by_harm();
+    layers.retain(|layer| layer.outputs > 0);
+    layers.reverse(); // the axis begins below
+    let area = SVGBackend::new(path, (WIDTH, FRAME + ROW * layers.len() as u32)).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
         .caption("Signal to quantization noise of each layer's outputs", ("sans-serif", 20))
         .margin(16)
         .x_label_area_size(44)
         .y_label_area_size(150)
-        .build_cartesian_2d(0.0..MOST_DB, (0..rows).into_segmented())?;
+        .build_cartesian_2d(0.0..MOST_DB, (0..layers.len()).into_segmented())?;
+    label(&mut chart, &layers)?;
+    bars(&mut chart, &layers)?;
+    dots(&mut chart, &layers)?;
+    Ok(area.present()?)
+}
+
+fn label(chart: &mut Chart<'_>, layers: &[&LayerSensitivity]) -> Drawn {
     let name = |row: &SegmentValue<usize>| match row {
-        SegmentValue::CenterOf(row) if *row < rows => layers[rows - 1 - row].path.clone(),
+        SegmentValue::CenterOf(row) => layers.get(*row).map(|layer| layer.path.clone()).unwrap_or_default(),
         _ => String::new(),
     };
-    chart
-        .configure_mesh()
-        .disable_y_mesh()
-        .light_line_style(TRANSPARENT)
-        .y_labels(rows)
-        .y_label_formatter(&name)
-        .x_desc("dB; more is better")
-        .label_style(("sans-serif", 14))
-        .draw()?;
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_y_mesh().light_line_style(TRANSPARENT).label_style(("sans-serif", 14));
+    mesh.y_labels(layers.len()).y_label_formatter(&name).x_desc("dB; more is better");
+    Ok(mesh.draw()?)
+}
 
-    let from_below = |index: usize| rows - 1 - index;
-    chart.draw_series(layers.iter().enumerate().filter_map(|(index, layer)| {
-        let (row, db) = (from_below(index), decibels(layer.schemes.first()?)?);
-        let corners = [(0.0, SegmentValue::Exact(row)), (db, SegmentValue::Exact(row + 1))];
+fn bars(chart: &mut Chart<'_>, layers: &[&LayerSensitivity]) -> Drawn {
+    let bars = layers.iter().enumerate().filter_map(|(row, layer)| {
+        let corners = [
+            (0.0, SegmentValue::Exact(row)),
+            (decibels(layer.schemes.first()?)?, SegmentValue::Exact(row + 1)),
+        ];
         let mut bar = Rectangle::new(corners, RGBColor(222, 222, 222).filled());
         bar.set_margin(ROW / 4, ROW / 4, 0, 0);
         Some(bar)
-    }))?;
+    });
+    chart.draw_series(bars)?;
+    Ok(())
+}
+
+fn dots(chart: &mut Chart<'_>, layers: &[&LayerSensitivity]) -> Drawn {
     for (name, color, is_way) in WAYS {
-        let dots = layers.iter().enumerate().filter_map(|(index, layer)| {
+        let dots = layers.iter().enumerate().filter_map(|(row, layer)| {
             let db = decibels(way(layer, is_way)?)?;
-            Some(Circle::new((db, SegmentValue::CenterOf(from_below(index))), DOT, color.filled()))
+            Some(Circle::new((db, SegmentValue::CenterOf(row)), DOT, color.filled()))
         });
         let mark = move |(x, y)| Circle::new((x + DOT, y), DOT, color.filled());
         chart.draw_series(dots)?.label(name).legend(mark);
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE)
-        .border_style(RGBColor(180, 180, 180))
-        .label_font(("sans-serif", 14))
-        .draw()?;
-    Ok(area.present()?)
+    let mut legend = chart.configure_series_labels();
+    legend.position(SeriesLabelPosition::LowerRight).label_font(("sans-serif", 14));
+    legend.background_style(WHITE).border_style(RGBColor(180, 180, 180));
+    Ok(legend.draw()?)
 }
 
 fn way(layer: &LayerSensitivity, is_way: fn(&LayerScheme) -> bool) -> Option<&SchemeError> {

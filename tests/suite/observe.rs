@@ -9,7 +9,7 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn_int8::nn::{DropIn, Embedding, FloatLayer, Linear, LinearConfig, QLinear};
 use burn_int8::prelude::*;
-use burn_int8::{Distortion, SchemeError};
+use burn_int8::{Distortion, InputRange, SchemeError};
 
 use crate::support::conv_case::one_of_each;
 use crate::support::models::{
@@ -41,6 +41,21 @@ fn assert_error(error: &SchemeError, float: &[f32], int8: &[f32]) {
     assert!(close(distortion.cosine(), cosine), "{distortion:?}, by hand {cosine}");
 }
 
+/// The range of five rows of 32 values.
+fn assert_range(range: InputRange, x: &[f32]) {
+    assert_eq!((range.values, range.non_finite), (5 * 32, 0));
+    let [min, max] = [f32::min, f32::max].map(|f| x.iter().copied().reduce(f).expect("values"));
+    assert_eq!((range.min, range.max, range.absmax()), (min, max, min.abs().max(max)));
+    let squares: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
+    assert!(close(range.rms, (squares / 160.0).sqrt()));
+    assert!(close(range.crest_factor().expect("not zero"), f64::from(range.absmax()) / range.rms));
+    let mut channels: Vec<f32> =
+        (0..32).map(|c| x.iter().skip(c).step_by(32).fold(0f32, |a, x| a.max(x.abs()))).collect();
+    channels.sort_by(f32::total_cmp);
+    let ratio = f64::from(channels[31]) / f64::from(channels[16]);
+    assert_eq!(range.channel_ratio, Some(ratio));
+}
+
 /// The errors of a layer are those of the layers that its schemes make, on all inputs of all calls.
 fn a_layer_by_hand<B: Backend>() {
     let burns = burns_linear::<B>(32, 5, true, 3);
@@ -55,29 +70,17 @@ fn a_layer_by_hand<B: Backend>() {
     assert_eq!((row.path.as_str(), row.kind.as_str(), &row.shape[..]), ("", "Linear", &[32, 5][..]));
     assert_eq!((row.calls, row.outputs), (2, 5 * 5));
 
-    let x: Vec<f32> = inputs.iter().flat_map(|x| floats(x.clone())).collect();
-    let range = row.input.expect("floats");
-    assert_eq!((range.values, range.non_finite), (5 * 32, 0));
-    let [min, max] = [f32::min, f32::max].map(|f| x.iter().copied().reduce(f).expect("values"));
-    assert_eq!((range.min, range.max, range.absmax()), (min, max, min.abs().max(max)));
-    let squares: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
-    assert!(close(range.rms, (squares / 160.0).sqrt()));
-    assert!(close(range.crest_factor().expect("not zero"), f64::from(range.absmax()) / range.rms));
-    let mut channels: Vec<f32> =
-        (0..32).map(|c| x.iter().skip(c).step_by(32).fold(0f32, |a, x| a.max(x.abs()))).collect();
-    channels.sort_by(f32::total_cmp);
-    let ratio = f64::from(channels[31]) / f64::from(channels[16]);
-    assert_eq!(range.channel_ratio, Some(ratio));
-
+    assert_range(
+        row.input.expect("floats"),
+        &inputs.iter().flat_map(|x| floats(x.clone())).collect::<Vec<_>>(),
+    );
     let float = inputs.clone().map(|x| floats(layer.forward(x))).concat();
     assert_eq!(seen, float, "what the closure sees is the float model");
     let schemes: Vec<_> = row.schemes.iter().filter_map(|error| error.scheme).collect();
-    let default = LayerScheme::default();
-    let expected = [
-        default.with_mode(QuantMode::Dynamic).with_rotation(Rotation::Block(32)),
-        default.with_mode(QuantMode::Dynamic).with_rotation(Rotation::None),
-        default.with_mode(QuantMode::WeightOnly).with_rotation(Rotation::None),
-    ];
+    let configured = QLinear::from_float(&burns, &LayerScheme::default()).expect("finite weights").scheme();
+    assert_ne!(configured.rotation, Rotation::None);
+    let unrotated = configured.with_rotation(Rotation::None);
+    let expected = [configured, unrotated, unrotated.with_mode(QuantMode::WeightOnly)];
     assert_eq!(schemes, expected);
     for error in &row.schemes[..3] {
         let int8 = QLinear::from_float(&burns, &error.scheme.expect("INT8")).expect("finite weights");
@@ -111,10 +114,14 @@ fn assert_each_scheme<L: FloatLayer>(
     }
 }
 
+const CONFIGS: [fn() -> Int8Config; 3] =
+    [Int8Config::new, Int8Config::keras, || Int8Config::new().with_range(QuantRange::Full)];
+
+/// Each of the ways to call a linear layer and a table.
 #[test]
 fn each_scheme_is_what_quantizing_gives() {
     type B = NdArray;
-    for config in [Int8Config::new(), Int8Config::keras(), Int8Config::new().with_range(QuantRange::Full)] {
+    for config in CONFIGS.map(|config| config()) {
         let x = tensor::<B, 3>([2, 5, 64], 1);
         let linear: Linear<B> = burns_linear(64, 7, true, 3).into();
         assert_each_scheme(linear.clone(), &config, |layer| floats(layer.forward(x.clone())));
@@ -130,32 +137,34 @@ fn each_scheme_is_what_quantizing_gives() {
         let table: Embedding<B> = burns_embedding(20, 16, 3).into();
         let tokens = Tensor::<B, 2, Int>::from_data([[1, 2, 19], [0, 7, 7]], &Default::default());
         let look_up = |table: &Embedding<B>| floats(table.forward(tokens.clone()));
+        let logits = |table: &Embedding<B>| floats(table.logits(tensor::<B, 2>([3, 16], 2)));
         assert_each_scheme(table.clone(), &config, look_up);
-        assert_each_scheme(table.clone(), &config, |table| floats(table.logits(tensor::<B, 2>([3, 16], 2))));
-        let both = |table: &Embedding<B>| {
-            [look_up(table), floats(table.logits(tensor::<B, 2>([3, 16], 2)))].concat()
-        };
-        assert_each_scheme(table.clone(), &config, both);
+        assert_each_scheme(table.clone(), &config, logits);
+        assert_each_scheme(table.clone(), &config, |table| [look_up(table), logits(table)].concat());
         let looked_up = table.sensitivity(&config, |table| drop(look_up(table))).expect("a call");
         assert_eq!(looked_up.layers[0].input, None, "indices have no range");
+    }
+}
 
-        for case in one_of_each() {
-            crate::with_conv!(B, case, layer, RANK => {
-                let x: Tensor<B, RANK> = tensor(case.shape(3), 7);
-                let layer = DropIn::from(layer);
-                assert_each_scheme(layer.clone(), &config, |layer| floats(layer.forward(x.clone())));
-                let sensitivity = layer.sensitivity(&config, |layer| drop(layer.forward(x.clone())));
-                let input = sensitivity.expect("a call").layers[0].input.expect("floats");
-                let channels = (0..case.channels[0]).map(|c| {
-                    let channel = floats(x.clone().narrow(1, c, 1));
-                    channel.into_iter().fold(0f32, |max, x| max.max(x.abs()))
-                });
-                let mut channels: Vec<_> = channels.collect();
-                channels.sort_by(f32::total_cmp);
-                let ratio = f64::from(*channels.last().unwrap()) / f64::from(channels[channels.len() / 2]);
-                assert_eq!(input.channel_ratio, Some(ratio));
+/// Each kind of convolution, whose channels are not on the last axis.
+#[test]
+fn each_scheme_of_convolutions() {
+    for (config, case) in CONFIGS.into_iter().flat_map(|config| one_of_each().map(|case| (config(), case))) {
+        crate::with_conv!(NdArray, case, layer, RANK => {
+            let x: Tensor<NdArray, RANK> = tensor(case.shape(3), 7);
+            let layer = DropIn::from(layer);
+            assert_each_scheme(layer.clone(), &config, |layer| floats(layer.forward(x.clone())));
+            let sensitivity = layer.sensitivity(&config, |layer| drop(layer.forward(x.clone())));
+            let input = sensitivity.expect("a call").layers[0].input.expect("floats");
+            let channels = (0..case.channels[0]).map(|c| {
+                let channel = floats(x.clone().narrow(1, c, 1));
+                channel.into_iter().fold(0f32, |max, x| max.max(x.abs()))
             });
-        }
+            let mut channels: Vec<_> = channels.collect();
+            channels.sort_by(f32::total_cmp);
+            let ratio = f64::from(channels[channels.len() - 1]) / f64::from(channels[channels.len() / 2]);
+            assert_eq!(input.channel_ratio, Some(ratio));
+        });
     }
 }
 
