@@ -146,64 +146,50 @@ impl InputTransform {
         }
     }
 
-    /// The weights of a layer as they are quantized, and the power of two that their scales are to be multiplied with.
-    ///
-    /// # Panics
-    ///
-    /// If the transform does not suit the layout.
-    pub(crate) fn weights(&self, weights: &[f32], layout: &WeightLayout) -> (Vec<f32>, f32) {
+    /// Turns the weights of one channel, one for each input, into what is quantized. The result is the power of two that their scale
+    /// is to be multiplied with: 1 but for weights near the largest float.
+    pub(crate) fn channel(&self, weights: &mut [f32]) -> f32 {
+        if self.is_identity() {
+            return 1.0;
+        }
         let large = absmax(weights) >= MAX_ABSMAX;
         let [factor, restore] = if large { [1.0 / PRESCALE, PRESCALE] } else { [1.0; 2] };
-        let mut out: Vec<_> = weights.iter().map(|w| w * factor).collect();
-        self.along_inputs(&mut out, layout, |line, factors, rotated| {
-            if let Some(factors) = factors {
-                line.iter_mut().zip(factors).for_each(|(w, factor)| *w /= factor);
-            }
-            rotate(line, rotated);
-        });
-        (out, restore)
+        weights.iter_mut().for_each(|w| *w *= factor);
+        if let Some(factors) = &self.factors {
+            weights.iter_mut().zip(&**factors).for_each(|(w, factor)| *w /= factor);
+        }
+        self.rotation.apply(weights);
+        restore
     }
 
-    /// Takes back what [`Self::weights`] did.
+    /// Takes back what was done to the channels of such a layer.
     ///
     /// # Panics
     ///
     /// If the transform does not suit the layout.
     pub(crate) fn restore(&self, weights: &mut [f32], layout: &WeightLayout) {
-        self.along_inputs(weights, layout, |line, factors, rotated| {
-            rotate(line, rotated);
-            if let Some(factors) = factors {
-                rotated.iter_mut().zip(factors).for_each(|(w, factor)| *w *= factor);
-            }
-        });
-    }
-
-    /// Replaces each block of inputs of each output by what `change` makes of it and of its factors.
-    fn along_inputs(
-        &self,
-        weights: &mut [f32],
-        layout: &WeightLayout,
-        change: impl Fn(&mut [f32], Option<&[f32]>, &mut [f32]) + Sync,
-    ) {
         if let Err(reason) = self.check(layout) {
             panic!("{reason}");
         }
-        let (block, stride) = (self.rotation.block(), layout.input_stride());
-        let blocks = layout.inputs() / block;
         if self.is_identity() || weights.is_empty() {
             return;
         }
+        let (block, stride) = (self.rotation.block(), layout.input_stride());
+        let blocks = layout.inputs() / block;
         let threads = threads_for(weights.len() * WEIGHT_COST);
         for_each(threads, weights.chunks_exact_mut(block * stride).enumerate(), |(i, weights)| {
             let factors = self.factors.as_ref().map(|factors| &factors[i % blocks * block..][..block]);
-            let (mut line, mut changed) = ([0.0; BlockRotation::LARGEST], [0.0; BlockRotation::LARGEST]);
-            let (line, changed) = (&mut line[..block], &mut changed[..block]);
+            let mut line = [0.0; BlockRotation::LARGEST];
+            let line = &mut line[..block];
             for first in 0..stride {
                 let from = weights[first..].iter().step_by(stride);
                 line.iter_mut().zip(from).for_each(|(line, w)| *line = *w);
-                change(line, factors, changed);
+                self.rotation.apply(line);
+                if let Some(factors) = factors {
+                    line.iter_mut().zip(factors).for_each(|(w, factor)| *w *= factor);
+                }
                 let to = weights[first..].iter_mut().step_by(stride);
-                to.zip(&*changed).for_each(|(w, changed)| *w = *changed);
+                to.zip(&*line).for_each(|(w, line)| *w = *line);
             }
         });
     }

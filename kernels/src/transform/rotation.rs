@@ -106,7 +106,7 @@ fn rotate_lanes<const N: usize>(block: &[f32], out: &mut [f32]) {
     }
     let mut stride = 1;
     while stride * 4 <= N {
-        x.chunks_exact_mut(stride * 4).for_each(|x| across_four(x));
+        x.chunks_exact_mut(stride * 4).for_each(across_four);
         stride *= 4;
     }
     if stride < N {

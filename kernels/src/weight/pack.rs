@@ -7,11 +7,12 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
+use super::channel::{ChannelQuantizer, QuantError};
 use super::layout::{KR, PackOrder, WeightLayout};
 use super::qtensor::QTensor;
 use super::rounding::{ChannelRounding, Rounding};
 use crate::parallel::{for_each, threads_for};
-use crate::range::{QuantRange, Quantizer};
+use crate::range::QuantRange;
 use crate::scratch::AlignedBytes;
 use crate::transform::InputTransform;
 
@@ -24,21 +25,6 @@ pub(crate) const COLUMN_BLOCK: usize = 16;
 pub struct NotFinite {
     /// The first output channel that has one.
     pub channel: usize,
-}
-
-/// The error of rounding weights to integers, summed over all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct QuantError {
-    signal: f64,
-    noise: f64,
-}
-
-impl QuantError {
-    /// Signal to quantization noise in dB; `None` where there is no noise or no signal.
-    pub fn sqnr_db(&self) -> Option<f32> {
-        let ratio = self.signal / self.noise;
-        (ratio.is_finite() && ratio > 0.0).then(|| (10.0 * ratio.log10()) as f32)
-    }
 }
 
 /// INT8 weights as a matrix `[k, n]` with one scale per column, packed for the kernels.
@@ -108,44 +94,21 @@ impl PackedWeights {
             panic!("{reason}");
         }
         assert_eq!(weights.len(), layout.len(), "weights do not match their shape {:?}", layout.shape());
-        if transform.is_identity() {
-            return Self::quantize_plain(weights, layout, (range, rounding));
-        }
-        let (transformed, restore) = transform.weights(weights, layout);
-        let (mut packed, error) = Self::quantize_plain(&transformed, layout, (range, rounding))?;
-        packed.scales.iter_mut().for_each(|scale| *scale *= restore);
-        if let Some(channel) = packed.scales.iter().position(|scale| !scale.is_finite()) {
-            return Err(NotFinite { channel });
-        }
-        packed.transform = transform;
-        Ok((packed, error))
-    }
-
-    fn quantize_plain(
-        weights: &[f32],
-        layout: &WeightLayout,
-        (range, rounding): (QuantRange, Rounding),
-    ) -> Result<(Self, QuantError), NotFinite> {
         let rows = layout.packed_order().rows;
-        let channels =
-            rows.iter().filter(|row| **row != PackOrder::PADDING).map(|row| row / layout.input_stride());
-        let rounding = ChannelRounding::new(rounding, &channels.collect::<Vec<_>>());
+        let live = rows.iter().filter(|row| **row != PackOrder::PADDING);
+        let inputs: Vec<_> = live.map(|row| row / layout.input_stride()).collect();
+        let rounding = ChannelRounding::new(rounding, &inputs);
+        let quantizer = ChannelQuantizer { range, rounding, transform: &transform };
         let seen = Mutex::new((QuantError::default(), None::<usize>));
-        let packed = Self::build(layout, vec![1.0; layout.channels()], |panel, scales| {
-            let quantizers = panel.absmax(weights).map(|absmax| Quantizer::new(absmax, range));
-            let broken = quantizers[..scales.len()].iter().position(Option::is_none);
-            let error = if broken.is_none() {
-                scales.iter_mut().zip(&quantizers).for_each(|(s, q)| *s = q.map_or(1.0, |q| q.scale));
-                panel.quantize(weights, &quantizers, &rounding)
-            } else {
-                QuantError::default()
-            };
+        let mut packed = Self::build(layout, vec![1.0; layout.channels()], |panel, scales| {
+            let quantized = panel.quantize(weights, &quantizer, scales);
             let mut seen = seen.lock().unwrap_or_else(|e| e.into_inner());
-            seen.0.signal += error.signal;
-            seen.0.noise += error.noise;
-            let broken = broken.map(|column| panel.first + column);
-            seen.1 = [seen.1, broken].into_iter().flatten().min();
+            match quantized {
+                Ok(error) => seen.0.add(&error),
+                Err(NotFinite { channel }) => seen.1 = seen.1.into_iter().chain([channel]).min(),
+            }
         });
+        packed.transform = transform;
         match seen.into_inner().unwrap_or_else(|e| e.into_inner()) {
             (_, Some(channel)) => Err(NotFinite { channel }),
             (error, None) => Ok((packed, error)),
@@ -356,39 +319,26 @@ impl PanelMut<'_> {
         }
     }
 
-    /// The largest magnitude of each column, NaN or infinite where one is.
-    fn absmax(&self, weights: &[f32]) -> [f32; NR] {
-        let mut max = [0; NR];
-        for from in self.rows.iter().filter(|from| **from != PackOrder::PADDING) {
-            for (max, column) in max.iter_mut().zip(self.columns) {
-                *max = (*max).max(weights[from + column].to_bits() & 0x7fff_ffff);
-            }
-        }
-        max.map(f32::from_bits)
-    }
-
-    /// Writes the integers of each column whose weights are finite.
+    /// Writes the integers and the scale of each column, up to the first whose weights are not finite.
     fn quantize(
         &mut self,
         weights: &[f32],
-        quantizers: &[Option<Quantizer>; NR],
-        rounding: &ChannelRounding,
-    ) -> QuantError {
+        quantizer: &ChannelQuantizer<'_>,
+        scales: &mut [f32],
+    ) -> Result<QuantError, NotFinite> {
         let stride = self.data.len() / self.rows.len().div_ceil(KR);
         let rows: Vec<_> = self.live_rows().collect();
         let mut channel = vec![0.0; rows.len()];
         let mut seen = QuantError::default();
-        for ((i, column), quantizer) in self.columns.iter().enumerate().zip(quantizers) {
-            let Some(quantizer) = quantizer else { continue };
+        for ((i, column), scale) in self.columns.iter().enumerate().zip(scales) {
             channel.iter_mut().zip(&rows).for_each(|(w, (_, from))| *w = weights[from + column]);
-            let integers = rounding.round(quantizer, &channel);
-            for (((row, _), &w), &q) in rows.iter().zip(&channel).zip(&integers) {
-                let error = f64::from(w) - f64::from(quantizer.scale) * f64::from(q);
-                seen.signal += f64::from(w) * f64::from(w);
-                seen.noise += error * error;
+            let quantized = quantizer.quantize(&mut channel).ok_or(NotFinite { channel: self.first + i })?;
+            *scale = quantized.scale;
+            seen.add(&quantized.error);
+            for ((row, _), &q) in rows.iter().zip(&quantized.integers) {
                 self.data[row / KR * stride + i * KR + row % KR] = q;
             }
         }
-        seen
+        Ok(seen)
     }
 }
