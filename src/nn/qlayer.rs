@@ -122,12 +122,14 @@ impl<L: FloatLayer> QLayer<L> {
         L::empty(&self.options, self.bias.is_some(), &self.weight.device)
     }
 
-    /// The integers, row-major, in the shape of the float layer's weight.
+    /// The integers, row-major, in the shape of the float layer's weight. Where the scheme rotates or smooths inputs, they stand for
+    /// the weight that these are multiplied with; [`dequantize`](Self::dequantize) takes that back.
     pub fn integers(&self) -> Vec<i8> {
         self.weight.weights.to_integers()
     }
 
-    /// The step of each output channel, of a table each row: `weight = scale * integer`.
+    /// The step of each output channel, of a table each row: `weight = scale * integer`, of the weight that
+    /// [`integers`](Self::integers) stand for.
     pub fn scales(&self) -> Vec<f32> {
         self.weight.weights.scales()
     }

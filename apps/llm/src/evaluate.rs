@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use burn::prelude::*;
+use burn_int8::prelude::*;
 use clap::{Args, ValueEnum};
 
 use crate::error::ModelError;
@@ -21,6 +22,8 @@ use crate::{show, synthetic};
 /// The text and the prompts were written for this example.
 const TEXT: &str = include_str!("../texts/text.txt");
 const PROMPTS: &str = include_str!("../texts/prompts.txt");
+/// Another text, which smoothing looks at.
+const SEEN: &str = include_str!("../texts/seen.txt");
 /// Random tokens in place of the text, and of each prompt, for a model without a tokenizer.
 const RANDOM_TEXT: usize = 64;
 const RANDOM_PROMPT: usize = 8;
@@ -91,6 +94,11 @@ pub fn evaluate<B: Backend>(
         evaluated.push(Evaluated { name, bytes: report.bytes_after(), predictions, written: Vec::new() });
         models.push(model);
     }
+    let (model, report) = smoothed::<B>(open)?;
+    let predictions = Predictions::new(&model, &open.config, text)?;
+    let name = "smoothed".into();
+    evaluated.push(Evaluated { name, bytes: report.bytes_after(), predictions, written: Vec::new() });
+    models.push(model);
     // The models take turns, so that a busy moment hits all.
     for prompt in prompts {
         for (model, evaluated) in models.iter().zip(&mut evaluated) {
@@ -98,6 +106,24 @@ pub fn evaluate<B: Backend>(
         }
     }
     Ok(evaluated)
+}
+
+/// The default, smoothed by what another text is to the model.
+fn smoothed<B: Backend>(open: &OpenModel) -> Result<(Decoder<B>, Report), ModelError> {
+    let seen = match open.tokens()? {
+        Some(tokens) => tokens.encode(SEEN.trim_end())?,
+        None => synthetic::tokens(RANDOM_TEXT, &open.config),
+    };
+    let (float, _) = open.load::<B>(None)?;
+    let mut outcome = Ok(());
+    let run = |model: &Decoder<B>| {
+        if let Err(error) = Predictions::new(model, &open.config, &seen) {
+            outcome = Err(error);
+        }
+    };
+    let quantized = float.quantize_smoothed(&Int8Config::new(), Smoothing::Percent(50), run);
+    outcome?;
+    Ok(quantized.map_err(Int8Error::from)?)
 }
 
 fn greedy<B: Backend>(

@@ -33,8 +33,9 @@ impl ChannelRounding {
     /// `inputs` has the input channel of each weight of a channel.
     pub(super) fn new(rounding: Rounding, inputs: &[usize]) -> Self {
         let mut kernels = Vec::<Vec<usize>>::new();
-        if rounding == Rounding::KeepSums {
-            kernels.resize(inputs.iter().max().map_or(0, |last| last + 1), Vec::new());
+        let channels = inputs.iter().max().map_or(0, |last| last + 1);
+        if rounding == Rounding::KeepSums && channels < inputs.len() {
+            kernels.resize(channels, Vec::new());
             inputs.iter().enumerate().for_each(|(place, input)| kernels[*input].push(place));
             kernels.retain(|kernel| kernel.len() > 1);
         }

@@ -30,11 +30,12 @@ const TOKENS: usize = 64;
 
 /// The mean KL to float, and how much the perplexity may differ: somewhat more than was measured (README.md), as a rounded sum
 /// may turn an integer on another machine.
-const LIMITS: [(&str, f64, f64); 4] = [
+const LIMITS: [(&str, f64, f64); 5] = [
     ("default", 0.006, 0.015),
     ("keras", 0.039, 0.06),
     ("rotated", 0.006, 0.015),
     ("weight-only", 0.0045, 0.01),
+    ("smoothed", 0.004, 0.01),
 ];
 
 /// Transformers' name of a parameter, given its path.
