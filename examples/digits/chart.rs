@@ -11,10 +11,12 @@ use plotters::prelude::*;
 
 const WIDTH: u32 = 900;
 const ROW: u32 = 34;
-/// The height of all that is not rows: title, legend, axis.
-const FRAME: u32 = 170;
+/// The height of all that is not rows: title and axis.
+const FRAME: u32 = 110;
 /// The decibels that are drawn for what is exact, or more.
 const MOST_DB: f64 = 70.0;
+/// The rows that are left free for the legend.
+const LEGEND: usize = 2;
 /// The radius of a dot, and of the mark of a legend.
 const DOT: i32 = 5;
 
@@ -42,14 +44,15 @@ pub fn draw(sensitivity: &Sensitivity, path: &Path) -> Drawn {
     let mut layers = sensitivity.by_harm();
     layers.retain(|layer| layer.outputs > 0);
     layers.reverse(); // the axis begins below
-    let area = SVGBackend::new(path, (WIDTH, FRAME + ROW * layers.len() as u32)).into_drawing_area();
+    let rows = layers.len() + LEGEND;
+    let area = SVGBackend::new(path, (WIDTH, FRAME + ROW * rows as u32)).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
         .caption("Signal to quantization noise of each layer's outputs", ("sans-serif", 20))
         .margin(16)
         .x_label_area_size(44)
         .y_label_area_size(150)
-        .build_cartesian_2d(0.0..MOST_DB, (0..layers.len()).into_segmented())?;
+        .build_cartesian_2d(0.0..MOST_DB, (0..rows - 1).into_segmented())?;
     label(&mut chart, &layers)?;
     bars(&mut chart, &layers)?;
     dots(&mut chart, &layers)?;
@@ -58,17 +61,17 @@ pub fn draw(sensitivity: &Sensitivity, path: &Path) -> Drawn {
 
 fn label(chart: &mut Chart<'_>, layers: &[&LayerSensitivity]) -> Drawn {
     let name = |row: &SegmentValue<usize>| match row {
-        SegmentValue::CenterOf(row) => layers.get(*row).map(|layer| layer.path.clone()).unwrap_or_default(),
+        SegmentValue::CenterOf(row) if *row >= LEGEND => layers[*row - LEGEND].path.clone(),
         _ => String::new(),
     };
     let mut mesh = chart.configure_mesh();
     mesh.disable_y_mesh().light_line_style(TRANSPARENT).label_style(("sans-serif", 14));
-    mesh.y_labels(layers.len()).y_label_formatter(&name).x_desc("dB; more is better");
+    mesh.y_labels(layers.len() + LEGEND).y_label_formatter(&name).x_desc("dB; more is better");
     Ok(mesh.draw()?)
 }
 
 fn bars(chart: &mut Chart<'_>, layers: &[&LayerSensitivity]) -> Drawn {
-    let bars = layers.iter().enumerate().filter_map(|(row, layer)| {
+    let bars = layers.iter().zip(LEGEND..).filter_map(|(layer, row)| {
         let corners = [
             (0.0, SegmentValue::Exact(row)),
             (decibels(layer.schemes.first()?)?, SegmentValue::Exact(row + 1)),
@@ -83,7 +86,7 @@ fn bars(chart: &mut Chart<'_>, layers: &[&LayerSensitivity]) -> Drawn {
 
 fn dots(chart: &mut Chart<'_>, layers: &[&LayerSensitivity]) -> Drawn {
     for (name, color, is_way) in WAYS {
-        let dots = layers.iter().enumerate().filter_map(|(row, layer)| {
+        let dots = layers.iter().zip(LEGEND..).filter_map(|(layer, row)| {
             let db = decibels(way(layer, is_way)?)?;
             Some(Circle::new((db, SegmentValue::CenterOf(row)), DOT, color.filled()))
         });

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::LayerScheme;
+use crate::config::{LayerScheme, QuantMode, Rotation, Smoothing};
 use crate::distortion::Distortion;
 use crate::nn::observe::InputSums;
 use crate::table;
@@ -152,18 +152,39 @@ fn cells(layer: &LayerSensitivity) -> [String; 9] {
     ]
 }
 
+/// What is different in `scheme`, in words; weight-only layers have nothing else that matters.
+fn change(configured: &LayerScheme, scheme: &LayerScheme) -> String {
+    if scheme.mode == QuantMode::WeightOnly && configured.mode != scheme.mode {
+        return "weight-only".into();
+    }
+    let rotation = match scheme.rotation {
+        rotation if rotation == configured.rotation => None,
+        Rotation::Block(block) => Some(format!("rotated by {block}")),
+        _ => Some("not rotated".into()),
+    };
+    let smoothing = match scheme.smoothing {
+        smoothing if smoothing == configured.smoothing => None,
+        Smoothing::Percent(percent) => Some(format!("smoothed by {percent} %")),
+        _ => Some("not smoothed".into()),
+    };
+    match [rotation, smoothing] {
+        [None, None] => scheme.to_string(),
+        changes => changes.into_iter().flatten().collect::<Vec<_>>().join(", "),
+    }
+}
+
 /// The configuration's scheme, what others would give, and what else a reader has to know.
 fn how(layer: &LayerSensitivity) -> String {
-    let mut text = match layer.schemes.first() {
-        Some(SchemeError { scheme: Some(scheme), .. }) => scheme.to_string(),
-        _ => String::new(),
+    let Some(SchemeError { scheme: Some(configured), .. }) = layer.schemes.first() else {
+        return String::new();
     };
+    let mut text = configured.to_string();
     if layer.outputs == 0 {
         return format!("{text}; not seen");
     }
     for other in layer.schemes.iter().skip(1) {
         if let (Some(scheme), Some(distortion)) = (other.scheme, other.distortion) {
-            text += &format!("; {scheme}: {distortion}");
+            text += &format!("; {}: {distortion}", change(configured, &scheme));
         }
     }
     match &layer.input {

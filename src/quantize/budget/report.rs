@@ -72,7 +72,7 @@ impl BudgetSearch {
 
 impl Attempt {
     /// The rule by which [`quantize_with`](crate::Quantize::quantize_with) makes the model of this attempt, with the same
-    /// configuration.
+    /// configuration; but layers that were smoothed by their inputs, which a rule does not see, are not.
     pub fn rule(
         &self,
         config: &Int8Config,
