@@ -20,8 +20,11 @@ const LEGEND: usize = 2;
 /// The radius of a dot, and of the mark of a legend.
 const DOT: i32 = 5;
 
+/// Says whether a scheme is of some kind.
+type Kind = fn(&LayerScheme) -> bool;
+
 /// The ways to quantize a layer that get a colour of their own.
-const WAYS: [(&str, RGBColor, fn(&LayerScheme) -> bool); 3] = [
+const WAYS: [(&str, RGBColor, Kind); 3] = [
     ("dynamic", RGBColor(217, 95, 2), |scheme| !is_weight_only(scheme) && !is_rotated(scheme)),
     ("dynamic, rotated", RGBColor(27, 158, 119), |scheme| !is_weight_only(scheme) && is_rotated(scheme)),
     ("weight-only", RGBColor(117, 112, 179), is_weight_only),
@@ -99,7 +102,7 @@ fn dots(chart: &mut Chart<'_>, layers: &[&LayerSensitivity]) -> Drawn {
     Ok(legend.draw()?)
 }
 
-fn way(layer: &LayerSensitivity, is_way: fn(&LayerScheme) -> bool) -> Option<&SchemeError> {
+fn way(layer: &LayerSensitivity, is_way: Kind) -> Option<&SchemeError> {
     layer.schemes.iter().find(|error| error.scheme.as_ref().is_some_and(is_way))
 }
 

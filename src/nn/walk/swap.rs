@@ -36,6 +36,7 @@ pub(crate) enum Decision {
 }
 
 /// A layer after the mapper has passed.
+#[allow(clippy::large_enum_variant, reason = "Burn's layers are as large, which the lint does not see")]
 pub(crate) enum Swapped<L: FloatLayer> {
     Float(L),
     Int8(QLayer<L>),
