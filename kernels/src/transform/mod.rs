@@ -129,21 +129,16 @@ impl InputTransform {
     /// `rotate(factors * factor * x)`.
     #[inline(always)]
     fn transform(&self, x: &[f32], factor: f32, out: &mut [f32]) {
-        let block = self.rotation.block();
         if factor == 1.0 && self.factors.is_none() {
+            let block = self.rotation.block();
             let blocks = x.chunks_exact(block).zip(out.chunks_exact_mut(block));
             return blocks.for_each(|(x, out)| rotate(x, out));
         }
-        let mut scaled = [0.0; BlockRotation::LARGEST];
-        for (i, (x, out)) in x.chunks_exact(block).zip(out.chunks_exact_mut(block)).enumerate() {
-            let scaled = &mut scaled[..block];
-            scaled.iter_mut().zip(x).for_each(|(scaled, x)| *scaled = x * factor);
-            if let Some(factors) = &self.factors {
-                let factors = &factors[i * block..][..block];
-                scaled.iter_mut().zip(factors).for_each(|(scaled, factor)| *scaled *= factor);
-            }
-            rotate(scaled, out);
+        out.iter_mut().zip(x).for_each(|(out, x)| *out = x * factor);
+        if let Some(factors) = &self.factors {
+            out.iter_mut().zip(&**factors).for_each(|(out, factor)| *out *= factor);
         }
+        self.rotation.apply(out);
     }
 
     /// Turns the weights of one channel, one for each input, into what is quantized. The result is the power of two that their scale

@@ -55,6 +55,7 @@ impl BlockRotation {
     }
 
     /// Rotates the blocks of `x`; what is left of them at the end stays as it is.
+    #[inline(always)]
     pub fn apply(self, x: &mut [f32]) {
         if self.is_none() {
             return;
