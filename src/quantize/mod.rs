@@ -254,9 +254,10 @@ pub trait Quantize<B: Backend>: Module<B> {
     /// given, and `budget` says how near they stay.
     ///
     /// First the float model runs, once to see the inputs of its layers and once to see what schemes make of them. Then models are
-    /// tried: as `config` says; with more and more layers, the worst first, rotated, smoothed, weight-only or float, whichever is the least that makes the layer better, to
-    /// find by halves how many are needed; at last with layers taken back one by one. The least sacrifice that is within the budget
-    /// is carried out. A search that runs out of evaluations ends with the best that it has found.
+    /// tried: as `config` says; with more and more layers, the worst first, rotated, smoothed, weight-only or float, whichever is
+    /// the least that makes the layer better, to find by halves how many are needed; at last with layers taken back one by one. The
+    /// least sacrifice that is within the budget is carried out. A search that runs out of evaluations ends with the best that it
+    /// has found.
     ///
     /// `run` must see the same inputs each time, without chance in them: no dropout (`model.valid()` has none). It decides what the
     /// result is worth: inputs that a model will never see say nothing about those that it will.
