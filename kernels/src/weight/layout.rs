@@ -109,6 +109,19 @@ impl WeightLayout {
         }
     }
 
+    /// The places in a packed channel of the taps on each input channel; none where there is one tap.
+    pub(super) fn taps_of_inputs(&self) -> Vec<Vec<usize>> {
+        let mut taps = Vec::new();
+        if let Self::Conv(filter) = self
+            && filter.taps() > 1
+        {
+            taps.resize(filter.group_channels()[0], Vec::new());
+            let rows = self.packed_order().rows.into_iter().filter(|row| *row != PackOrder::PADDING);
+            rows.enumerate().for_each(|(place, row)| taps[row / filter.input_stride()].push(place));
+        }
+        taps
+    }
+
     /// The step in the tensor from an input channel to the next; a linear layer's inputs are its channels.
     pub(crate) fn input_stride(&self) -> usize {
         match *self {

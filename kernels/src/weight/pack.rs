@@ -94,10 +94,8 @@ impl PackedWeights {
             panic!("{reason}");
         }
         assert_eq!(weights.len(), layout.len(), "weights do not match their shape {:?}", layout.shape());
-        let rows = layout.packed_order().rows;
-        let live = rows.iter().filter(|row| **row != PackOrder::PADDING);
-        let inputs: Vec<_> = live.map(|row| row / layout.input_stride()).collect();
-        let rounding = ChannelRounding::new(rounding, &inputs);
+        let kernels = if rounding == Rounding::KeepSums { layout.taps_of_inputs() } else { Vec::new() };
+        let rounding = ChannelRounding { rounding, kernels };
         let quantizer = ChannelQuantizer { range, rounding, transform: &transform };
         let seen = Mutex::new((QuantError::default(), None::<usize>));
         let mut packed = Self::build(layout, vec![1.0; layout.channels()], |panel, scales| {
@@ -173,8 +171,7 @@ impl PackedWeights {
         let mut integers = vec![0; self.layout.len()];
         for (first, columns) in (0..).step_by(NR).zip(order.columns.chunks(NR)) {
             let panel = self.panel(first);
-            for (row, &from) in order.rows.iter().enumerate().filter(|(_, from)| **from != PackOrder::PADDING)
-            {
+            for (row, from) in live(&order.rows) {
                 let group = &panel.bytes[row / KR * panel.stride + row % KR..];
                 for (q, column) in group.iter().step_by(KR).zip(columns) {
                     integers[from + column] = *q;
@@ -301,16 +298,10 @@ struct PanelMut<'a> {
 }
 
 impl PanelMut<'_> {
-    /// The rows that are not padding, each with what it adds to an index.
-    fn live_rows(&self) -> impl Iterator<Item = (usize, usize)> + use<'_> {
-        let rows = self.rows.iter().copied().enumerate();
-        rows.filter(|(_, from)| *from != PackOrder::PADDING)
-    }
-
     /// Writes `value(index)` everywhere but in the padding.
     fn fill(&mut self, value: impl Fn(usize) -> i8) {
         let stride = self.data.len() / self.rows.len().div_ceil(KR);
-        for (row, &from) in self.rows.iter().enumerate().filter(|(_, from)| **from != PackOrder::PADDING) {
+        for (row, from) in live(self.rows) {
             let group = &mut self.data[row / KR * stride..][..stride];
             let cells = group.iter_mut().skip(row % KR).step_by(KR);
             for (cell, column) in cells.zip(self.columns) {
@@ -327,18 +318,22 @@ impl PanelMut<'_> {
         scales: &mut [f32],
     ) -> Result<QuantError, NotFinite> {
         let stride = self.data.len() / self.rows.len().div_ceil(KR);
-        let rows: Vec<_> = self.live_rows().collect();
-        let mut channel = vec![0.0; rows.len()];
+        let mut channel = vec![0.0; live(self.rows).count()];
         let mut seen = QuantError::default();
         for ((i, column), scale) in self.columns.iter().enumerate().zip(scales) {
-            channel.iter_mut().zip(&rows).for_each(|(w, (_, from))| *w = weights[from + column]);
+            channel.iter_mut().zip(live(self.rows)).for_each(|(w, (_, from))| *w = weights[from + column]);
             let quantized = quantizer.quantize(&mut channel).ok_or(NotFinite { channel: self.first + i })?;
             *scale = quantized.scale;
             seen.add(&quantized.error);
-            for ((row, _), &q) in rows.iter().zip(&quantized.integers) {
+            for ((row, _), &q) in live(self.rows).zip(&quantized.integers) {
                 self.data[row / KR * stride + i * KR + row % KR] = q;
             }
         }
         Ok(seen)
     }
+}
+
+/// The rows that are not padding, each with what it adds to an index.
+fn live(rows: &[usize]) -> impl Iterator<Item = (usize, usize)> + '_ {
+    rows.iter().copied().enumerate().filter(|(_, from)| *from != PackOrder::PADDING)
 }

@@ -17,9 +17,9 @@ pub enum Rounding {
 
 /// The rounding of one layer's weights.
 pub(super) struct ChannelRounding {
-    rounding: Rounding,
-    /// The places in a channel of the taps on each input channel, where there is more than one.
-    kernels: Vec<Vec<usize>>,
+    pub(super) rounding: Rounding,
+    /// The places in a channel of the taps on each input channel; none where there is one tap.
+    pub(super) kernels: Vec<Vec<usize>>,
 }
 
 /// One weight as an integer, and what is missing to the weight, in steps.
@@ -30,18 +30,6 @@ struct Rounded {
 }
 
 impl ChannelRounding {
-    /// `inputs` has the input channel of each weight of a channel.
-    pub(super) fn new(rounding: Rounding, inputs: &[usize]) -> Self {
-        let mut kernels = Vec::<Vec<usize>>::new();
-        let channels = inputs.iter().max().map_or(0, |last| last + 1);
-        if rounding == Rounding::KeepSums && channels < inputs.len() {
-            kernels.resize(channels, Vec::new());
-            inputs.iter().enumerate().for_each(|(place, input)| kernels[*input].push(place));
-            kernels.retain(|kernel| kernel.len() > 1);
-        }
-        Self { rounding, kernels }
-    }
-
     /// The integers of a channel's weights.
     pub(super) fn round(&self, quantizer: &Quantizer, weights: &[f32]) -> Vec<i8> {
         let rounded = |&w: &f32| {
@@ -89,9 +77,10 @@ mod tests {
     use crate::range::QuantRange;
 
     /// Rounds a channel whose largest weight is 127: a step is 1.
-    fn round(rounding: Rounding, inputs: &[usize], weights: &[f32]) -> Vec<i8> {
+    fn round(rounding: Rounding, kernels: &[&[usize]], weights: &[f32]) -> Vec<i8> {
         let quantizer = Quantizer::new(127.0, QuantRange::Symmetric).unwrap();
-        ChannelRounding::new(rounding, inputs).round(&quantizer, weights)
+        let kernels = kernels.iter().map(|kernel| kernel.to_vec()).collect();
+        ChannelRounding { rounding, kernels }.round(&quantizer, weights)
     }
 
     fn error(weights: &[f32], integers: &[i8]) -> f32 {
@@ -101,17 +90,17 @@ mod tests {
     #[test]
     fn the_weights_that_are_nearest_to_a_tie_move() {
         let weights = [0.4, 0.3, 0.45, 127.0, -0.1];
-        assert_eq!(round(Rounding::Nearest, &[0; 5], &weights), [0, 0, 0, 127, 0]);
-        assert_eq!(round(Rounding::KeepSums, &[0, 1, 2, 3, 4], &weights), [0, 0, 1, 127, 0]);
+        assert_eq!(round(Rounding::Nearest, &[], &weights), [0, 0, 0, 127, 0]);
+        assert_eq!(round(Rounding::KeepSums, &[], &weights), [0, 0, 1, 127, 0]);
         let negative = weights.map(|w| -w);
-        assert_eq!(round(Rounding::KeepSums, &[0, 1, 2, 3, 4], &negative), [0, 0, -1, -127, 0]);
+        assert_eq!(round(Rounding::KeepSums, &[], &negative), [0, 0, -1, -127, 0]);
     }
 
     #[test]
     fn the_taps_of_an_input_channel_keep_their_sum_first() {
         let weights = [0.4, 0.4, 0.3, -0.4, -0.4, -0.3];
-        assert_eq!(round(Rounding::KeepSums, &[0, 1, 2, 3, 4, 5], &weights), [0; 6]);
-        assert_eq!(round(Rounding::KeepSums, &[0, 0, 0, 7, 7, 7], &weights), [1, 0, 0, -1, 0, 0]);
+        assert_eq!(round(Rounding::KeepSums, &[], &weights), [0; 6]);
+        assert_eq!(round(Rounding::KeepSums, &[&[0, 1, 2], &[3, 4, 5]], &weights), [1, 0, 0, -1, 0, 0]);
     }
 
     #[test]
@@ -121,8 +110,9 @@ mod tests {
                 let value = |i: usize| ((i * 7919 + seed * 104_729) % 10_007) as f32 / 10_007.0 * 20.0 - 3.0;
                 let mut weights: Vec<_> = (0..len).map(value).collect();
                 weights[len / 2] = 127.0; // the bound, which has nowhere to go
-                let inputs: Vec<_> = (0..len).map(|i| i / 3).collect();
-                let integers = round(Rounding::KeepSums, &inputs, &weights);
+                let places: Vec<_> = (0..len).collect();
+                let kernels: Vec<_> = places.chunks(3).collect();
+                let integers = round(Rounding::KeepSums, &kernels, &weights);
                 assert!(error(&weights, &integers).abs() <= 0.501, "{len} {seed}: {integers:?}");
                 let close = weights.iter().zip(&integers).all(|(w, q)| (w - f32::from(*q)).abs() <= 1.5);
                 assert!(close && integers[len / 2] == 127, "{len} {seed}");
