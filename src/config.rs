@@ -46,8 +46,8 @@ pub enum QuantMode {
 pub enum Rotation {
     /// No rotation.
     None,
-    /// What was found best for the kind of layer: linear layers and tables with dynamic activations in blocks of 256, 64 or 16
-    /// inputs, the largest that fit; others not at all.
+    /// What was found best for the kind of layer: linear layers and tables with dynamic activations in blocks of 64 inputs, or of 16
+    /// where these do not fit; others not at all.
     Auto,
     /// Blocks of so many inputs: of the largest power of two that this number, 256 and the layer allow. Convolutions are not
     /// rotated: on real weights it changed nothing.
@@ -55,8 +55,8 @@ pub enum Rotation {
 }
 
 impl Rotation {
-    /// The blocks of [`Rotation::Auto`]: for powers of four the matrix has no factor that is rounded, and is applied soonest.
-    const AUTO: [usize; 3] = [256, 64, 16];
+    /// The blocks of [`Rotation::Auto`]. Larger ones took more time and were no better on real weights.
+    const AUTO: [usize; 2] = [64, 16];
 
     /// The blocks in which the inputs of such a layer are rotated.
     fn for_layer(self, layout: &WeightLayout, mode: QuantMode) -> BlockRotation {

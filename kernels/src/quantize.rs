@@ -50,12 +50,12 @@ impl Op for QuantizeRow<'_> {
     type Output = f32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _isa: I) -> f32 {
+    fn run<I: Isa>(self, isa: I) -> f32 {
         let Self { x, range, transform, spare, out } = self;
         let (x, restore) = if transform.is_identity() {
             (x, 1.0)
         } else {
-            let restore = transform.row(x, spare);
+            let restore = transform.row(isa, x, spare);
             (&*spare, restore)
         };
         let out: &mut [<I::Input as InputEncoding>::Code] = bytemuck::cast_slice_mut(out);
@@ -83,8 +83,8 @@ impl Op for TransformRow<'_> {
     type Output = f32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _isa: I) -> f32 {
-        self.transform.row(self.x, self.out)
+    fn run<I: Isa>(self, isa: I) -> f32 {
+        self.transform.row(isa, self.x, self.out)
     }
 }
 

@@ -92,7 +92,7 @@ fn the_kind_of_layer_decides() {
     let blocks = [8, 15, 16, 80, 384, 512, 576, 1152].map(|k| rotation(k, auto));
     let block = Rotation::Block;
     assert_eq!(blocks[..3], [Rotation::None, Rotation::None, block(16)]);
-    assert_eq!(blocks[3..], [block(16), block(64), block(256), block(64), block(64)]);
+    assert_eq!(blocks[3..], [block(16), block(64), block(64), block(64), block(64)]);
     assert_eq!(rotation(384, auto.with_mode(QuantMode::WeightOnly)), Rotation::None);
     assert_eq!(rotation(384, LayerScheme::keras()), Rotation::None);
     assert_eq!([384, 12, 7].map(|k| rotation(k, rotated(100))), [block(64), block(4), Rotation::None]);

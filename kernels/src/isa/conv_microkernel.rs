@@ -172,18 +172,21 @@ pub(super) use conv_tiles;
 /// The rows that are transposed at once.
 pub(crate) const TRANSPOSED_ROWS: usize = 8;
 
-/// Swaps rows and columns.
+/// What moves floats between the lanes of registers.
 ///
 /// # Safety
 ///
 /// The CPU has the instruction set's features.
-pub(crate) trait Transpose {
+pub(crate) trait Shuffle {
     /// `to[column][row]` becomes `from[row][column]`, for the columns before `columns`, a multiple of eight.
     unsafe fn transpose(
         from: &[[f32; NR]; TRANSPOSED_ROWS],
         columns: usize,
         to: &mut [[f32; TRANSPOSED_ROWS]; NR],
     );
+
+    /// Rotates a block of 64: `rotate` in `transform/rotation.rs` says in which order values are added.
+    unsafe fn rotate_64(block: &[f32; 64], out: &mut [f32; 64]);
 }
 
 /// The factors of some lines of a depthwise convolution by three lines of three taps.

@@ -1,6 +1,6 @@
 //! The trait of instruction sets, the trait of operations, and the macro that makes the one from the other.
 
-use super::conv_microkernel::{ConvMicrokernel, Transpose};
+use super::conv_microkernel::{ConvMicrokernel, Shuffle};
 use super::encoding::InputEncoding;
 use super::microkernel::{Microkernel, Sum};
 
@@ -20,8 +20,8 @@ pub(crate) unsafe trait Isa: Copy + Send + Sync {
     type Conv: ConvMicrokernel<Sum = i32>;
     /// Convolutions of floats, and the products of floats with float weights.
     type ConvFloat: ConvMicrokernel<Sum = f32> + Microkernel<Sum = f32>;
-    /// The transposition of blocks of floats.
-    type Transpose: Transpose;
+    /// What moves floats between lanes: transposition and rotation.
+    type Shuffle: Shuffle;
 }
 
 /// An operation that runs on any instruction set.
@@ -100,7 +100,7 @@ macro_rules! define_isa {
     (
         $(#[$doc:meta])* $set:ident = $name:literal,
         features: [$($feature:tt),*], input: $input:ty, gemm: $gemm:ty, weight_only: $weight_only:ty,
-        conv: $conv:ty, conv_float: $conv_float:ty, transpose: $transpose:ty
+        conv: $conv:ty, conv_float: $conv_float:ty, shuffle: $shuffle:ty
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
@@ -135,7 +135,7 @@ macro_rules! define_isa {
             type WeightOnly = $weight_only;
             type Conv = $conv;
             type ConvFloat = $conv_float;
-            type Transpose = $transpose;
+            type Shuffle = $shuffle;
         }
     };
 }

@@ -28,7 +28,10 @@ pub(crate) use conv_microkernel::{
 pub(crate) use encoding::InputEncoding;
 pub(crate) use instruction_set::{Floats, Integers, Isa, Op, Role, WeightOnly};
 pub(crate) use microkernel::{Accumulator, MR, Matrix, Microkernel, Operands, Sum, Sums};
-pub(crate) use tile::{ConvTile, Depthwise3x3, IgemmTile, TileSize, TileSizes, gemm_tile, transpose};
+pub(crate) use portable::Portable;
+pub(crate) use tile::{
+    ConvTile, Depthwise3x3, IgemmTile, TileSize, TileSizes, gemm_tile, rotate_64, transpose,
+};
 
 /// The environment variable that forces a kernel by name.
 pub const OVERRIDE: &str = "BURN_INT8_KERNEL";

@@ -4,10 +4,11 @@
 
 use std::marker::PhantomData;
 
-use super::conv_microkernel::{ConvMicrokernel, TRANSPOSED_ROWS, Transpose, conv_tiles};
+use super::conv_microkernel::{ConvMicrokernel, Shuffle, TRANSPOSED_ROWS, conv_tiles};
 use super::encoding::{InputEncoding, SignedI16};
 use super::instruction_set::define_isa;
 use super::microkernel::{Accumulator, Microkernel, tiles};
+use crate::transform::rotate_lanes;
 use crate::weight::NR;
 
 /// `acc + x * w`, modulo 2^32: sums of quantized inputs that have an offset may wrap on the way.
@@ -250,7 +251,7 @@ unsafe impl<const MR: usize, const VECTORS: usize> ConvMicrokernel for PixelFloa
 
 pub(crate) struct Plain;
 
-impl Transpose for Plain {
+impl Shuffle for Plain {
     #[inline(always)]
     unsafe fn transpose(
         from: &[[f32; NR]; TRANSPOSED_ROWS],
@@ -261,11 +262,21 @@ impl Transpose for Plain {
             to.iter_mut().zip(from).for_each(|(to, from)| *to = from[column]);
         }
     }
+
+    #[inline(always)]
+    unsafe fn rotate_64(block: &[f32; 64], out: &mut [f32; 64]) {
+        rotate_lanes::<4>(block, out);
+    }
 }
 
 define_isa! {
     /// Every CPU has it.
     Portable = "portable",
     features: [], input: SignedI16, gemm: Integers<SignedI16, 2, 1>, weight_only: Floats<2, 1>,
-    conv: PixelIntegers<SignedI16, 2, 1>, conv_float: PixelFloats<2, 1>, transpose: Plain
+    conv: PixelIntegers<SignedI16, 2, 1>, conv_float: PixelFloats<2, 1>, shuffle: Plain
+}
+
+impl Portable {
+    /// The instruction set, for what is not worth a better one.
+    pub(crate) const NEW: Self = Self(());
 }

@@ -3,8 +3,8 @@
 use std::marker::PhantomData;
 
 use super::conv_microkernel::{
-    ConvMicrokernel, ConvOperands, Depthwise3x3Operands, IgemmOperands, LINES_AT_ONCE, TRANSPOSED_ROWS,
-    Transpose, lines_3x3,
+    ConvMicrokernel, ConvOperands, Depthwise3x3Operands, IgemmOperands, LINES_AT_ONCE, Shuffle,
+    TRANSPOSED_ROWS, lines_3x3,
 };
 use super::instruction_set::{Isa, Op, Role};
 use super::microkernel::{Accumulator, Microkernel, Operands, RowOffsets, Sums};
@@ -100,7 +100,14 @@ pub(crate) fn transpose<I: Isa>(
     to: &mut [[f32; TRANSPOSED_ROWS]; NR],
 ) {
     // SAFETY: there is a value of `I`, so the CPU has the features.
-    unsafe { I::Transpose::transpose(from, columns, to) }
+    unsafe { I::Shuffle::transpose(from, columns, to) }
+}
+
+/// Rotates a block of 64.
+#[inline(always)]
+pub(crate) fn rotate_64<I: Isa>(_isa: I, block: &[f32; 64], out: &mut [f32; 64]) {
+    // SAFETY: there is a value of `I`, so the CPU has the features.
+    unsafe { I::Shuffle::rotate_64(block, out) }
 }
 
 /// Computes some lines of a depthwise 3 x 3 convolution: the sums line after line.

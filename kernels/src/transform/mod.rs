@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 pub use rotation::BlockRotation;
 use rotation::rotate;
+pub(crate) use rotation::rotate_lanes;
+
+use crate::isa::Isa;
 
 use crate::parallel::{for_each, threads_for};
 use crate::range::{MAX_ABSMAX, MIN_ABSMAX, PRESCALE, absmax};
@@ -109,36 +112,46 @@ impl InputTransform {
         assert!(k > 0 && x.len().is_multiple_of(k), "{} values are no rows of {k}", x.len());
         let mut out = vec![0.0; x.len()];
         let rows = x.chunks_exact(k).zip(out.chunks_exact_mut(k));
-        rows.for_each(|(x, out)| self.transform(x, 1.0, out));
+        rows.for_each(|(x, out)| {
+            self.scale(x, 1.0, out);
+            self.rotation.apply(out);
+        });
         out
     }
 
     /// One row as it is quantized, and the power of two that takes back what it was multiplied with to leave room for sums:
     /// 1 but for rows near the largest or the smallest float. Rows that are not finite stay that.
     #[inline(always)]
-    pub(crate) fn row(&self, x: &[f32], out: &mut [f32]) -> f32 {
+    pub(crate) fn row<I: Isa>(&self, isa: I, x: &[f32], out: &mut [f32]) -> f32 {
         let [factor, restore] = match absmax(x) {
             absmax if absmax >= MAX_ABSMAX => [1.0 / PRESCALE, PRESCALE],
             absmax if absmax < MIN_ABSMAX => [PRESCALE, 1.0 / PRESCALE],
             _ => [1.0; 2],
         };
-        self.transform(x, factor, out);
+        let block = self.rotation.block();
+        if factor == 1.0 && self.factors.is_none() {
+            for (x, out) in x.chunks_exact(block).zip(out.chunks_exact_mut(block)) {
+                rotate(isa, x, out);
+            }
+            return restore;
+        }
+        self.scale(x, factor, out);
+        let mut scaled = [0.0; BlockRotation::LARGEST];
+        for out in out.chunks_exact_mut(block).filter(|_| block > 1) {
+            let scaled = &mut scaled[..block];
+            scaled.copy_from_slice(out);
+            rotate(isa, scaled, out);
+        }
         restore
     }
 
-    /// `rotate(factors * factor * x)`.
+    /// `factors * factor * x`.
     #[inline(always)]
-    fn transform(&self, x: &[f32], factor: f32, out: &mut [f32]) {
-        if factor == 1.0 && self.factors.is_none() {
-            let block = self.rotation.block();
-            let blocks = x.chunks_exact(block).zip(out.chunks_exact_mut(block));
-            return blocks.for_each(|(x, out)| rotate(x, out));
-        }
+    fn scale(&self, x: &[f32], factor: f32, out: &mut [f32]) {
         out.iter_mut().zip(x).for_each(|(out, x)| *out = x * factor);
         if let Some(factors) = &self.factors {
             out.iter_mut().zip(&**factors).for_each(|(out, factor)| *out *= factor);
         }
-        self.rotation.apply(out);
     }
 
     /// Turns the weights of one channel, one for each input, into what is quantized. The result is the power of two that their scale

@@ -1,6 +1,9 @@
 //! The rotation of blocks of neighbouring inputs.
 
+use std::array::from_fn;
 use std::f32::consts::FRAC_1_SQRT_2;
+
+use crate::isa::{Isa, Portable, rotate_64};
 
 /// An orthogonal matrix by which each block of neighbouring inputs is multiplied, and the weights by the same one: products stay
 /// as they are, and a large input is spread over its block.
@@ -55,7 +58,6 @@ impl BlockRotation {
     }
 
     /// Rotates the blocks of `x`; what is left of them at the end stays as it is.
-    #[inline(always)]
     pub fn apply(self, x: &mut [f32]) {
         if self.is_none() {
             return;
@@ -63,7 +65,7 @@ impl BlockRotation {
         let mut rotated = [0.0; Self::LARGEST];
         for block in x.chunks_exact_mut(self.block()) {
             let rotated = &mut rotated[..block.len()];
-            rotate(block, rotated);
+            rotate(Portable::NEW, block, rotated);
             block.copy_from_slice(rotated);
         }
     }
@@ -86,62 +88,61 @@ type Lanes = [f32; LANES];
 /// Digit by digit of base four, from the last one on, and then of base two if there is one more: every kernel and device adds in
 /// this order. The factor that is no power of two comes last: devices may round `a * b + c` once, which would show elsewhere.
 #[inline(always)]
-pub(crate) fn rotate(block: &[f32], out: &mut [f32]) {
+pub(super) fn rotate<I: Isa>(isa: I, block: &[f32], out: &mut [f32]) {
     match block.len() {
-        16 => rotate_lanes::<1>(block, out),
-        32 => rotate_lanes::<2>(block, out),
-        64 => rotate_lanes::<4>(block, out),
-        128 => rotate_lanes::<8>(block, out),
-        256 => rotate_lanes::<16>(block, out),
-        _ => rotate_few(block, out),
+        16 => return rotate_lanes::<1>(block, out),
+        32 => return rotate_lanes::<2>(block, out),
+        ..64 => return rotate_few(block, out),
+        _ => {}
+    }
+    for (block, out) in block.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        rotate_64(isa, block, out);
+    }
+    match block.len() {
+        128 => across_two(out),
+        256 => across_four(out),
+        _ => {}
     }
 }
 
-/// Rotates a block of `N` registers.
+/// Rotates a block of `N` registers: 1, 2 or 4.
 #[inline(always)]
-fn rotate_lanes<const N: usize>(block: &[f32], out: &mut [f32]) {
-    let mut x = [[0.0; LANES]; N];
-    x.as_flattened_mut().copy_from_slice(block);
-    for lanes in &mut x {
+pub(crate) fn rotate_lanes<const N: usize>(block: &[f32], out: &mut [f32]) {
+    out.copy_from_slice(block);
+    for lanes in out.as_chunks_mut::<LANES>().0 {
         *lanes = within::<4>(within::<1>(*lanes));
     }
-    let mut stride = 1;
-    while stride * 4 <= N {
-        x.chunks_exact_mut(stride * 4).for_each(across_four);
-        stride *= 4;
+    match N {
+        2 => across_two(out),
+        4 => across_four(out),
+        _ => {}
     }
-    if stride < N {
-        across_two(&mut x);
-    }
-    out.copy_from_slice(x.as_flattened());
 }
 
 /// Multiplies each four lanes that are `STEP` apart by the matrix of four.
 #[inline(always)]
 fn within<const STEP: usize>(x: Lanes) -> Lanes {
-    let pairs: Lanes = std::array::from_fn(|i| x[i] + x[i ^ STEP]);
-    let half: Lanes = std::array::from_fn(|i| (pairs[i] + pairs[i ^ (2 * STEP)]) * 0.5);
-    std::array::from_fn(|i| half[i] - x[i ^ (3 * STEP)])
+    let pairs: Lanes = from_fn(|i| x[i] + x[i ^ STEP]);
+    let half: Lanes = from_fn(|i| (pairs[i] + pairs[i ^ (2 * STEP)]) * 0.5);
+    from_fn(|i| half[i] - x[i ^ (3 * STEP)])
 }
 
-/// Multiplies each lane of four quarters by the matrix of four.
+/// Multiplies what stands at the same place of four quarters by the matrix of four.
 #[inline(always)]
-fn across_four(x: &mut [Lanes]) {
+fn across_four(x: &mut [f32]) {
     let (front, back) = x.split_at_mut(x.len() / 2);
     let ((a, b), (c, d)) = (front.split_at_mut(front.len() / 2), back.split_at_mut(back.len() / 2));
     for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
-        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
-            let half = ((*a + *b) + (*c + *d)) * 0.5;
-            (*a, *b, *c, *d) = (half - *d, half - *c, half - *b, half - *a);
-        }
+        let half = ((*a + *b) + (*c + *d)) * 0.5;
+        (*a, *b, *c, *d) = (half - *d, half - *c, half - *b, half - *a);
     }
 }
 
-/// Multiplies each lane of two halves by the matrix of two.
+/// Multiplies what stands at the same place of two halves by the matrix of two.
 #[inline(always)]
-fn across_two(x: &mut [Lanes]) {
+fn across_two(x: &mut [f32]) {
     let (a, b) = x.split_at_mut(x.len() / 2);
-    for (a, b) in a.as_flattened_mut().iter_mut().zip(b.as_flattened_mut()) {
+    for (a, b) in a.iter_mut().zip(b) {
         (*a, *b) = ((*a + *b) * FRAC_1_SQRT_2, (*a - *b) * FRAC_1_SQRT_2);
     }
 }
@@ -152,14 +153,10 @@ fn rotate_few(block: &[f32], out: &mut [f32]) {
     out.copy_from_slice(block);
     let fours = out.len() / 4 * 4;
     for x in out[..fours].as_chunks_mut::<4>().0 {
-        let half = ((x[0] + x[1]) + (x[2] + x[3])) * 0.5;
-        *x = [half - x[3], half - x[2], half - x[1], half - x[0]];
+        across_four(x);
     }
     if out.len().ilog2() % 2 == 1 {
-        let (a, b) = out.split_at_mut(block.len() / 2);
-        for (a, b) in a.iter_mut().zip(b) {
-            (*a, *b) = ((*a + *b) * FRAC_1_SQRT_2, (*a - *b) * FRAC_1_SQRT_2);
-        }
+        across_two(out);
     }
 }
 

@@ -5,11 +5,11 @@
 
 use std::arch::x86_64::*;
 
-use crate::isa::conv_microkernel::{ConvMicrokernel, TRANSPOSED_ROWS, Transpose, conv_tiles};
+use super::shuffle::Shuffle256;
+use crate::isa::conv_microkernel::{ConvMicrokernel, conv_tiles};
 use crate::isa::encoding::SignedI16;
 use crate::isa::instruction_set::define_isa;
 use crate::isa::microkernel::{Accumulator, Microkernel, tiles};
-use crate::weight::NR;
 
 /// The K steps of a panel that the first-level cache holds.
 pub(super) const KC: usize = 32;
@@ -257,78 +257,9 @@ unsafe impl ConvMicrokernel for PixelFloats256 {
     conv_tiles!(Self: 1 2 3 4 5 6 x [1 2]);
 }
 
-/// Blocks of eight by eight, in registers.
-pub(crate) struct Transpose256;
-
-impl Transpose for Transpose256 {
-    #[inline(always)]
-    unsafe fn transpose(
-        from: &[[f32; NR]; TRANSPOSED_ROWS],
-        columns: usize,
-        to: &mut [[f32; TRANSPOSED_ROWS]; NR],
-    ) {
-        assert!(columns <= NR && columns.is_multiple_of(8));
-        for column in (0..columns).step_by(8) {
-            // SAFETY: the caller vouches for AVX2. By the assert `column + 8` is at most the length of a row of `from` and the
-            // number of rows of `to`, and these are of eight.
-            unsafe {
-                let rows: [__m256; TRANSPOSED_ROWS] =
-                    std::array::from_fn(|row| _mm256_loadu_ps(from[row].as_ptr().add(column)));
-                for (to, transposed) in to[column..].iter_mut().zip(transpose_8x8(rows)) {
-                    _mm256_storeu_ps(to.as_mut_ptr(), transposed);
-                }
-            }
-        }
-    }
-}
-
-/// # Safety
-///
-/// The CPU has AVX2.
-#[inline(always)]
-unsafe fn transpose_8x8([a, b, c, d, e, f, g, h]: [__m256; 8]) -> [__m256; 8] {
-    // SAFETY: the caller vouches for AVX2.
-    unsafe {
-        // Each step joins more rows: two columns of two rows in each half, then of four, then the halves of all eight.
-        let low = [
-            _mm256_unpacklo_ps(a, b),
-            _mm256_unpacklo_ps(c, d),
-            _mm256_unpacklo_ps(e, f),
-            _mm256_unpacklo_ps(g, h),
-        ];
-        let high = [
-            _mm256_unpackhi_ps(a, b),
-            _mm256_unpackhi_ps(c, d),
-            _mm256_unpackhi_ps(e, f),
-            _mm256_unpackhi_ps(g, h),
-        ];
-        let four = |pairs: [__m256; 4]| {
-            let [ab, cd, ef, gh] = pairs;
-            const LOW: i32 = 0b01_00_01_00;
-            const HIGH: i32 = 0b11_10_11_10;
-            [
-                [_mm256_shuffle_ps::<LOW>(ab, cd), _mm256_shuffle_ps::<LOW>(ef, gh)],
-                [_mm256_shuffle_ps::<HIGH>(ab, cd), _mm256_shuffle_ps::<HIGH>(ef, gh)],
-            ]
-        };
-        let [[c0, d0], [c1, d1]] = four(low);
-        let [[c2, d2], [c3, d3]] = four(high);
-        [
-            _mm256_permute2f128_ps::<0x20>(c0, d0),
-            _mm256_permute2f128_ps::<0x20>(c1, d1),
-            _mm256_permute2f128_ps::<0x20>(c2, d2),
-            _mm256_permute2f128_ps::<0x20>(c3, d3),
-            _mm256_permute2f128_ps::<0x31>(c0, d0),
-            _mm256_permute2f128_ps::<0x31>(c1, d1),
-            _mm256_permute2f128_ps::<0x31>(c2, d2),
-            _mm256_permute2f128_ps::<0x31>(c3, d3),
-        ]
-    }
-}
-
 define_isa! {
     /// Most x86 CPUs since 2013.
     Avx2 = "avx2",
     features: ["avx2", "fma"], input: SignedI16, gemm: Integers<6, 2>, weight_only: Floats256,
-    conv: Integers<3, 4>, conv_float: PixelFloats256, transpose: Transpose256
+    conv: Integers<3, 4>, conv_float: PixelFloats256, shuffle: Shuffle256
 }

@@ -2,6 +2,7 @@
 
 mod avx2;
 mod avx512_vnni;
+mod shuffle;
 mod vnni256;
 
 pub(super) use avx2::Avx2;
