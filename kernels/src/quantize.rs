@@ -88,6 +88,21 @@ impl Op for TransformRow<'_> {
     }
 }
 
+/// Takes a transform back from one row of weights.
+pub(crate) struct RestoreRow<'a> {
+    pub(crate) transform: &'a InputTransform,
+    pub(crate) row: &'a mut [f32],
+}
+
+impl Op for RestoreRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        self.transform.restore_row(isa, self.row);
+    }
+}
+
 /// Quantizes every row of `x` (`[scales.len(), k]`) into `out`, `stride` bytes a row.
 pub(crate) fn quantize_into(
     kernel: Kernel,

@@ -238,7 +238,7 @@ fn tables_are_identical() {
         let weights = on_device::<NdArray>(&packed, &form);
         assert_eq!(weights.to_integers(&form), integers);
         let picked = [0, entries - 1, entries / 2, 0];
-        let rows = packed.rows_of_table(&picked);
+        let rows = packed.rows_of_table(Kernel::detect(), &picked);
         for (row, &entry) in rows.chunks(width).zip(&picked) {
             let integers = &integers[entry * width..][..width];
             let expected: Vec<_> = integers.iter().map(|&q| f32::from(q) * packed.scales()[entry]).collect();

@@ -145,6 +145,20 @@ impl InputTransform {
         restore
     }
 
+    /// Takes back what was done to one row of weights.
+    #[inline(always)]
+    pub(crate) fn restore_row<I: Isa>(&self, isa: I, row: &mut [f32]) {
+        let mut rotated = [0.0; BlockRotation::LARGEST];
+        for block in row.chunks_exact_mut(self.rotation.block()) {
+            let rotated = &mut rotated[..block.len()];
+            rotate(isa, block, rotated);
+            block.copy_from_slice(rotated);
+        }
+        if let Some(factors) = &self.factors {
+            row.iter_mut().zip(&**factors).for_each(|(w, factor)| *w *= factor);
+        }
+    }
+
     /// `factors * factor * x`.
     #[inline(always)]
     fn scale(&self, x: &[f32], factor: f32, out: &mut [f32]) {

@@ -185,7 +185,7 @@ fn a_table_gives_the_rows_that_were_put_in() {
             transform.clone(),
         )
         .unwrap();
-        let rows = packed.rows_of_table(&[69, 0, 33]);
+        let rows = packed.rows_of_table(Kernel::detect(), &[69, 0, 33]);
         let floats = packed.to_qtensor().dequantize();
         for (row, entry) in rows.chunks(width).zip([69, 0, 33]) {
             assert_eq!(row, &floats[entry * width..][..width], "{transform:?}");

@@ -11,7 +11,9 @@ use super::channel::{ChannelQuantizer, QuantError};
 use super::layout::{KR, PackOrder, WeightLayout};
 use super::qtensor::QTensor;
 use super::rounding::{ChannelRounding, Rounding};
+use crate::isa::Kernel;
 use crate::parallel::{for_each, threads_for};
+use crate::quantize::RestoreRow;
 use crate::range::QuantRange;
 use crate::scratch::AlignedBytes;
 use crate::transform::InputTransform;
@@ -198,7 +200,7 @@ impl PackedWeights {
     /// # Panics
     ///
     /// If an entry is not in the table.
-    pub fn rows_of_table(&self, entries: &[usize]) -> Vec<f32> {
+    pub fn rows_of_table(&self, kernel: Kernel, entries: &[usize]) -> Vec<f32> {
         let mut out = vec![0.0; entries.len() * self.k];
         if self.k == 0 {
             return out;
@@ -213,7 +215,9 @@ impl PackedWeights {
                 for (out, group) in out.chunks_mut(KR).zip(groups) {
                     out.iter_mut().zip(group).for_each(|(out, &q)| *out = scale * f32::from(q));
                 }
-                self.transform.restore(out, &WeightLayout::Table([1, self.k]));
+                if !self.transform.is_identity() {
+                    kernel.run(RestoreRow { transform: &self.transform, row: out });
+                }
             }
         });
         out

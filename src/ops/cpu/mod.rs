@@ -157,6 +157,6 @@ pub(super) fn embed<B: Backend>(
     shape: [usize; 3],
     device: &B::Device,
 ) -> Tensor<B, 3> {
-    let data = TensorData::new(weights.rows_of_table(entries), shape);
+    let data = TensorData::new(weights.rows_of_table(kernel(), entries), shape);
     Tensor::from_data(data.convert::<B::FloatElem>(), device)
 }

@@ -290,7 +290,10 @@ fn rows_of_a_table_in_shards() {
         let picked = [0, 19, 20, 69, 40, 39];
         let data = TensorData::new(picked.map(|i| i as i32).to_vec(), [2, 3]);
         let got = super::embed(&words, Tensor::from_data(data, &Default::default()));
-        assert_eq!(got.into_data().to_vec::<f32>().expect("f32"), table.rows_of_table(&picked));
+        assert_eq!(
+            got.into_data().to_vec::<f32>().expect("f32"),
+            table.rows_of_table(Kernel::detect(), &picked)
+        );
         assert_eq!(words.to_integers(&form), table.to_integers());
     }
     if gpu::available() {
