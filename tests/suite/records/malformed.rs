@@ -33,6 +33,29 @@ fn another_version() {
 }
 
 #[test]
+fn a_transform_that_does_not_suit() {
+    for (block, inputs) in [(0, 4), (3, 4), (8, 4), (512, 4)] {
+        check(&format!("{inputs} inputs can't be rotated in blocks of {block}"), |item| {
+            item["weight"]["int8"]["rotation"] = json!(block);
+        });
+    }
+    check("3 smoothing shifts for 4 inputs", |item| item["weight"]["int8"]["shifts"] = json!([1, 2, 3]));
+    check("a smoothing shift of 17 bits", |item| item["weight"]["int8"]["shifts"] = json!([0, 0, 17, 0]));
+    check("invalid value: integer `300`", |item| item["weight"]["int8"]["smoothing"] = json!(300));
+    check("unknown variant `Up`", |item| item["weight"]["int8"]["rounding"] = json!("Up"));
+    check("missing field `rotation`", |item| {
+        item["weight"]["int8"].as_object_mut().expect("an INT8 part").remove("rotation");
+    });
+    let suits = saved_json(|item| {
+        item["weight"]["int8"]["rotation"] = json!(4);
+        item["weight"]["int8"]["shifts"] = json!([0, 1, 16, 2]);
+        item["weight"]["int8"]["smoothing"] = json!(50);
+    });
+    let scheme = suits.expect("a transform that suits").as_int8().expect("INT8").scheme();
+    assert_eq!((scheme.rotation, scheme.smoothing), (Rotation::Block(4), Smoothing::Percent(50)));
+}
+
+#[test]
 fn a_shape_of_other_size() {
     check("12 bytes are no I8 values of shape [4, 4]", |item| {
         item["weight"]["integers"]["shape"] = json!([4, 4]);
