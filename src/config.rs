@@ -25,7 +25,8 @@ pub enum QuantMode {
 /// The rotation of a layer's inputs, and of its weights by the same matrix, before they are quantized.
 ///
 /// The product stays what it is, and a large input is spread over its block, so that the others keep their bits. It needs no data,
-/// adds some 6 to 8 additions a value to the pass that quantizes it, and leaves the integer products as they are.
+/// adds two or three additions a value for each factor of four in the block (three of them in 64) to the pass that quantizes it, and
+/// leaves the integer products as they are.
 /// [`BlockRotation`](burn_int8_kernels::BlockRotation) has the matrix.
 ///
 /// # Example

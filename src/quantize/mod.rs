@@ -183,8 +183,8 @@ pub trait Quantize<B: Backend>: Module<B> {
     ///
     /// Beside the scheme of `config`, each layer is tried without rotation, with it, and weight-only. A layer that is called
     /// several times adds them up. The sums take as many bytes for a million inputs as for one; until the closure returns, the
-    /// integers of the layers are in memory, too, at most half as many bytes as the float weights. This model stays as it is,
-    /// also if the closure panics.
+    /// integers of the layers are in memory, too: a quarter of the bytes of the float weights for each rotation that is tried, of
+    /// which there are at most two unless `config` names a block. This model stays as it is, also if the closure panics.
     ///
     /// A layer that no input reaches is listed as not seen. Inputs that are NaN or infinite are counted, and make the error of
     /// their layer [`Distortion::Infinite`](crate::Distortion::Infinite).
@@ -256,8 +256,8 @@ pub trait Quantize<B: Backend>: Module<B> {
     /// First the float model runs, once to see the inputs of its layers and once to see what schemes make of them. Then models are
     /// tried: as `config` says; with more and more layers, the worst first, rotated, smoothed, weight-only or float, whichever is
     /// the least that makes the layer better, to find by halves how many are needed; at last with layers taken back one by one. The
-    /// least sacrifice that is within the budget is carried out. A search that runs out of evaluations ends with the best that it
-    /// has found.
+    /// least sacrifice that was found to be within the budget is carried out. A search that runs out of evaluations ends with the
+    /// best that it has found.
     ///
     /// `run` must see the same inputs each time, without chance in them: no dropout (`model.valid()` has none). It decides what the
     /// result is worth: inputs that a model will never see say nothing about those that it will.

@@ -152,7 +152,7 @@ fn cells(layer: &LayerSensitivity) -> [String; 9] {
     ]
 }
 
-/// What is different in `scheme`, in words; weight-only layers have nothing else that matters.
+/// Says in words what is different in `scheme`; weight-only layers have nothing else that matters.
 fn change(configured: &LayerScheme, scheme: &LayerScheme) -> String {
     if scheme.mode == QuantMode::WeightOnly && configured.mode != scheme.mode {
         return "weight-only".into();

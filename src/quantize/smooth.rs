@@ -44,7 +44,7 @@ fn smoothed_plan<B: Backend, M: Module<B>>(
     let sensitivity = observed.sensitivity(&plan)?;
     for (index, layer) in observed.layers().into_iter().zip(sensitivity.layers) {
         let known = layer.schemes.iter().filter_map(|way| Some((way.scheme?, way.distortion?.sqnr_db())));
-        // Of equals the first: the weakest.
+        // The first of equals is kept: it is the weakest.
         let best = known.reduce(|best, way| if way.1 > best.1 { way } else { best });
         if let Some((scheme, _)) = best {
             plan.layers[index].decision = Ok(scheme);

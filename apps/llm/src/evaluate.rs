@@ -44,7 +44,7 @@ pub struct Evaluated {
     /// The bytes of its numbers, as files hold them.
     bytes: usize,
     pub predictions: Predictions,
-    /// What it writes after each prompt.
+    /// The texts that it writes after each prompt.
     pub written: Vec<Generated>,
 }
 

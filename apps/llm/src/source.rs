@@ -99,7 +99,7 @@ pub struct OpenModel {
 }
 
 enum Weights {
-    /// Of safetensors files.
+    /// The folder of safetensors files.
     Folder(PathBuf),
     Gguf(Gguf),
     Random,

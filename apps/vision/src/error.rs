@@ -1,4 +1,4 @@
-//! What can be wrong with the folder of weights and photographs, and with what a model answers.
+//! The faults of the folder of weights and photographs, and of what a model answers.
 
 use std::io;
 use std::path::PathBuf;

@@ -26,7 +26,7 @@ const NONE: Floor = Floor { sqnr: f64::NEG_INFINITY, agreement: 0.0 };
 
 pub struct Scheme {
     pub name: &'static str,
-    /// What is quantized first, what of the rest then, and so on.
+    /// The configurations in turn, each for what those before it have left float.
     passes: Vec<Int8Config>,
     floor: Floor,
 }
@@ -61,7 +61,7 @@ impl Scheme {
         self.passes.iter().try_fold(model, |model, config| Ok(model.quantize(config)?.0))
     }
 
-    /// Whether the scores are as near to float's as the scheme must be.
+    /// Checks that the scores are as near to float's as the scheme must be.
     pub fn check(&self, float: &[Vec<f32>], scores: &[Vec<f32>]) -> Result<(), BelowFloor> {
         let reached = [
             ("signal to noise in dB", sqnr(float, scores), self.floor.sqnr),

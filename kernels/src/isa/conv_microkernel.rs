@@ -172,7 +172,7 @@ pub(super) use conv_tiles;
 /// The rows that are transposed at once.
 pub(crate) const TRANSPOSED_ROWS: usize = 8;
 
-/// What moves floats between the lanes of registers.
+/// The operations that move floats between the lanes of registers.
 ///
 /// # Safety
 ///

@@ -20,7 +20,7 @@ pub(crate) unsafe trait Isa: Copy + Send + Sync {
     type Conv: ConvMicrokernel<Sum = i32>;
     /// Convolutions of floats, and the products of floats with float weights.
     type ConvFloat: ConvMicrokernel<Sum = f32> + Microkernel<Sum = f32>;
-    /// What moves floats between lanes: transposition and rotation.
+    /// The operations that move floats between lanes: transposition and rotation.
     type Shuffle: Shuffle;
 }
 

@@ -1,4 +1,4 @@
-//! What inputs go through before they are quantized, and weights the other way round: products stay as they are.
+//! The transform of inputs before they are quantized, and its inverse for weights: products stay as they are.
 
 mod rotation;
 #[cfg(test)]

@@ -65,7 +65,7 @@ pub enum QTensorError {
     /// The transform of the inputs does not suit the layer.
     #[error("{reason}")]
     Transform {
-        /// What does not suit.
+        /// The part that does not suit.
         reason: String,
     },
 }

@@ -246,7 +246,7 @@ impl<'de> Visitor<'de> for PartSeed {
     }
 }
 
-/// What version 4 has added.
+/// The fields that version 4 has added.
 struct SavedInputs {
     block: usize,
     rounding: Rounding,
@@ -255,7 +255,7 @@ struct SavedInputs {
 }
 
 impl SavedInputs {
-    /// What records before version 4 stand for.
+    /// The values that records before version 4 have for them.
     const OLDER: Self = Self { block: 1, rounding: Rounding::Nearest, percent: 0, shifts: None };
 
     fn scheme(&self, range: QuantRange, mode: QuantMode) -> LayerScheme {

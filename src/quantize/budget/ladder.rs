@@ -3,7 +3,7 @@
 use crate::config::LayerScheme;
 use crate::quantize::sensitivity::{LayerSensitivity, Sensitivity};
 
-/// What can be done to one layer: the scheme of the configuration, then such as cost more and err less.
+/// The ways to treat one layer: the scheme of the configuration, then such as cost more and err less.
 #[derive(Debug, Clone)]
 pub(super) struct Ladder {
     pub(super) rungs: Vec<Rung>,

@@ -1,4 +1,4 @@
-//! What a model gives, against what the float model gave.
+//! The answers of a model, compared with those of the float model.
 
 use std::fmt;
 
@@ -51,14 +51,14 @@ impl<B: Backend, const D: usize> ModelOutput for Vec<Tensor<B, D>> {
     }
 }
 
-/// What a closure has returned.
+/// The values that a closure has returned.
 #[derive(Debug, Clone)]
 pub(super) enum Reading {
     Outputs(Vec<f32>),
     Loss(f64),
 }
 
-/// What was measured of a model.
+/// The measurement of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Measured {

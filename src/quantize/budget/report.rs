@@ -1,4 +1,4 @@
-//! What a search for the least sacrifice has tried: plain data, and a table of it.
+//! The choices that a search for the least sacrifice has tried: plain data, and a table of them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::quantize::report::Report;
 use crate::quantize::sensitivity::Sensitivity;
 use crate::table;
 
-/// What [`Quantize::quantize_within`](crate::Quantize::quantize_within) has done. `Display` prints both tables.
+/// The outcome of [`Quantize::quantize_within`](crate::Quantize::quantize_within). `Display` prints both tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BudgetReport {
@@ -47,7 +47,7 @@ pub struct Attempt {
     pub changes: Vec<LayerChange>,
     /// The share of the weights that were left float, of those in layers that the configuration names.
     pub float_share: f64,
-    /// What was measured of the model.
+    /// The measurement of the model.
     pub measured: Measured,
     /// True if that is within the bound.
     pub within: bool,

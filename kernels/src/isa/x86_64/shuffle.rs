@@ -1,4 +1,4 @@
-//! What moves floats between the lanes of registers, in 256 bits: the other sets share it.
+//! Transposition and rotation of floats between the lanes of registers, in 256 bits: all sets share them.
 
 use std::arch::x86_64::*;
 use std::array::from_fn;
