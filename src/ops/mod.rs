@@ -293,10 +293,8 @@ impl<B: Backend> Weights<B> {
                 cpu::embed(packed, &entries, [batch, length, self.layout.inputs()], &device)
             }
             #[cfg(feature = "wgpu")]
-            Storage::Cube(weights)
-                if weights.transform.is_identity() && cube::addresses_embed(weights, indices.dims()) =>
-            {
-                cube::embed(weights, indices)
+            Storage::Cube(weights) if cube::addresses_embed(weights, indices.dims()) => {
+                portable::restored(cube::embed(weights, indices), &weights.transform)
             }
             #[cfg(feature = "wgpu")]
             Storage::Cube(weights) => portable::embed(weights, indices),

@@ -10,7 +10,9 @@ use crate::ops::portable;
 use crate::ops::portable::weights::{Capabilities, DeviceWeights};
 use burn_int8_kernels::conv::{self, ConvGeometry, ConvInput};
 use burn_int8_kernels::gemm::{self, Product};
-use burn_int8_kernels::{ConvSpec, Kernel, PackedWeights, QTensor, WeightLayout};
+use burn_int8_kernels::{
+    BlockRotation, ConvSpec, InputTransform, Kernel, PackedWeights, QTensor, Rounding, WeightLayout,
+};
 
 /// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
 fn values(len: usize, seed: usize) -> Vec<f32> {
@@ -109,6 +111,33 @@ fn unusual_rows_are_identical() {
     assert_eq!(bits(&got), bits(&expected));
     assert!(got[..n] == [0.0; 3] && got[n..3 * n].iter().all(|y| y.is_nan()));
     assert!(got[3 * n..].iter().all(|y| y.is_finite()));
+}
+
+/// Every block, with smoothing and without, also of rows that leave no room for sums.
+fn transformed_is_identical_on<B: Backend>() {
+    for block in (1..=8).map(|power| 1 << power) {
+        let ([m, k, n], rotation) = ([6, 3 * block, 5], BlockRotation::new(block).unwrap());
+        let shifts: Vec<u8> = (0..k).map(|i| (i * 5 % 17) as u8).collect();
+        for transform in [rotation.into(), InputTransform::from(rotation).with_shifts(&shifts)] {
+            let how = (QuantRange::Symmetric, Rounding::KeepSums);
+            let (w, layout) = (values(k * n, 1), WeightLayout::Linear([k, n]));
+            let (packed, _) = PackedWeights::quantize_transformed(&w, &layout, how, transform).unwrap();
+            let mut x = values(m * k, 3);
+            for (row, factor) in x.chunks_mut(k).zip([1.0, 0.0, 1e30, 1e-31, f32::NAN, 1e38]) {
+                row.iter_mut().for_each(|x| *x *= factor);
+            }
+            let (expected, got) = both::<B>(&x, &packed, None, LayerScheme::default());
+            let bits = |y: &f32| if y.is_nan() { 1 } else { y.to_bits() };
+            assert!(got.iter().map(bits).eq(expected.iter().map(bits)), "{block}: {got:?} {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn transformed_inputs_are_identical() {
+    transformed_is_identical_on::<NdArray>();
+    #[cfg(feature = "test-suite")]
+    transformed_is_identical_on::<burn::backend::Flex>();
 }
 
 /// Float sums have no one order: `k` additions, each off by half an ulp (6e-8) of a partial sum below `k * 127`.

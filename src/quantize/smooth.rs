@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 
-use super::inspect::LayerCollector;
+use super::inspect::{FoundState, LayerCollector};
 use super::observe::{Observed, no_scheme};
 use super::plan::{Plan, PlannedLayer, Rules};
 use super::report::Report;
@@ -53,8 +53,13 @@ fn smoothed_plan<B: Backend, M: Module<B>>(
     Ok(plan)
 }
 
-/// The strengths that are tried on a layer, from none.
-fn strengths(scheme: LayerScheme, _: &PlannedLayer) -> Vec<LayerScheme> {
+/// The strengths that are tried on a layer, from none; a convolution has no other.
+fn strengths(scheme: LayerScheme, layer: &PlannedLayer) -> Vec<LayerScheme> {
+    let FoundState::Float { layout, .. } = &layer.found.state else { return Vec::new() };
     let strengths = [25, 50, 75].map(Smoothing::Percent);
-    [Smoothing::None].into_iter().chain(strengths).map(|strength| scheme.with_smoothing(strength)).collect()
+    let strengths = [Smoothing::None].into_iter().chain(strengths);
+    let mut schemes: Vec<_> =
+        strengths.map(|strength| scheme.with_smoothing(strength).for_layer(layout)).collect();
+    schemes.dedup();
+    schemes
 }

@@ -36,7 +36,9 @@ impl Tokens {
     }
 
     fn new(tokenizer: Tokenizer, config: &DecoderConfig, chat: Chat) -> Result<Self, ModelError> {
-        let (tokens, rows) = (tokenizer.get_vocab_size(true), config.vocab_size);
+        // Ids may leave gaps.
+        let ids = tokenizer.get_vocab(true).into_values().chain(config.start);
+        let (tokens, rows) = (ids.max().map_or(0, |largest| largest as usize + 1), config.vocab_size);
         if tokens > rows {
             return Err(ModelError::Vocabulary { tokens, rows });
         }

@@ -1,6 +1,7 @@
 //! The gate through which integers from outside enter.
 
 use super::layout::WeightLayout;
+use crate::range::{MAX_ABSMAX, PRESCALE};
 use crate::transform::InputTransform;
 
 /// The INT8 weights of a layer as they are saved: integers in the layout of the weight tensor, one scale per output channel.
@@ -105,11 +106,15 @@ impl QTensor {
     /// The floats that the integers stand for, with the transform taken back. A scale near the largest float may round a
     /// product past it: that stays finite.
     pub fn dequantize(&self) -> Vec<f32> {
+        // Sums of a transform leave no room above the largest float, unless they are made of smaller values.
+        let large =
+            self.scales.iter().any(|scale| *scale >= MAX_ABSMAX / 128.0) && !self.transform.is_identity();
+        let [factor, restore] = if large { [1.0 / PRESCALE, PRESCALE] } else { [1.0; 2] };
         let integers = self.values.iter().enumerate();
-        let value = |(i, &q)| f32::from(q) * self.scales[self.layout.channel_of(i)];
-        let mut floats: Vec<_> = integers.map(|q| value(q).clamp(f32::MIN, f32::MAX)).collect();
+        let value = |(i, &q)| f32::from(q) * (self.scales[self.layout.channel_of(i)] * factor);
+        let mut floats: Vec<_> = integers.map(value).collect();
         self.transform.restore(&mut floats, &self.layout);
-        floats.iter_mut().for_each(|w| *w = w.clamp(f32::MIN, f32::MAX));
+        floats.iter_mut().for_each(|w| *w = (*w * restore).clamp(f32::MIN, f32::MAX));
         floats
     }
 

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_kept_and_no_integer_is_farther_than_one_from_its_weight() {
+    fn sums_are_kept_and_no_integer_is_farther_than_a_step_and_a_half_from_its_weight() {
         for len in [1, 2, 9, 25, 384] {
             for seed in 0..20 {
                 let value = |i: usize| ((i * 7919 + seed * 104_729) % 10_007) as f32 / 10_007.0 * 20.0 - 3.0;
@@ -117,6 +117,43 @@ mod tests {
                 let close = weights.iter().zip(&integers).all(|(w, q)| (w - f32::from(*q)).abs() <= 1.5);
                 assert!(close && integers[len / 2] == 127, "{len} {seed}");
             }
+        }
+    }
+
+    /// Filters of 27 taps: the errors of nearest integers would add up to 1.5 steps on average.
+    #[test]
+    fn the_taps_of_a_filter_are_found_in_every_layout() {
+        use crate::{ConvSpec, InputTransform, PackedWeights, WeightLayout};
+        let plain = ConvSpec {
+            axes: 3,
+            channels: [6, 8],
+            groups: 1,
+            kernel: [3; 3],
+            stride: [1; 3],
+            dilation: [1; 3],
+            transposed: false,
+        };
+        let grouped = ConvSpec { groups: 2, stride: [2, 1, 2], ..plain };
+        let depthwise = ConvSpec { channels: [6, 6], groups: 6, ..plain };
+        for spec in
+            [plain, grouped, depthwise].into_iter().flat_map(|s| [s, ConvSpec { transposed: true, ..s }])
+        {
+            let layout = WeightLayout::Conv(spec);
+            let w: Vec<_> = (0..layout.len()).map(|i| ((i * 7919) % 10_007) as f32 / 5003.5 - 1.0).collect();
+            let how = (QuantRange::Symmetric, Rounding::KeepSums);
+            let (packed, _) =
+                PackedWeights::quantize_transformed(&w, &layout, how, InputTransform::default()).unwrap();
+            let (q, scales) = (packed.to_integers(), packed.scales());
+            let errors = w.iter().zip(&q).enumerate();
+            let errors: Vec<_> =
+                errors.map(|(i, (w, &q))| w / scales[layout.channel_of(i)] - f32::from(q)).collect();
+            let mut channels = vec![0.0; layout.channels()];
+            for (kernel, errors) in errors.chunks(27).enumerate() {
+                let sum: f32 = errors.iter().sum();
+                assert!(sum.abs() < 1.51, "{spec:?}: {sum}");
+                channels[layout.channel_of(kernel * 27)] += sum;
+            }
+            assert!(channels.iter().all(|sum| sum.abs() < 0.51), "{spec:?}: {channels:?}");
         }
     }
 }

@@ -16,6 +16,8 @@ use burn::tensor::{DType, Element};
 
 use super::op::LinearOp;
 use crate::config::QuantMode;
+#[cfg(feature = "wgpu")]
+use burn_int8_kernels::InputTransform;
 use rows::{make_room, quantize_rows};
 use total::{EXACT_IN_F32, Total};
 use transform::{restore_rows, transform_rows};
@@ -67,6 +69,17 @@ pub(super) fn embed<B: Backend>(weights: &DeviceWeights<B>, indices: Tensor<B, 2
     let rows = (integers * weights.scales.clone().select(0, indices).unsqueeze()).transpose();
     let rows = restore_rows(rows, &weights.transform);
     rows.reshape([batch, length, k]).cast(B::FloatElem::dtype())
+}
+
+/// Looked-up rows `[batch, length, width]` as they were before their table was transformed.
+#[cfg(feature = "wgpu")]
+pub(super) fn restored<B: Backend>(rows: Tensor<B, 3>, transform: &InputTransform) -> Tensor<B, 3> {
+    if transform.is_identity() {
+        return rows;
+    }
+    let ([batch, length, width], dtype) = (rows.dims(), rows.dtype());
+    let rows = rows.cast(DType::F32).reshape([batch * length, width]);
+    restore_rows(rows, transform).reshape([batch, length, width]).cast(dtype)
 }
 
 /// The exact product with integers `q`, rounded to float once.

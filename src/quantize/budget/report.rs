@@ -65,6 +65,10 @@ pub struct LayerChange {
 
 impl BudgetSearch {
     /// The best choice that was tried.
+    ///
+    /// # Panics
+    ///
+    /// If the search was read from a file that has no attempt of that index.
     pub fn best(&self) -> &Attempt {
         &self.attempts[self.best]
     }
