@@ -2,6 +2,7 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
+use burn_int8_kernels::WeightLayout;
 
 use super::inspect::{FoundState, LayerCollector};
 use super::plan::{Plan, PlannedLayer, Rules};
@@ -105,14 +106,21 @@ pub(super) fn alternatives(scheme: LayerScheme, layer: &PlannedLayer) -> Vec<Lay
     let smoothed = rotation(Rotation::Auto).with_smoothing(Smoothing::Percent(50));
     let unsmoothed = [scheme, rotation(Rotation::None), rotation(Rotation::Auto)];
     let smoothed = (!layer.inputs.is_empty()).then_some(smoothed);
-    let mut schemes = Vec::new();
-    for scheme in unsmoothed.into_iter().chain(smoothed).chain([weight_only]) {
-        let scheme = scheme.for_layer(layout);
-        if !schemes.contains(&scheme) {
-            schemes.push(scheme);
+    distinct(unsmoothed.into_iter().chain(smoothed).chain([weight_only]), layout)
+}
+
+/// The schemes as they are for a layer of this layout, each once.
+pub(super) fn distinct(
+    schemes: impl Iterator<Item = LayerScheme>,
+    layout: &WeightLayout,
+) -> Vec<LayerScheme> {
+    let mut distinct = Vec::new();
+    for scheme in schemes.map(|scheme| scheme.for_layer(layout)) {
+        if !distinct.contains(&scheme) {
+            distinct.push(scheme);
         }
     }
-    schemes
+    distinct
 }
 
 fn row(layer: &PlannedLayer, observation: &Observation) -> LayerSensitivity {

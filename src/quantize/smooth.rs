@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::prelude::*;
 
 use super::inspect::{FoundState, LayerCollector};
-use super::observe::{Observed, no_scheme};
+use super::observe::{Observed, distinct, no_scheme};
 use super::plan::{Plan, PlannedLayer, Rules};
 use super::report::Report;
 use super::swap::carry_out;
@@ -58,8 +58,5 @@ fn strengths(scheme: LayerScheme, layer: &PlannedLayer) -> Vec<LayerScheme> {
     let FoundState::Float { layout, .. } = &layer.found.state else { return Vec::new() };
     let strengths = [25, 50, 75].map(Smoothing::Percent);
     let strengths = [Smoothing::None].into_iter().chain(strengths);
-    let mut schemes: Vec<_> =
-        strengths.map(|strength| scheme.with_smoothing(strength).for_layer(layout)).collect();
-    schemes.dedup();
-    schemes
+    distinct(strengths.map(|strength| scheme.with_smoothing(strength)), layout)
 }

@@ -136,24 +136,14 @@ impl InputTransform {
             return restore;
         }
         self.scale(x, factor, out);
-        let mut scaled = [0.0; BlockRotation::LARGEST];
-        for out in out.chunks_exact_mut(block).filter(|_| block > 1) {
-            let scaled = &mut scaled[..block];
-            scaled.copy_from_slice(out);
-            rotate(isa, scaled, out);
-        }
+        self.rotation.apply_on(isa, out);
         restore
     }
 
     /// Takes back what was done to one row of weights.
     #[inline(always)]
     pub(crate) fn restore_row<I: Isa>(&self, isa: I, row: &mut [f32]) {
-        let mut rotated = [0.0; BlockRotation::LARGEST];
-        for block in row.chunks_exact_mut(self.rotation.block()) {
-            let rotated = &mut rotated[..block.len()];
-            rotate(isa, block, rotated);
-            block.copy_from_slice(rotated);
-        }
+        self.rotation.apply_on(isa, row);
         if let Some(factors) = &self.factors {
             row.iter_mut().zip(&**factors).for_each(|(w, factor)| *w *= factor);
         }

@@ -59,13 +59,19 @@ impl BlockRotation {
 
     /// Rotates the blocks of `x`; what is left of them at the end stays as it is.
     pub fn apply(self, x: &mut [f32]) {
+        self.apply_on(Portable::NEW, x);
+    }
+
+    /// [`apply`](Self::apply) with the instructions of `isa`.
+    #[inline(always)]
+    pub(super) fn apply_on<I: Isa>(self, isa: I, x: &mut [f32]) {
         if self.is_none() {
             return;
         }
         let mut rotated = [0.0; Self::LARGEST];
         for block in x.chunks_exact_mut(self.block()) {
             let rotated = &mut rotated[..block.len()];
-            rotate(Portable::NEW, block, rotated);
+            rotate(isa, block, rotated);
             block.copy_from_slice(rotated);
         }
     }
