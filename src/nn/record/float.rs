@@ -6,10 +6,13 @@ use burn::record::PrecisionSettings;
 use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
+use super::data;
+
 /// A float parameter as Burn writes it. It is read as it comes: [`check`](Self::check) it before it is used.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct FloatItem {
     pub(super) id: String,
+    #[serde(deserialize_with = "data::read")]
     pub(super) param: TensorData,
 }
 

@@ -9,8 +9,10 @@
 //! | `layer` | the fields of a layer: weight, bias, constants |
 //! | `weight` | the fields of a weight, float or INT8, and of its INT8 part |
 //! | `float` | the fields of a float parameter |
+//! | `data` | the values of a tensor |
 //! | `saved` | what an INT8 weight in a file must be, whatever its format and version |
 
+mod data;
 mod float;
 mod layer;
 mod saved;

@@ -8,6 +8,7 @@ use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor
 use serde::ser::SerializeStruct;
 use serde::{Deserializer, Serialize, Serializer};
 
+use super::data::ReadData;
 use super::float::FloatItem;
 use super::saved::{ExpectedLayer, Int8Part, Origin, RECORD_VERSION, SavedWeight, UncheckedWeight};
 use crate::config::{LayerScheme, QuantMode, QuantRange, Rotation, Rounding, Smoothing};
@@ -103,7 +104,7 @@ impl<'de> Visitor<'de> for WeightVisitor {
     /// Formats without field names: the INT8 part follows `i8` values, and nothing follows others.
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let id = seq.next_element()?.ok_or_else(|| de::Error::missing_field("id"))?;
-        let param: TensorData = seq.next_element()?.ok_or_else(|| de::Error::missing_field("param"))?;
+        let ReadData(param) = seq.next_element()?.ok_or_else(|| de::Error::missing_field("param"))?;
         let part = match param.dtype {
             DType::I8 => seq.next_element_seed(PartSeed(self.0))?,
             _ => None,
@@ -116,7 +117,7 @@ impl<'de> Visitor<'de> for WeightVisitor {
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "id" => id = Some(map.next_value()?),
-                "param" | INTEGERS => param = Some(map.next_value()?),
+                "param" | INTEGERS => param = Some(map.next_value::<ReadData>()?.0),
                 "int8" => part = Some(map.next_value_seed(PartSeed(self.0))?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -190,7 +191,7 @@ impl<'de> Visitor<'de> for PartSeed {
             scheme: inputs.scheme(range, mode),
             shifts: inputs.shifts,
             sqnr_db: next(&mut seq, "sqnr_db")?,
-            scales: next(&mut seq, "scales")?,
+            scales: next::<ReadData, _>(&mut seq, "scales")?.0,
         })
     }
 
@@ -210,7 +211,7 @@ impl<'de> Visitor<'de> for PartSeed {
                 "smoothing" => percent = Some(map.next_value()?),
                 "shifts" => shifts = Some(map.next_value()?),
                 "sqnr_db" => sqnr_db = Some(map.next_value()?),
-                "scales" => scales = Some(map.next_value()?),
+                "scales" => scales = Some(map.next_value::<ReadData>()?.0),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }

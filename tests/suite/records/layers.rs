@@ -327,6 +327,10 @@ mod malformed {
                 damaged[at] ^= 1 << bit;
                 load_into_a_layer(damaged, &mpk, &int8);
             }
+            // An array that claims to be longer than any memory.
+            let mut damaged = bytes.clone();
+            damaged.splice(at..=at, [0xdd, 0xff, 0xff, 0xff, 0xff]);
+            load_into_a_layer(damaged, &mpk, &int8);
         }
         // From a file: Burn's recorder of bytes panics on what it can't read.
         let (bin, path) = (BinFileRecorder::<Full>::default(), folder.path().join("layer.bin"));
