@@ -68,7 +68,7 @@ impl Serialize for PartOf<'_> {
         let mut fields = serializer.serialize_struct("Int8Part", PART_FIELDS.len())?;
         fields.serialize_field("version", &RECORD_VERSION)?;
         fields.serialize_field("kind", saved.kind)?;
-        fields.serialize_field("groups", &saved.groups.unwrap_or(1))?;
+        fields.serialize_field("groups", &saved.groups.unwrap_or(Origin::UNKNOWN_GROUPS))?;
         fields.serialize_field("range", &saved.scheme.range)?;
         fields.serialize_field("activations", &saved.scheme.mode)?;
         let block = if let Rotation::Block(block) = saved.scheme.rotation { block } else { 1 };
