@@ -69,7 +69,7 @@ impl<B: Backend> Int8Tensor<B> {
         }
     }
 
-    pub(super) fn to_device(self, device: &B::Device) -> Self {
+    pub(super) fn moved_to(self, device: &B::Device) -> Self {
         match self.0 {
             Value::Float(tensor) => Self::float(B::float_to_device(tensor, device)),
             Value::Weight(view) => Self::weight(view.to_device(device)),

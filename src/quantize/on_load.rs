@@ -135,20 +135,18 @@ impl<'a, B: Backend, L> QuantizeOnLoad<'a, B, L> {
     ) -> Param<Tensor<B, D>> {
         let kind = weight.kind;
         let layout = Some(weight.layout).filter(|layout| layout.shape() == param.shape_in(kind));
-        match quantize_parameter(param, kind, layout, weight.scheme) {
-            Ok((param, _)) => {
-                self.loaded.insert(weight.index, Loaded::Parameter);
-                param
-            }
-            Err((param, SkipReason::NonFiniteWeight { channel })) => {
+        let (param, result) = match layout {
+            Some(layout) => quantize_parameter(param, kind, Some(layout), weight.scheme),
+            None => (param, Err(SkipReason::NoWeights)),
+        };
+        match result {
+            Ok(_) => drop(self.loaded.insert(weight.index, Loaded::Parameter)),
+            Err(SkipReason::NonFiniteWeight { channel }) => {
                 self.error = Some(Int8Error::NonFiniteWeight { path, channel });
-                param
             }
-            Err((param, _)) => {
-                self.loaded.insert(weight.index, Loaded::Floats);
-                param
-            }
+            Err(_) => drop(self.loaded.insert(weight.index, Loaded::Floats)),
         }
+        param
     }
 
     fn tie(&mut self, weight: &mut Int8Weight<B>) {

@@ -97,7 +97,11 @@ impl LayerRule for PlanRule {
     }
 
     fn was_loaded(&mut self, layer: &LayerInfo) -> bool {
-        let planned = self.decisions.get_mut(&layer.path);
-        planned.and_then(|planned| planned.pop_front_if(|next| matches!(next, Decision::Loaded))).is_some()
+        let Some(planned) = self.decisions.get_mut(&layer.path) else { return false };
+        let was_loaded = matches!(planned.front(), Some(Decision::Loaded));
+        if was_loaded {
+            planned.pop_front();
+        }
+        was_loaded
     }
 }

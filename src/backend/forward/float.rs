@@ -136,7 +136,7 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
     }
 
     fn float_to_device(tensor: FloatTensor<Self>, device: &B::Device) -> FloatTensor<Self> {
-        tensor.to_device(device)
+        tensor.moved_to(device)
     }
 
     fn float_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -131,7 +131,7 @@ impl<B: Backend> QTensorOps<Self> for Int8<B> {
     }
 
     fn q_to_device(tensor: QuantizedTensor<Self>, device: &B::Device) -> QuantizedTensor<Self> {
-        tensor.map(|tensor| B::q_to_device(tensor, device), |tensor| tensor.to_device(device))
+        tensor.map(|tensor| B::q_to_device(tensor, device), |tensor| tensor.moved_to(device))
     }
 
     fn q_reshape(tensor: QuantizedTensor<Self>, shape: Shape) -> QuantizedTensor<Self> {

@@ -68,23 +68,23 @@ impl<B: Backend, const D: usize> FloatParameter for Param<Tensor<B, D>> {
     }
 }
 
-/// The parameter in INT8, frozen, and its scheme. Recorders write it as integers.
-#[allow(clippy::result_large_err, reason = "the caller gets its parameter back")]
+/// The parameter in INT8, frozen, and its scheme, or as it was, and why. Recorders write it as integers.
 pub(crate) fn quantize_parameter<B: Backend, const D: usize>(
     param: Param<Tensor<B, D>>,
     kind: &'static str,
     layout: Option<WeightLayout>,
     scheme: LayerScheme,
-) -> Result<(Param<Tensor<B, D>>, LayerScheme), (Param<Tensor<B, D>>, SkipReason)> {
+) -> (Param<Tensor<B, D>>, Result<LayerScheme, SkipReason>) {
     let layout = layout.or_else(|| layout_of(kind, &param.shape_in(kind), 1));
     let (Some(layout), Some(backend)) = (layout, stock_backend::<B>(&param.lazy_device())) else {
-        return Err((param, SkipReason::BurnsLayer { kind: kind.into() }));
+        return (param, Err(SkipReason::BurnsLayer { kind: kind.into() }));
     };
     match backend.quantize(param.val().into_primitive(), param.id, kind, layout, scheme) {
         Ok((tensor, scheme)) => {
-            Ok((replaced(param, Tensor::from_primitive(TensorPrimitive::Float(tensor))), scheme))
+            let value = Tensor::from_primitive(TensorPrimitive::Float(tensor));
+            (replaced(param, value), Ok(scheme))
         }
-        Err(NotFinite { channel }) => Err((param, SkipReason::NonFiniteWeight { channel })),
+        Err(NotFinite { channel }) => (param, Err(SkipReason::NonFiniteWeight { channel })),
     }
 }
 

@@ -136,10 +136,9 @@ impl QuantizeMapper {
     ) -> Param<Tensor<B, D>> {
         let (param, result) = match self.rule.decide(&layer) {
             Decision::Quantize(scheme, _) => {
-                match quantize_parameter(param, layer.kind, self.rule.layout(&layer), scheme) {
-                    Ok((param, scheme)) => (self.tie_parameter(param), Ok(scheme)),
-                    Err((param, reason)) => (param, Err(reason)),
-                }
+                let layout = self.rule.layout(&layer);
+                let (param, result) = quantize_parameter(param, layer.kind, layout, scheme);
+                (if result.is_ok() { self.tie_parameter(param) } else { param }, result)
             }
             Decision::Skip(reason) => (param, Err(reason)),
             Decision::Take(_) | Decision::Loaded => (param, Err(SkipReason::NoWeights)),
