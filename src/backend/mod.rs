@@ -41,7 +41,7 @@ const NAME: &str = "int8<";
 /// # Numerics
 ///
 /// Until a model is quantized, every result is the one of `B`, bit for bit. An INT8 weight that anything but a layer or a product
-/// reads, a model's own arithmetic for example, is dequantized for that, each time it is read: `report()` counts such reads.
+/// reads, a model's own arithmetic for example, is dequantized for that, each time it is read: `int8_report()` counts such reads.
 ///
 /// # Saving
 ///

@@ -5,8 +5,8 @@ use burn::tensor::quantization::{QTensorPrimitive, QuantScheme};
 use burn::tensor::{DType, Shape, TensorData, TensorMetadata, TensorPrimitive};
 
 use super::Int8;
-use super::saved::SCHEME;
 use super::tensor::Int8Tensor;
+use crate::nn::record::PARAMETER_SCHEME;
 
 /// A quantized tensor of [`Int8`]: one of the inner backend's, or a parameter that is INT8, on its way to a file or from one.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl<B: Backend> TensorMetadata for Int8QTensor<B> {
     fn dtype(&self) -> DType {
         match self {
             Self::Burns(tensor) => tensor.dtype(),
-            Self::Float(_) => DType::QFloat(SCHEME),
+            Self::Float(_) => DType::QFloat(PARAMETER_SCHEME),
         }
     }
 
@@ -99,7 +99,7 @@ impl<B: Backend> QTensorPrimitive for Int8QTensor<B> {
     fn scheme(&self) -> &QuantScheme {
         match self {
             Self::Burns(tensor) => tensor.scheme(),
-            Self::Float(_) => &SCHEME,
+            Self::Float(_) => &PARAMETER_SCHEME,
         }
     }
 

@@ -4,21 +4,11 @@
 //! Burn calls quantized, which recorders leave as it is, and holds what [`bytes_of`] makes of the weight.
 
 use burn::prelude::*;
-use burn::tensor::quantization::{QuantLevel, QuantMode, QuantParam, QuantScheme, QuantStore, QuantValue};
 use burn::tensor::{Bytes, DType, TensorData};
 
 use super::weight::{StockWeight, WeightView};
-use crate::nn::record::{SavedParameter, bytes_of, from_bytes};
+use crate::nn::record::{PARAMETER_SCHEME, SavedParameter, bytes_of, from_bytes};
 use crate::nn::weight::Int8Weight;
-
-/// The type that the data of an INT8 weight has. No backend of Burn's makes or reads it: they refuse how it is stored.
-pub(super) const SCHEME: QuantScheme = QuantScheme {
-    value: QuantValue::Q8S,
-    param: QuantParam::F32,
-    store: QuantStore::PackedNative(0),
-    level: QuantLevel::Tensor,
-    mode: QuantMode::Symmetric,
-};
 
 pub(super) fn to_data<B: Backend>(view: &WeightView<B>) -> TensorData {
     let weight = &view.weight;
@@ -28,7 +18,7 @@ pub(super) fn to_data<B: Backend>(view: &WeightView<B>) -> TensorData {
     TensorData {
         bytes: Bytes::from_bytes_vec(bytes),
         shape: view.shape().into(),
-        dtype: DType::QFloat(SCHEME),
+        dtype: DType::QFloat(PARAMETER_SCHEME),
     }
 }
 
@@ -38,7 +28,7 @@ pub(super) fn to_data<B: Backend>(view: &WeightView<B>) -> TensorData {
 ///
 /// If the data is damaged.
 pub(super) fn from_data<B: Backend>(data: &TensorData, device: &B::Device) -> Option<WeightView<B>> {
-    if data.dtype != DType::QFloat(SCHEME) {
+    if data.dtype != DType::QFloat(PARAMETER_SCHEME) {
         return None;
     }
     let refuse = |error: String| -> ! { panic!("this is no INT8 weight that burn-int8 can read: {error}") };

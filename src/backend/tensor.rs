@@ -88,14 +88,22 @@ impl<B: Backend> Int8Tensor<B> {
         }
     }
 
-    /// The product `x · self + bias`, if this is an INT8 weight that products of `x` are computed with.
+    /// The product `x · self + bias`, if this is an INT8 weight that products are computed with.
+    ///
+    /// # Panics
+    ///
+    /// If the last axis of `x` is not that of the weight's inputs.
     pub(super) fn linear(&self, x: &Self, bias: &Option<Self>) -> Option<Self> {
         let view = self.as_weight()?;
         let (shape, [inputs, outputs]) = (x.shape(), view.as_product()?);
         let (last, outer) = shape.as_slice().split_last()?;
-        if *last != inputs || outer.is_empty() {
-            return None; // the inner backend says what is wrong
-        }
+        assert!(
+            *last == inputs,
+            "{}: the last axis of an input of shape {:?} must be {inputs}, as the weight is {:?}",
+            view.weight.kind,
+            shape.as_slice(),
+            view.weight.layout().shape(),
+        );
         let rows = Shape::new([outer.iter().product::<usize>(), inputs]);
         let x =
             Tensor::from_primitive(TensorPrimitive::Float(B::float_reshape(x.clone().into_float(), rows)));

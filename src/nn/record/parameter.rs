@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use burn::tensor::quantization::{QuantLevel, QuantMode, QuantParam, QuantScheme, QuantStore, QuantValue};
 use burn_int8_kernels::{ConvSpec, WeightLayout};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,6 +12,15 @@ use super::weight::WeightItem;
 
 /// The first item, by which the bytes are told from others.
 const MAGIC: &str = "burn-int8 parameter";
+
+/// The type that the data of an INT8 parameter has. No backend of Burn's makes or reads it: they refuse how it is stored.
+pub(crate) const PARAMETER_SCHEME: QuantScheme = QuantScheme {
+    value: QuantValue::Q8S,
+    param: QuantParam::F32,
+    store: QuantStore::PackedNative(0),
+    level: QuantLevel::Tensor,
+    mode: QuantMode::Symmetric,
+};
 
 /// The kinds of layer, each with the rank of its weight and the axis of the output channels.
 const KINDS: [(&str, usize, OutputAxis); 8] = [
