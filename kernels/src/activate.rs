@@ -2,6 +2,7 @@
 
 use crate::isa::{Isa, Kernel, Op};
 use crate::parallel::{for_each, threads_for};
+use crate::uninit::{Block, collect_uninit, init_copy};
 use crate::vecmath::Activation;
 
 /// The activation of each value.
@@ -15,19 +16,27 @@ use crate::vecmath::Activation;
 /// assert_eq!(out, [0.0, 0.5, 1.0]);
 /// ```
 pub fn activate(kernel: Kernel, x: &[f32], activation: Activation) -> Vec<f32> {
-    let mut out = x.to_vec();
-    let threads = threads_for(out.len() * VALUE_COST);
-    let part = out.len().div_ceil(threads * 4).max(1);
-    let parts = out.chunks_mut(part);
-    for_each(threads, parts, |values| kernel.run(Activate { values, activation }));
+    let threads = threads_for(x.len() * VALUE_COST);
+    let part = x.len().div_ceil(threads * 4).max(1);
+    let [out] = collect_uninit([x.len()], |[out]| {
+        let parts = out.chunks(part).zip(x.chunks(part));
+        for_each(threads, parts, |(out, x)| {
+            let out = out.into_block(x.len());
+            kernel.run(Activate { out, x, activation });
+        });
+    });
     out
 }
 
 /// The cost of a value, in multiply-adds of integers.
 const VALUE_COST: usize = 64;
+/// The values that are copied and then changed, so few that they are in the fastest cache.
+const STRETCH: usize = 2048;
 
+/// Writes the activations of `x` to the one row of `out`.
 struct Activate<'a> {
-    values: &'a mut [f32],
+    out: Block<'a, f32>,
+    x: &'a [f32],
     activation: Activation,
 }
 
@@ -35,8 +44,14 @@ impl Op for Activate<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _isa: I) {
-        self.activation.apply(self.values);
+    fn run<I: Isa>(mut self, _isa: I) {
+        for (x, start) in self.x.chunks(STRETCH).zip((0..).step_by(STRETCH)) {
+            self.out.append(0, start..start + x.len(), |out| {
+                let values = init_copy::<_, STRETCH>(out, x);
+                self.activation.apply(values);
+                values
+            });
+        }
     }
 }
 

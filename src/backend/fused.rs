@@ -16,7 +16,16 @@ fn is_fused<B: Backend>(x: &Int8Tensor<B>) -> bool {
 
 /// The activation of each value, if kernels compute it.
 pub(super) fn activate<B: Backend>(x: &Int8Tensor<B>, activation: Activation) -> Option<Int8Tensor<B>> {
-    is_fused(x).then(|| Int8Tensor::computed(ops::activate(flat(x.clone()), activation), x.shape()))
+    fn run<B: Backend, const D: usize>(x: &Int8Tensor<B>, activation: Activation) -> Int8Tensor<B> {
+        Int8Tensor::made(ops::activate::<B, D>(x.clone().into_tensor(), activation))
+    }
+    match x.rank() {
+        _ if !is_fused(x) => None,
+        2 => Some(run::<B, 2>(x, activation)),
+        3 => Some(run::<B, 3>(x, activation)),
+        4 => Some(run::<B, 4>(x, activation)),
+        _ => None,
+    }
 }
 
 /// The rows along the last axis, normalized, if kernels compute it.
@@ -28,17 +37,31 @@ pub(super) fn layer_norm<B: Backend>(
 ) -> Option<Int8Tensor<B>> {
     let (shape, width) = (x.shape(), gamma.shape());
     let fits = width.num_dims() == 1 && shape.as_slice().last() == Some(&width[0]);
-    let has_dtype = |other: &Int8Tensor<B>| other.dtype() == DType::F32 && other.shape() == width;
-    if !(is_fused(x) && fits && has_dtype(gamma) && beta.as_ref().is_none_or(has_dtype)) {
+    let matches = |other: &Int8Tensor<B>| other.dtype() == DType::F32 && other.shape() == width;
+    if !(is_fused(x) && fits && matches(gamma) && beta.as_ref().is_none_or(matches)) {
         return None;
     }
-    let beta = beta.clone().map(flat);
-    let out = ops::layer_norm(flat(x.clone()), None, flat(gamma.clone()), beta, epsilon as f32);
-    Some(Int8Tensor::computed(out, shape))
+    let run = Normalize { x, gamma, beta, epsilon: epsilon as f32 };
+    match shape.num_dims() {
+        2 => Some(run.run::<2>()),
+        3 => Some(run.run::<3>()),
+        4 => Some(run.run::<4>()),
+        _ => None,
+    }
 }
 
-/// The values in one axis.
-fn flat<B: Backend>(x: Int8Tensor<B>) -> Tensor<B, 1> {
-    let count = x.shape().num_elements();
-    x.reshaped(Shape::new([count]))
+/// The arguments of a normalization.
+struct Normalize<'a, B: Backend> {
+    x: &'a Int8Tensor<B>,
+    gamma: &'a Int8Tensor<B>,
+    beta: &'a Option<Int8Tensor<B>>,
+    epsilon: f32,
+}
+
+impl<B: Backend> Normalize<'_, B> {
+    fn run<const D: usize>(self) -> Int8Tensor<B> {
+        let (x, gamma) = (self.x.clone().into_tensor::<D>(), self.gamma.clone().into_tensor());
+        let beta = self.beta.clone().map(Int8Tensor::into_tensor);
+        Int8Tensor::made(ops::layer_norm(x, None, gamma, beta, self.epsilon))
+    }
 }

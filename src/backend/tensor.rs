@@ -10,6 +10,7 @@ use super::conv::ConvCall;
 use super::saved;
 use super::scores::{Scores, SharedScores, Step};
 use super::weight::WeightView;
+use crate::nn::weight::Int8Weight;
 use crate::ops::{ConvOp, LinearOp};
 use burn_int8_kernels::WeightLayout;
 
@@ -81,12 +82,12 @@ impl<B: Backend> Int8Tensor<B> {
     }
 
     /// The tensor of the inner backend, whose operations take it with its type.
-    fn into_tensor<const D: usize>(self) -> Tensor<B, D> {
+    pub(super) fn into_tensor<const D: usize>(self) -> Tensor<B, D> {
         Tensor::from_primitive(TensorPrimitive::Float(self.into_float()))
     }
 
     /// What an INT8 layer has computed.
-    fn made<const D: usize>(tensor: Tensor<B, D>) -> Self {
+    pub(super) fn made<const D: usize>(tensor: Tensor<B, D>) -> Self {
         Self::new(tensor.into_primitive().tensor(), true)
     }
 
@@ -165,13 +166,21 @@ impl<B: Backend> Int8Tensor<B> {
             shape.as_slice(),
             view.weight.layout().shape(),
         );
-        let rows = Shape::new([outer.iter().product::<usize>(), inputs]);
-        let x =
-            Tensor::from_primitive(TensorPrimitive::Float(B::float_reshape(x.clone().into_float(), rows)));
-        let bias = bias.clone().map(Self::into_tensor);
-        let product: Tensor<B, 2> =
-            view.weight.compute(None, |int8| int8.weights.linear(x, LinearOp::new(int8.scheme, bias)));
-        Some(Self::computed(product, [outer, &[outputs]].concat().into()))
+        let (weight, bias) = (&view.weight, bias.clone().map(Self::into_tensor));
+        let multiply = |int8: &Int8Weight<B>, x: Self| {
+            let op = LinearOp::new(int8.scheme, bias);
+            match outer.len() {
+                1 => Self::made(int8.weights.linear::<2>(x.into_tensor(), op)),
+                2 => Self::made(int8.weights.linear::<3>(x.into_tensor(), op)),
+                3 => Self::made(int8.weights.linear::<4>(x.into_tensor(), op)),
+                _ => {
+                    let rows = Shape::new([outer.iter().product::<usize>(), inputs]);
+                    let product = int8.weights.linear::<2>(x.reshaped(rows), op);
+                    Self::computed(product, [outer, &[outputs]].concat().into())
+                }
+            }
+        };
+        Some(weight.compute(None, |int8| multiply(int8, x.clone())))
     }
 
     /// The product `lhs · self`, if this is an INT8 weight that products of `lhs` are computed with.
