@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::quantization::{QTensorPrimitive, QuantScheme};
 use burn::tensor::{DType, Shape, TensorData, TensorMetadata, TensorPrimitive};
 
-use super::Int8;
+use super::int8::Int8;
 use super::tensor::Int8Tensor;
 use crate::nn::record::PARAMETER_SCHEME;
 

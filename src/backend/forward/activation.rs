@@ -5,8 +5,9 @@ use burn::tensor::ops::{ActivationOps, FloatTensor};
 use burn::tensor::{Scalar, TensorMetadata};
 
 use super::{approximates, argument, forward, lower, lowered, raised};
+use crate::backend::fused;
+use crate::backend::int8::Int8;
 use crate::backend::scores::Step;
-use crate::backend::{Int8, fused};
 use burn_int8_kernels::Activation;
 
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]

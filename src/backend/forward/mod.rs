@@ -70,10 +70,10 @@ macro_rules! lower {
         &$value.clone().into_float()
     };
     (OptFloat, $value:expr) => {
-        $value.map($crate::backend::Int8Tensor::into_float)
+        $value.map($crate::backend::tensor::Int8Tensor::into_float)
     };
     (Floats, $value:expr) => {
-        $value.into_iter().map($crate::backend::Int8Tensor::into_float).collect()
+        $value.into_iter().map($crate::backend::tensor::Int8Tensor::into_float).collect()
     };
     ($other:tt, $value:expr) => {
         $value
@@ -102,10 +102,10 @@ macro_rules! approximates {
         $value.is_approximate()
     };
     (OptFloat, $value:expr) => {
-        $value.as_ref().is_some_and($crate::backend::Int8Tensor::is_approximate)
+        $value.as_ref().is_some_and($crate::backend::tensor::Int8Tensor::is_approximate)
     };
     (Floats, $value:expr) => {
-        $value.iter().any($crate::backend::Int8Tensor::is_approximate)
+        $value.iter().any($crate::backend::tensor::Int8Tensor::is_approximate)
     };
     ($other:tt, $value:expr) => {
         false
@@ -115,7 +115,7 @@ macro_rules! approximates {
 /// A result of the inner backend as this one's.
 macro_rules! raised {
     (Float, $approximate:expr, $value:expr) => {
-        $crate::backend::Int8Tensor::new($value, $approximate)
+        $crate::backend::tensor::Int8Tensor::new($value, $approximate)
     };
     (Quant, $approximate:expr, $value:expr) => {
         $crate::backend::quantized::Int8QTensor::Burns($value)

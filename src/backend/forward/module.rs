@@ -8,7 +8,9 @@ use burn::tensor::ops::{
 };
 
 use super::{approximates, argument, forward, lower, lowered, raised};
-use crate::backend::{Int8, Int8Tensor, fused};
+use crate::backend::fused;
+use crate::backend::int8::Int8;
+use crate::backend::tensor::Int8Tensor;
 
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
 impl<B: Backend> ModuleOps<Self> for Int8<B> {

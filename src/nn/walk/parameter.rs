@@ -5,7 +5,7 @@ use burn::prelude::*;
 use burn::tensor::TensorPrimitive;
 use burn_int8_kernels::{NotFinite, WeightLayout};
 
-use super::visit::{FloatBytes, Int8Facts};
+use super::facts::{FloatBytes, Int8Facts};
 use crate::backend::stock_backend;
 use crate::config::LayerScheme;
 use crate::nn::linear::is_transposed;
