@@ -257,7 +257,8 @@ fn stock_layers_are_listed() {
                   burn_int8::nn::attention::MultiHeadAttention, and if yours, burn_int8::nn::Linear in it";
     assert_eq!(layer.reason, reason);
     let reason = &report.layer("gate.linear_inner").expect("listed").reason;
-    let remedy = "part of SwiGlu: use the backend Int8 around yours, or write that module with burn_int8::nn::Linear";
+    let remedy =
+        "part of SwiGlu: use the backend Int8 around yours, or write that module with burn_int8::nn::Linear";
     assert_eq!(reason, remedy);
     assert_eq!(layer.bytes_before, 4 * (4 * 4 + 4));
     assert_eq!((layer.kind.as_str(), layer.shape.as_slice()), ("Linear", &[4, 4][..]));
