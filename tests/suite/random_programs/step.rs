@@ -251,12 +251,11 @@ fn conv_transpose(c: &Code<'_>) -> Option<Step> {
     let weight = c.value(1, |shape| (3..=4).contains(&shape.len()))?;
     let w = &c.shapes[weight];
     let call = Call { padding: 0, ..c.call(1 + c.pick(5, 2)) };
-    let fits = |x: &[usize]| {
+    let is_small = |x: &[usize]| {
         let outputs = x[2..].iter().zip(&w[2..]).map(|(x, kernel)| x * call.stride + kernel * call.dilation);
-        x.len() == w.len()
-            && x[1] == w[0]
-            && x[0] * w[1] * call.groups * outputs.product::<usize>() <= LARGEST.0
+        x[0] * w[1] * call.groups * outputs.product::<usize>() <= LARGEST.0
     };
+    let fits = |x: &[usize]| x.len() == w.len() && x[1] == w[0] && is_small(x);
     let x = c.value(2, fits).filter(|_| w[0].is_multiple_of(call.groups))?;
     Some(Step::ConvTranspose(x, weight, c.bias(4, w[1] * call.groups), call))
 }

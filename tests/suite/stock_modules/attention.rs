@@ -13,6 +13,7 @@ cases! {
         multi_head_attention, masks, attention_step_by_step, cross_attention, feed_forward, encoder, encoder_step_by_step, decoder,
         decoder_step_by_step,
     ],
+    train_nearly: [],
     infer: [generated_masks],
 }
 

@@ -11,6 +11,7 @@ cases! {
         linear, linear_saved_transposed, linear_of_one_axis, gates, embedding, embedding_tied_to_a_head, positional_encoding,
         rotary_encoding, unfold,
     ],
+    train_nearly: [],
     infer: [sinusoids, noise_in_inference],
 }
 

@@ -18,23 +18,28 @@ use burn::backend::NdArray;
 
 use run::Run;
 
-/// Lists the cases of a file: those under `train` are differentiated, too, those under `infer` have no gradient in Burn.
+/// Lists the cases of a file: those under `train` are differentiated, too; so are those under `train_nearly`, whose gradients Burn
+/// itself adds up in another order each time; those under `infer` have no gradient in Burn.
 macro_rules! cases {
-    (train: [$($train:ident),* $(,)?], infer: [$($infer:ident),* $(,)?] $(,)?) => {
-        pub const CASES: &[fn(&mut super::run::Run<burn::backend::NdArray>)] = &[$($train,)* $($infer,)*];
+    (
+        train: [$($train:ident),* $(,)?],
+        train_nearly: [$($nearly:ident),* $(,)?],
+        infer: [$($infer:ident),* $(,)?] $(,)?
+    ) => {
+        pub const CASES: &[fn(&mut super::run::Run<burn::backend::NdArray>)] =
+            &[$($train,)* $($nearly,)* $($infer,)*];
 
         mod same_as_without {
             use burn::backend::{Autodiff, Flex, NdArray};
             use burn_int8::Int8;
 
-            use super::super::run::{assert_same, gradients, outputs};
+            #[allow(unused_imports, reason = "not every file has cases of all three kinds")]
+            use super::super::run::{assert_near, assert_same, gradients, outputs};
 
             $(
                 #[test]
                 fn $train() {
-                    if std::env::var("REPEAT").is_ok() { for _ in 0..60 {
-                    assert_same(gradients::<Autodiff<NdArray>>(super::$train), gradients::<Autodiff<NdArray>>(super::$train));
-                    } return; }
+                    if std::env::var("REPEAT").is_ok() { for _ in 0..60 { assert_same(gradients::<Autodiff<NdArray>>(super::$train), gradients::<Autodiff<NdArray>>(super::$train)); } return; }
                     assert_same(outputs::<NdArray>(super::$train), outputs::<Int8<NdArray>>(super::$train));
                     assert_same(outputs::<Flex>(super::$train), outputs::<Int8<Flex>>(super::$train));
                     assert_same(
@@ -44,6 +49,21 @@ macro_rules! cases {
                     assert_same(
                         gradients::<Autodiff<Flex>>(super::$train),
                         gradients::<Autodiff<Int8<Flex>>>(super::$train),
+                    );
+                }
+            )*
+            $(
+                #[test]
+                fn $nearly() {
+                    assert_same(outputs::<NdArray>(super::$nearly), outputs::<Int8<NdArray>>(super::$nearly));
+                    assert_same(outputs::<Flex>(super::$nearly), outputs::<Int8<Flex>>(super::$nearly));
+                    assert_near(
+                        gradients::<Autodiff<NdArray>>(super::$nearly),
+                        gradients::<Autodiff<Int8<NdArray>>>(super::$nearly),
+                    );
+                    assert_near(
+                        gradients::<Autodiff<Flex>>(super::$nearly),
+                        gradients::<Autodiff<Int8<Flex>>>(super::$nearly),
                     );
                 }
             )*

@@ -9,6 +9,7 @@ use super::run::Run;
 
 cases! {
     train: [batch_norm, group_norm, instance_norm, layer_norm, rms_norm, local_response_norm, normalizations],
+    train_nearly: [],
     infer: [],
 }
 

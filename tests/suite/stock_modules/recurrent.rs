@@ -9,6 +9,7 @@ use super::run::Run;
 
 cases! {
     train: [rnn, birnn, lstm, bilstm, gru, bigru],
+    train_nearly: [],
     infer: [],
 }
 

@@ -162,3 +162,17 @@ pub fn assert_same(without: Vec<TensorData>, with: Vec<TensorData>) {
         assert!(without.bytes == with.bytes, "tensor {index}: {with}, not {without}");
     }
 }
+
+/// The greatest share of a tensor's largest magnitude by which sums of a few dozen numbers in another order differ: some ulps.
+const ORDER: f32 = 4e-6;
+
+/// Asserts that the numbers are the same but for the order of sums.
+pub fn assert_near(without: Vec<TensorData>, with: Vec<TensorData>) {
+    assert_eq!(without.len(), with.len());
+    for (index, (without, with)) in without.iter().zip(&with).enumerate() {
+        assert_eq!((&without.shape, without.dtype), (&with.shape, with.dtype), "tensor {index}");
+        let largest = without.iter::<f32>().fold(0f32, |largest, number| largest.max(number.abs()));
+        let error = without.iter::<f32>().zip(with.iter::<f32>()).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(error <= ORDER * largest, "tensor {index}: {error} of {largest}");
+    }
+}
