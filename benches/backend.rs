@@ -12,6 +12,7 @@ use burn::nn::{GruConfig, LstmConfig, PaddingConfig2d};
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn_int8::Int8;
+use burn_int8::nn::transformer;
 use burn_int8::prelude::*;
 
 const ROUNDS: usize = 21;
@@ -22,7 +23,10 @@ fn main() -> Result<(), Int8Error> {
     overhead::<Flex>("Flex");
     println!("\nrecurrent nets of Burn's, one sequence of 50 steps");
     recurrent::<NdArray>("NdArray")?;
-    recurrent::<Flex>("Flex")
+    recurrent::<Flex>("Flex")?;
+    println!("\nencoders in INT8, 6 layers of 384: Burn's on Int8<B>, times this crate's on B");
+    encoders::<NdArray>("NdArray")?;
+    encoders::<Flex>("Flex")
 }
 
 /// What a model does to its input, on one backend.
@@ -97,6 +101,25 @@ fn recurrent<B: Backend>(name: &str) -> Result<(), Int8Error> {
         "{name:>8}  GRU of 512: float {float:.2} ms, INT8 {int8:.2} ms, {:.1} times as fast",
         1.0 / ratio
     );
+    Ok(())
+}
+
+/// The same encoder of Burn's on `Int8<B>` and of this crate's layers on `B`, both in INT8.
+fn encoders<B: Backend>(name: &str) -> Result<(), Int8Error> {
+    let device = Default::default();
+    let config = Int8Config::new();
+    let (ours, _) =
+        transformer::TransformerEncoderConfig::new(384, 1536, 12, 6).init::<B>(&device).quantize(&config)?;
+    let (burns, _) =
+        TransformerEncoderConfig::new(384, 1536, 12, 6).init::<Int8<B>>(&device).quantize(&config)?;
+    for [batch, tokens] in [[1, 16], [1, 128], [32, 32]] {
+        let x = Tensor::<B, 3>::random([batch, tokens, 384], Distribution::Default, &device);
+        let x_int8 = Tensor::<Int8<B>, 3>::random([batch, tokens, 384], Distribution::Default, &device);
+        let plain = || drop(ours.forward(transformer::TransformerEncoderInput::new(x.clone())).into_data());
+        let int8 = || drop(burns.forward(TransformerEncoderInput::new(x_int8.clone())).into_data());
+        let ([plain, int8], ratio) = turns([&plain, &int8]);
+        println!("{name:>8}  {batch:>3} x {tokens:<4} {plain:>9.2} ms {int8:>9.2} ms {ratio:>7.3}");
+    }
     Ok(())
 }
 

@@ -3,14 +3,17 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `tensor`, `weight`, `conv` | the float tensor: one of the inner backend's or an INT8 weight, and what is computed with it |
+//! | `scores`, `fused` | attention and functions between INT8 layers, in one pass each |
 //! | `quantized`, `saved` | what Burn calls a quantized tensor, and the weight in a file |
 //! | `stock` | the way from a mapper to INT8 parameters |
 //! | `forward` | the methods of Burn's traits |
 
 mod conv;
 mod forward;
+mod fused;
 mod quantized;
 mod saved;
+mod scores;
 mod stock;
 mod tensor;
 mod weight;

@@ -117,7 +117,7 @@ impl<B: Backend> QTensorOps<Self> for Int8<B> {
 
     fn dequantize(tensor: QuantizedTensor<Self>, dtype: FloatDType) -> FloatTensor<Self> {
         match tensor {
-            Int8QTensor::Burns(tensor) => Int8Tensor::float(B::dequantize(tensor, dtype)),
+            Int8QTensor::Burns(tensor) => Int8Tensor::new(B::dequantize(tensor, dtype), false),
             Int8QTensor::Float(tensor) if tensor.dtype() == dtype.into() => tensor,
             Int8QTensor::Float(tensor) => Self::float_cast(tensor, dtype),
         }

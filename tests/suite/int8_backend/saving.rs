@@ -68,17 +68,19 @@ fn check_files<R: FileRecorder<B> + FileRecorder<NdArray>>(tolerance: f32) {
     assert_eq!(loaded.int8_report().int8_layers(), 0, "{name}");
 }
 
+/// Outputs below 10, of norms that drop-in models round in another order.
+const FULL: f32 = 1e-5;
 /// Outputs below 10, of layers whose biases and norms were rounded to 11 bits.
 const HALF: f32 = 0.02;
 
 #[test]
 fn every_recorder() {
-    check_files::<NamedMpkFileRecorder<Full>>(0.0);
-    check_files::<NamedMpkGzFileRecorder<Full>>(0.0);
-    check_files::<BinFileRecorder<Full>>(0.0);
-    check_files::<BinGzFileRecorder<Full>>(0.0);
-    check_files::<PrettyJsonFileRecorder<Full>>(0.0);
-    check_files::<JsonGzFileRecorder<Full>>(0.0);
+    check_files::<NamedMpkFileRecorder<Full>>(FULL);
+    check_files::<NamedMpkGzFileRecorder<Full>>(FULL);
+    check_files::<BinFileRecorder<Full>>(FULL);
+    check_files::<BinGzFileRecorder<Full>>(FULL);
+    check_files::<PrettyJsonFileRecorder<Full>>(FULL);
+    check_files::<JsonGzFileRecorder<Full>>(FULL);
     check_files::<NamedMpkFileRecorder<HalfPrecisionSettings>>(HALF);
     check_files::<BinFileRecorder<HalfPrecisionSettings>>(HALF);
 }
