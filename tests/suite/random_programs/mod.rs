@@ -65,5 +65,8 @@ fn compute_in_integers() {
         }
         products.iter_mut().zip(reference.int8).for_each(|(sum, count)| *sum += count);
     }
-    assert!(products.iter().all(|count| *count >= 10), "products, convolutions, transposed ones, look-ups: {products:?}");
+    assert!(
+        products.iter().all(|count| *count >= 10),
+        "products, convolutions, transposed ones, look-ups: {products:?}"
+    );
 }

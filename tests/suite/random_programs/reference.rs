@@ -95,9 +95,10 @@ impl Reference {
                 let leading = shape.len().checked_sub(own.len())?;
                 (shape[leading..] == own && shape[..leading].iter().all(|size| *size == 1)).then_some(view)
             }),
-            Step::Through(super::step::Through::Clone | super::step::Through::Device | super::step::Through::Detach, x) => {
-                self.views[*x]
-            }
+            Step::Through(
+                super::step::Through::Clone | super::step::Through::Device | super::step::Through::Detach,
+                x,
+            ) => self.views[*x],
             _ => None,
         }
     }
@@ -142,7 +143,13 @@ impl Reference {
             Step::Embedding(table, rows) => (3, self.embedding(*table, rows, [2, rows.len() / 2])?),
             Step::Select(table, 0, rows) => {
                 let found = self.embedding(*table, rows, [1, rows.len()])?;
-                (3, <B as burn::tensor::ops::FloatTensorOps<B>>::float_reshape(found, Shape::new([rows.len(), 8])))
+                (
+                    3,
+                    <B as burn::tensor::ops::FloatTensorOps<B>>::float_reshape(
+                        found,
+                        Shape::new([rows.len(), 8]),
+                    ),
+                )
             }
             _ => return None,
         };

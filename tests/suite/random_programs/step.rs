@@ -123,7 +123,8 @@ pub fn decode(code: [u8; 6], shapes: &[Vec<usize>]) -> Option<Step> {
             Some(Step::Embedding(table, c.indices(shapes[table][0])))
         }
         21..=22 => {
-            let way = [Through::Clone, Through::Device, Through::Detach, Through::Data, Through::DoublePrecision];
+            let way =
+                [Through::Clone, Through::Device, Through::Detach, Through::Data, Through::DoublePrecision];
             Some(Step::Through(way[c.pick(2, way.len())], c.value(1, |_| true)?))
         }
         _ => (shapes.len() > 8).then(|| Step::Drop(c.pick(1, shapes.len()))),
@@ -162,7 +163,8 @@ fn parts(c: &Code<'_>) -> Option<Step> {
         1 => {
             let slices = c.slices(shape);
             let sizes: Vec<_> = slices.iter().map(|slice| slice.end.expect("an end") - slice.start).collect();
-            let other = c.value(4, |shape| shape.iter().map(|size| *size as isize).eq(sizes.iter().copied()))?;
+            let other =
+                c.value(4, |shape| shape.iter().map(|size| *size as isize).eq(sizes.iter().copied()))?;
             Step::SliceAssign(value, slices, other)
         }
         2 if len * 2 <= LARGEST.0 => Step::Repeat(value, axis),
@@ -266,13 +268,20 @@ impl Call {
     }
 
     fn transposed<const N: usize>(self) -> ConvTransposeOptions<N> {
-        ConvTransposeOptions::new([self.stride; N], [self.padding; N], [0; N], [self.dilation; N], self.groups)
+        ConvTransposeOptions::new(
+            [self.stride; N],
+            [self.padding; N],
+            [0; N],
+            [self.dilation; N],
+            self.groups,
+        )
     }
 }
 
 /// Integers as a tensor of a backend.
 pub fn ints<B: Backend>(values: &[i32], shape: [usize; 2]) -> burn::tensor::ops::IntTensor<B> {
-    Tensor::<B, 2, Int>::from_data(TensorData::new(values.to_vec(), shape), &Default::default()).into_primitive()
+    Tensor::<B, 2, Int>::from_data(TensorData::new(values.to_vec(), shape), &Default::default())
+        .into_primitive()
 }
 
 /// A float tensor without its rank.
@@ -313,7 +322,9 @@ impl Step {
             Self::ConvTranspose(x, w, b, call) if at(x).rank() == 3 => {
                 B::conv_transpose1d(at(x), at(w), bias(b), call.transposed())
             }
-            Self::ConvTranspose(x, w, b, call) => B::conv_transpose2d(at(x), at(w), bias(b), call.transposed()),
+            Self::ConvTranspose(x, w, b, call) => {
+                B::conv_transpose2d(at(x), at(w), bias(b), call.transposed())
+            }
             Self::Through(way, x) => way.result::<B>(at(x)),
             Self::Drop(_) => return None,
         })

@@ -103,7 +103,8 @@ fn every_module_of_burn_has_a_case() {
         pools::CASES,
         recurrent::CASES,
     ];
-    let used: BTreeSet<_> = files.into_iter().flatten().flat_map(|case| Run::<NdArray>::of(*case).used).collect();
+    let used: BTreeSet<_> =
+        files.into_iter().flatten().flat_map(|case| Run::<NdArray>::of(*case).used).collect();
     let all: BTreeSet<_> = MODULES.split_whitespace().map(String::from).collect();
     assert_eq!(used, all);
 }

@@ -172,7 +172,8 @@ pub fn assert_near(without: Vec<TensorData>, with: Vec<TensorData>) {
     for (index, (without, with)) in without.iter().zip(&with).enumerate() {
         assert_eq!((&without.shape, without.dtype), (&with.shape, with.dtype), "tensor {index}");
         let largest = without.iter::<f32>().fold(0f32, |largest, number| largest.max(number.abs()));
-        let error = without.iter::<f32>().zip(with.iter::<f32>()).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        let error =
+            without.iter::<f32>().zip(with.iter::<f32>()).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
         assert!(error <= ORDER * largest, "tensor {index}: {error} of {largest}");
     }
 }
