@@ -9,6 +9,8 @@ use burn_int8_kernels::conv::ConvGeometry;
 
 /// The options of a convolution, for three axes; those in front, which it lacks, have one position.
 pub(super) struct ConvCall {
+    axes: usize,
+    transposed: bool,
     stride: [usize; 3],
     dilation: [usize; 3],
     groups: usize,
@@ -24,6 +26,8 @@ fn widen<const N: usize>(axes: [usize; N], filling: usize) -> [usize; 3] {
 impl<const N: usize> From<&ConvOptions<N>> for ConvCall {
     fn from(options: &ConvOptions<N>) -> Self {
         Self {
+            axes: N,
+            transposed: false,
             stride: widen(options.stride, 1),
             dilation: widen(options.dilation, 1),
             groups: options.groups,
@@ -36,6 +40,8 @@ impl<const N: usize> From<&ConvTransposeOptions<N>> for ConvCall {
     fn from(options: &ConvTransposeOptions<N>) -> Self {
         let (cut, added) = (widen(options.padding, 0), widen(options.padding_out, 0));
         Self {
+            axes: N,
+            transposed: true,
             stride: widen(options.stride, 1),
             dilation: widen(options.dilation, 1),
             groups: options.groups,
@@ -45,6 +51,13 @@ impl<const N: usize> From<&ConvTransposeOptions<N>> for ConvCall {
 }
 
 impl ConvCall {
+    /// Says whether integers compute the call: the weight must be one of such a convolution, and its scales those of the outputs.
+    pub(super) fn fits(&self, filter: &ConvSpec) -> bool {
+        // The scales of a transposed convolution without known groups are those of all its groups.
+        let has_scales = !self.transposed || [1, self.groups].contains(&filter.groups);
+        (self.axes, self.transposed) == (filter.axes, filter.transposed) && has_scales
+    }
+
     /// The filters as they are called, of which `filter` has the shape.
     pub(super) fn spec(&self, filter: &ConvSpec) -> ConvSpec {
         let [inputs, outputs] = filter.channels;

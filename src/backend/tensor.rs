@@ -213,7 +213,10 @@ impl<B: Backend> Int8Tensor<B> {
     ) -> Option<Self> {
         let view = self.as_weight()?;
         let (kind, layout) = (view.weight.kind, view.weight.layout());
-        let WeightLayout::Conv(filter) = layout else { return None };
+        let filter = match layout {
+            WeightLayout::Conv(filter) if call.fits(&filter) => filter,
+            _ => return None,
+        };
         let spec = call.spec(&filter);
         let geometry = call.geometry(kind, &spec, &x.shape());
         let x: Tensor<B, D> = x.clone().into_tensor();
