@@ -35,13 +35,41 @@ impl QuantRange {
     }
 }
 
+/// The integers that inputs become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum InputCodes {
+    /// Those of the [`QuantRange`], which have a sign: what Keras computes.
+    Signed,
+    /// All eight bits for inputs that are never negative, as after a ReLU: a row of a product or a sample of a convolution with no
+    /// value below zero has `scale = absmax / 255` and integers `0..=255`, whatever the range. Others are [`Signed`](Self::Signed).
+    Auto,
+}
+
+/// The way in which inputs are quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InputScheme {
+    /// The integers of inputs with a sign.
+    pub range: QuantRange,
+    /// The choice between integers with and without a sign.
+    pub codes: InputCodes,
+}
+
+/// Integers that all have a sign.
+impl From<QuantRange> for InputScheme {
+    fn from(range: QuantRange) -> Self {
+        Self { range, codes: InputCodes::Signed }
+    }
+}
+
 /// Adding it leaves the nearest integer, ties to even, in the low mantissa bits of any `|x| < 2^22`.
 ///
 /// This is how every kernel rounds: one addition, the same on all of them, and the compiler vectorizes it even
 /// where there is no rounding instruction.
 pub(crate) const ROUND: f32 = 12_582_912.0;
 
-/// Below this `127 / absmax` would overflow, so such rows are first brought up by an exact power of two, [`PRESCALE`].
+/// Below this `255 / absmax` would overflow, so such rows are first brought up by an exact power of two, [`PRESCALE`].
 pub const MIN_ABSMAX: f32 = 1e-30;
 /// The power of two that brings up rows below [`MIN_ABSMAX`].
 pub const PRESCALE: f32 = 18_446_744_073_709_551_616.0; // 2^64
@@ -63,16 +91,39 @@ impl Quantizer {
     /// All-zero values get scale 1: finite, and their integers are 0.
     #[inline(always)]
     pub(crate) fn new(absmax: f32, range: QuantRange) -> Option<Self> {
+        Self::with_codes(absmax, [range.qmin(), range.qmax()], range.divisor())
+    }
+
+    /// The way of inputs that extend so far.
+    #[inline(always)]
+    pub(crate) fn of_inputs(extent: Extent, scheme: InputScheme) -> Option<Self> {
+        if scheme.codes == InputCodes::Auto && !extent.has_negative() {
+            Self::with_codes(extent.absmax(), [0, Self::UNSIGNED_MAX], Self::UNSIGNED_MAX as f32)
+        } else {
+            Self::new(extent.absmax(), scheme.range)
+        }
+    }
+
+    /// The largest integer without a sign.
+    const UNSIGNED_MAX: i32 = 255;
+
+    /// True if its integers have no sign.
+    #[inline(always)]
+    pub(crate) fn is_unsigned(&self) -> bool {
+        self.qmax == Self::UNSIGNED_MAX
+    }
+
+    #[inline(always)]
+    fn with_codes(absmax: f32, [qmin, qmax]: [i32; 2], divisor: f32) -> Option<Self> {
         if !absmax.is_finite() {
             return None;
         }
-        let (qmin, qmax) = (range.qmin(), range.qmax());
         if absmax == 0.0 {
             return Some(Self { scale: 1.0, prescale: 1.0, inverse: 0.0, qmin, qmax });
         }
         let prescale = if absmax < MIN_ABSMAX { PRESCALE } else { 1.0 };
-        let inverse = range.divisor() / (absmax * prescale);
-        Some(Self { scale: absmax / range.divisor(), prescale, inverse, qmin, qmax })
+        let inverse = divisor / (absmax * prescale);
+        Some(Self { scale: absmax / divisor, prescale, inverse, qmin, qmax })
     }
 
     /// The value in steps.
@@ -97,6 +148,44 @@ impl Quantizer {
 pub(crate) fn absmax(x: &[f32]) -> f32 {
     let bits = x.iter().fold(0, |max, v| max.max((v.to_bits() & 0x7fff_ffff) as i32));
     f32::from_bits(bits as u32)
+}
+
+/// The bits of the values that reach farthest from zero on either side.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extent {
+    /// Those of the largest value with a positive sign, NaN above infinity.
+    positive: u32,
+    /// Those of the value with a negative sign that is farthest from zero; of a positive one if there is none.
+    negative: u32,
+}
+
+impl Extent {
+    /// The extent of both.
+    #[inline(always)]
+    pub(crate) fn join(self, other: Self) -> Self {
+        Self { positive: self.positive.max(other.positive), negative: self.negative.max(other.negative) }
+    }
+
+    /// The largest magnitude, NaN or infinite if any value is.
+    #[inline(always)]
+    pub(crate) fn absmax(self) -> f32 {
+        f32::from_bits(self.positive.max(self.negative & 0x7fff_ffff))
+    }
+
+    /// True if a value is below zero; `-0.0` is not.
+    #[inline(always)]
+    pub(crate) fn has_negative(self) -> bool {
+        self.negative > 0x8000_0000
+    }
+}
+
+/// The extent of these values: two maxima of integers, which the compiler vectorizes.
+#[inline(always)]
+pub(crate) fn extent(x: &[f32]) -> Extent {
+    let (positive, negative) = x.iter().fold((0i32, 0u32), |(positive, negative), v| {
+        (positive.max(v.to_bits() as i32), negative.max(v.to_bits()))
+    });
+    Extent { positive: positive.cast_unsigned(), negative }
 }
 
 /// From here on a float sum of inputs times integers may overflow where the output does not: with at most `2^25` inputs the sum

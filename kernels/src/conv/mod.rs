@@ -25,13 +25,13 @@ mod tests;
 mod tiles;
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Mutex;
 
 use crate::epilogue::{Dequantize, Epilogue, RawAccumulators};
 use crate::isa::{Floats, InputEncoding, Integers, Isa, Kernel, Op, Role, TileSize, TileSizes};
 use crate::parallel::{for_each, threads_for};
-use crate::quantize::{ABSMAX_COST, Absmax};
-use crate::range::{QuantRange, Quantizer, overflow_guard};
+use crate::quantize::{ABSMAX_COST, ExtentOf};
+use crate::range::{Extent, InputScheme, Quantizer, overflow_guard};
 use crate::scratch::{QUANTIZED, UNPACKED, with_scratch};
 use crate::uninit::{BLOCK_ROWS, Block, UninitSlice, collect_uninit};
 use crate::vecmath::Activation;
@@ -62,12 +62,17 @@ pub struct ConvInput<'a> {
 /// # Panics
 ///
 /// If a slice does not match the shapes, or the weights are not those of the geometry's convolution.
-pub fn dynamic(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange, bias: Option<&[f32]>) -> Vec<f32> {
+pub fn dynamic(
+    kernel: Kernel,
+    input: &ConvInput<'_>,
+    scheme: impl Into<InputScheme>,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
     input.check(bias);
     if input.is_empty() {
         return Vec::new();
     }
-    let quantizers = input.quantizers(kernel, range);
+    let quantizers = input.quantizers(kernel, scheme.into());
     let scale = |quantizer: &Option<Quantizer>| quantizer.map_or(f32::NAN, |quantizer| quantizer.scale);
     let x_scales: Vec<_> = quantizers.iter().map(scale).collect();
     let epilogue = input.dequantize(&x_scales, bias);
@@ -83,14 +88,14 @@ pub fn dynamic(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange, bias: O
 /// # Panics
 ///
 /// The same as those of [`dynamic`]; and if there are so many inputs that a sum might not fit an `i32`.
-pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange) -> Vec<i32> {
+pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, scheme: impl Into<InputScheme>) -> Vec<i32> {
     input.check(None);
     let inputs = input.weights.layout().inputs();
     assert!(inputs <= MAX_EXACT_INPUTS, "{inputs} inputs are more than an i32 sum surely holds");
     if input.is_empty() {
         return Vec::new();
     }
-    let quantizers = input.quantizers(kernel, range);
+    let quantizers = input.quantizers(kernel, scheme.into());
     if input.is_depthwise() {
         let conv = Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &quantizers, &[]);
         conv.run(&RawAccumulators)
@@ -113,7 +118,8 @@ pub fn weight_only(kernel: Kernel, input: &ConvInput<'_>, bias: Option<&[f32]>) 
     if input.is_empty() {
         return Vec::new();
     }
-    let guards: Vec<_> = input.absmaxes(kernel).into_iter().map(overflow_guard).collect();
+    let guards: Vec<_> =
+        input.extents(kernel).into_iter().map(|extent| overflow_guard(extent.absmax())).collect();
     let (factors, x_scales): (Vec<_>, Vec<_>) = guards.into_iter().map(|[down, up]| (down, up)).unzip();
     let epilogue = input.dequantize(&x_scales, bias);
     Convolution::<Floats>::new(kernel, input, InputKind::Floats, &[], &factors).run(&epilogue)
@@ -152,38 +158,41 @@ impl ConvInput<'_> {
         Dequantize { x_scales, w_scales: self.weights.scales(), bias, activation: Activation::Identity }
     }
 
-    /// The largest magnitude of each sample.
-    fn absmaxes(&self, kernel: Kernel) -> Vec<f32> {
+    /// The extent of each sample.
+    fn extents(&self, kernel: Kernel) -> Vec<Extent> {
         const AT_ONCE: usize = 1 << 15;
-        let largest: Vec<_> = (0..self.batch).map(|_| AtomicU32::new(0)).collect();
+        let extents: Vec<_> = (0..self.batch).map(|_| Mutex::new(Extent::default())).collect();
         let sample = self.geometry.sample();
         if sample > 0 {
-            let samples = self.values.chunks(sample).zip(&largest);
-            let parts = samples.flat_map(|(x, largest)| x.chunks(AT_ONCE).map(move |x| (x, largest)));
-            // Magnitudes are ordered as their bits are, NaN last.
-            let work = |(x, largest): (&[f32], &AtomicU32)| {
-                largest.fetch_max(kernel.run(Absmax(x)).to_bits(), Ordering::Relaxed);
+            let samples = self.values.chunks(sample).zip(&extents);
+            let parts = samples.flat_map(|(x, all)| x.chunks(AT_ONCE).map(move |x| (x, all)));
+            let work = |(x, all): (&[f32], &Mutex<Extent>)| {
+                let extent = kernel.run(ExtentOf(x));
+                let mut all = all.lock().unwrap_or_else(|e| e.into_inner());
+                *all = all.join(extent);
             };
             for_each(threads_for(self.values.len().saturating_mul(ABSMAX_COST)), parts, work);
         }
-        largest.into_iter().map(|max| f32::from_bits(max.into_inner())).collect()
+        extents.into_iter().map(|all| all.into_inner().unwrap_or_else(|e| e.into_inner())).collect()
     }
 
     /// The way of each sample to integers; `None` where it has a NaN or an infinity.
-    fn quantizers(&self, kernel: Kernel, range: QuantRange) -> Vec<Option<Quantizer>> {
-        self.absmaxes(kernel).into_iter().map(|absmax| Quantizer::new(absmax, range)).collect()
+    fn quantizers(&self, kernel: Kernel, scheme: InputScheme) -> Vec<Option<Quantizer>> {
+        self.extents(kernel).into_iter().map(|extent| Quantizer::of_inputs(extent, scheme)).collect()
     }
 }
 
-/// Asks for the number that the encoding adds to each quantized input.
-struct InputOffset;
+/// Asks for the number that the encoding adds to each quantized input of a sample.
+struct InputOffset {
+    unsigned: bool,
+}
 
 impl Op for InputOffset {
     type Output = i32;
 
     #[inline(always)]
     fn run<I: Isa>(self, _isa: I) -> i32 {
-        I::Input::OFFSET
+        I::Input::offset(self.unsigned)
     }
 }
 
@@ -273,16 +282,27 @@ impl<'a, R: ConvRole> Convolution<'a, R> {
             for_each(apart, out.chunks(at_once * outputs * pixels).enumerate(), |(i, out)| {
                 with_scratch(&QUANTIZED, |buffer| {
                     let blocks = buffer.at_least(self.plan.blocks * self.sizes[0].block_bytes);
+                    let mut margins = None; // the next ones have them at the same places, perhaps with another offset
                     for (group, out) in (i * at_once..).zip(out.chunks(outputs * pixels)) {
-                        let margins = group == i * at_once; // the next ones have them at the same places
                         let at = [group / spec.groups, group % spec.groups];
-                        self.fill(at, blocks, margins, cut.threads);
+                        let offset = self.offset(at[0]);
+                        self.fill(at, blocks, margins != Some(offset), cut.threads);
+                        margins = Some(offset);
                         self.group(at, blocks, out, &cut, epilogue);
                     }
                 });
             });
         });
         out
+    }
+
+    /// The number that the encoding adds to each input of a sample.
+    fn offset(&self, sample: usize) -> i32 {
+        if self.kind != InputKind::Quantized {
+            return 0;
+        }
+        let unsigned = self.quantizers[sample].as_ref().is_some_and(Quantizer::is_unsigned);
+        self.kernel.run(InputOffset { unsigned })
     }
 
     /// Writes the blocked input of one group of one sample.
@@ -296,6 +316,7 @@ impl<'a, R: ConvRole> Convolution<'a, R> {
             kind: self.kind,
             quantizer: self.quantizers.get(sample).and_then(Option::as_ref),
             factor: self.factors.get(sample).copied().unwrap_or(1.0),
+            offset: self.offset(sample),
             margins,
         };
         let threads = threads_for(len.saturating_mul(self.kind.fill_cost())).min(threads);
@@ -319,7 +340,7 @@ impl<'a, R: ConvRole> Convolution<'a, R> {
             size: self.sizes[0],
             input,
             packed: self.input.weights,
-            offset: if self.kind == InputKind::Quantized { self.kernel.run(InputOffset) } else { 0 },
+            offset: self.offset(sample),
             sample,
             first_channel: group * outputs,
             output: geometry.output(),
