@@ -49,11 +49,19 @@ pub enum InputCodes {
 
 /// The way in which inputs are quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct InputScheme {
     /// The integers of inputs with a sign.
     pub range: QuantRange,
     /// The choice between integers with and without a sign.
     pub codes: InputCodes,
+}
+
+impl InputScheme {
+    /// The same with another choice of integers.
+    pub fn with_codes(self, codes: InputCodes) -> Self {
+        Self { codes, ..self }
+    }
 }
 
 /// Integers that all have a sign.

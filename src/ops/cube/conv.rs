@@ -11,7 +11,7 @@ use super::context::{
     assert_together, kernel_type, product, size, to_type, with_float, with_types,
 };
 use super::kernels::conv::{SizesLaunch, conv as conv_kernel, mixes_groups};
-use super::kernels::quantize::{finalize_absmax, largest_in_chunks, quantize_images, room_of_samples};
+use super::kernels::quantize::{extents_of_chunks, finalize_absmax, quantize_images, room_of_samples};
 use super::kernels::tile::Inputs;
 use crate::config::QuantMode;
 use crate::ops::op::ConvOp;
@@ -158,7 +158,7 @@ impl DeviceOp for Convolution {
     }
 }
 
-/// The largest magnitudes of the pieces of each sample.
+/// The extents of the pieces of each sample.
 struct Chunks {
     /// `[samples, chunks]`
     partial: Buffer,
@@ -170,28 +170,28 @@ impl Convolution {
     /// The images as they are multiplied.
     fn multiplicands<R: CubeRuntime>(&self, context: &Context<'_, R>) -> Multiplicands {
         let [of_group, _] = self.geometry.spec().group_channels();
-        let chunks = || self.largest_in_chunks(context);
+        let chunks = || self.extents_of_chunks(context);
         if context.scheme.mode == QuantMode::WeightOnly {
             return context.floats(of_group, || self.sample_factors(context, &chunks()));
         }
         let (values, scales) = self.quantized(context, &chunks());
         // The four channels in a word are inputs of four outputs where each group has a single channel.
         let dot = context.packed_dot && of_group > 1;
-        Multiplicands { values, scales: Some(scales), inputs: Inputs::Words { dot } }
+        Multiplicands { values, scales: Some(scales), inputs: context.words(dot) }
     }
 
     #[allow(unsafe_code, reason = "CubeCL does not look at what a kernel does with its arguments")]
-    fn largest_in_chunks<R: CubeRuntime>(&self, context: &Context<'_, R>) -> Chunks {
+    fn extents_of_chunks<R: CubeRuntime>(&self, context: &Context<'_, R>) -> Chunks {
         let sample = self.geometry.spec().channels[0] * self.plane();
         let units = context.row_units(sample);
         let chunks = sample.div_ceil(units * 64).clamp(1, 256);
         let partial = Buffer::new(context.client, self.samples * chunks, size_of::<u32>());
         with_float!(context.x_type, F => {
             // SAFETY: each cube reads values within one of `samples` samples of `sample` values in `x`, which holds that many
-            // (`assert_lengths`), and writes one of `samples * chunks` magnitudes, for which the buffer was made. Cubes past
+            // (`assert_lengths`), and writes one of `samples * chunks` extents, for which the buffer was made. Cubes past
             // the last piece take the last one again.
             unsafe {
-                largest_in_chunks::launch_unchecked::<F, R>(
+                extents_of_chunks::launch_unchecked::<F, R>(
                     context.client, context.cubes(self.samples * chunks), CubeDim::new_1d(size(units)),
                     context.x.arg(1), partial.arg(1), size(self.samples), size(sample), size(chunks), units,
                 );
@@ -205,7 +205,7 @@ impl Convolution {
     fn sample_factors<R: CubeRuntime>(&self, context: &Context<'_, R>, chunks: &Chunks) -> Buffer {
         let Chunks { partial, chunks, units } = chunks;
         let factors = Buffer::new(context.client, self.samples, size_of::<f32>());
-        // SAFETY: each cube reads the `chunks` magnitudes of one of `samples` samples, which `partial` was made for, and writes
+        // SAFETY: each cube reads the `chunks` extents of one of `samples` samples, which `partial` was made for, and writes
         // one of `samples` factors, which `factors` was made for. Cubes past the last sample take the last one again.
         unsafe {
             room_of_samples::launch_unchecked::<R>(
@@ -226,12 +226,12 @@ impl Convolution {
     #[allow(unsafe_code, reason = "CubeCL does not look at what a kernel does with its arguments")]
     fn quantized<R: CubeRuntime>(&self, context: &Context<'_, R>, chunks: &Chunks) -> (Buffer, Buffer) {
         let Chunks { partial, chunks, units } = chunks;
-        let (samples, plane, full) = (self.samples, self.plane(), context.full_range());
+        let (samples, plane, codes) = (self.samples, self.plane(), context.codes());
         let (channels, [of_group, _]) =
             (self.geometry.spec().channels[0], self.geometry.spec().group_channels());
         let scales = Buffer::new(context.client, samples, size_of::<f32>());
         let factors = Buffer::new(context.client, samples * 2, size_of::<f32>());
-        // SAFETY: each cube reads the `chunks` magnitudes of one of `samples` samples, which `partial` was made for, and writes
+        // SAFETY: each cube reads the `chunks` extents of one of `samples` samples, which `partial` was made for, and writes
         // one of `samples` scales and two factors, which those buffers were made for. Cubes past the last sample take the last
         // one again.
         unsafe {
@@ -245,7 +245,7 @@ impl Convolution {
                 size(samples),
                 size(*chunks),
                 *units,
-                full,
+                codes,
             );
         }
         // Channels that stand alone are read four at once, as if they were of one group.
@@ -260,7 +260,7 @@ impl Convolution {
                 quantize_images::launch_unchecked::<F, R>(
                     context.client, context.cubes(words.div_ceil(64)), CubeDim::new_1d(64),
                     context.x.arg(1), scales.arg(1), factors.arg(1), values.arg(1),
-                    size(channels), size(groups), size(plane), size(words), full,
+                    size(channels), size(groups), size(plane), size(words), codes,
                 );
             }
         });

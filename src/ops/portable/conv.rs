@@ -4,7 +4,7 @@ use burn::prelude::*;
 use burn::tensor::{DType, Slice};
 
 use super::rows::{make_room, quantize_rows};
-use super::total::{EXACT_IN_F32, Total};
+use super::total::{EXACT_IN_F32, Total, exact_in_f32};
 use super::weights::DeviceWeights;
 use crate::config::QuantMode;
 use crate::ops::op::ConvOp;
@@ -39,16 +39,16 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
         };
         y = match scheme.mode {
             QuantMode::Auto | QuantMode::Dynamic => {
-                let (q, x_scales) = quantize_rows(x, scheme.range);
+                let (q, x_scales) = quantize_rows(x, scheme.inputs());
                 let mut total = Total::default();
                 let add = |inputs, product| total.add(inputs, product);
-                add_taps(weights, &spec, &geometry, q.reshape(planes), add);
+                add_taps(weights, &geometry, q.reshape(planes), exact_in_f32(scheme.codes), add);
                 sums(total.finish()) * (of_samples(x_scales) * scales)
             }
             QuantMode::WeightOnly => {
                 let (x, restore) = make_room(x);
                 let mut total: Option<Tensor<B, 3>> = None;
-                add_taps(weights, &spec, &geometry, x.reshape(planes), |_, product| {
+                add_taps(weights, &geometry, x.reshape(planes), EXACT_IN_F32, |_, product| {
                     total = Some(match total.take() {
                         Some(total) => total + product,
                         None => product,
@@ -72,14 +72,15 @@ fn by_sample<B: Backend>(sums: Tensor<B, 3>, [batch, outputs, positions]: [usize
 }
 
 /// Hands `add` the products `[groups, batch * positions, channels]` of each tap that meets the input, with the number of
-/// inputs that each sums up: so few that a product of integers is exact.
+/// inputs that each sums up: at most `at_once`.
 fn add_taps<B: Backend>(
     weights: &DeviceWeights<B>,
-    spec: &ConvSpec,
     geometry: &ConvGeometry,
     x: Tensor<B, 5>,
+    at_once: usize,
     mut add: impl FnMut(usize, Tensor<B, 3>),
 ) {
+    let spec = geometry.spec();
     let ConvSpec { groups, kernel, .. } = *spec;
     let [inputs, outputs] = spec.group_channels();
     let [batch, ..] = x.dims();
@@ -95,8 +96,8 @@ fn add_taps<B: Backend>(
             .fold(x.clone(), |x, (axis, meeting)| meeting.move_inputs(x, 2 + axis, geometry.output()[axis]));
         let under = under.reshape([batch, groups, inputs, positions]);
         let under = under.permute([1, 0, 3, 2]).reshape([groups, batch * positions, inputs]);
-        for first in (0..inputs).step_by(EXACT_IN_F32) {
-            let channels = first..inputs.min(first + EXACT_IN_F32);
+        for first in (0..inputs).step_by(at_once) {
+            let channels = first..inputs.min(first + at_once);
             let first = spec.plain_row(tap);
             let rows = first + channels.start..first + channels.end;
             let filters = weights.floats(rows).reshape([channels.len(), groups, outputs]).swap_dims(0, 1);

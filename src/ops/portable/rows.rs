@@ -3,7 +3,8 @@
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use burn_int8_kernels::{MAX_ABSMAX, MIN_ABSMAX, PRESCALE, QuantRange};
+use crate::config::InputCodes;
+use burn_int8_kernels::{InputScheme, MAX_ABSMAX, MIN_ABSMAX, PRESCALE};
 
 /// Rows that leave room for a sum of products with integers, and the factors `[rows, 1]` that take that back from outputs:
 /// both are exactly as before where a row is below [`MAX_ABSMAX`]. A power of two rounds nothing.
@@ -15,18 +16,34 @@ pub(super) fn make_room<B: Backend>(x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B,
     (x * shrink, ones.mask_fill(large, PRESCALE))
 }
 
+/// The largest integer of a row without a negative value.
+const UNSIGNED_MAX: f32 = 255.0;
+
 /// The integers of each row, as floats, and the scales `[rows, 1]`: NaN for a row that has a NaN or an infinity.
-pub(super) fn quantize_rows<B: Backend>(x: Tensor<B, 2>, range: QuantRange) -> (Tensor<B, 2>, Tensor<B, 2>) {
+pub(super) fn quantize_rows<B: Backend>(
+    x: Tensor<B, 2>,
+    InputScheme { range, codes, .. }: InputScheme,
+) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let poison = (x.clone() * 0.0).sum_dim(1); // 0, or NaN
     let broken = poison.clone().equal_elem(0.0).bool_not();
     let shape = x.shape();
     let x = x.mask_fill(broken.expand(shape), 0.0);
     let absmax = x.clone().abs().max_dim(1);
     let zero = absmax.clone().equal_elem(0.0);
-    let scales = (absmax.clone() / range.divisor()).mask_fill(zero.clone(), 1.0) + poison;
+    let unsigned = (codes == InputCodes::Auto).then(|| x.clone().min_dim(1).greater_equal_elem(0.0));
+    let mut steps = absmax.full_like(range.divisor());
+    if let Some(unsigned) = &unsigned {
+        steps = steps.mask_fill(unsigned.clone(), UNSIGNED_MAX);
+    }
+    let scales = (absmax.clone() / steps.clone()).mask_fill(zero.clone(), 1.0) + poison;
     let prescale = absmax.ones_like().mask_fill(absmax.clone().lower_elem(MIN_ABSMAX), PRESCALE);
-    let inverse = (absmax.full_like(range.divisor()) / (absmax * prescale.clone())).mask_fill(zero, 0.0);
-    let q = round_half_even((x * prescale) * inverse).clamp(range.qmin(), range.qmax());
+    let inverse = (steps / (absmax * prescale.clone())).mask_fill(zero, 0.0);
+    let rounded = round_half_even((x * prescale) * inverse);
+    let q = rounded.clone().clamp(range.qmin(), range.qmax());
+    let q = match unsigned {
+        Some(unsigned) => q.mask_where(unsigned.expand(rounded.shape()), rounded.clamp_max(UNSIGNED_MAX)),
+        None => q,
+    };
     (q, scales)
 }
 
