@@ -12,7 +12,7 @@ pub use burn_int8_kernels::{InputCodes, QuantRange, Rounding};
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuantMode {
-    /// Inputs are quantized on the fly, each row (in a convolution each sample) with its own scale, and multiplied in integers:
+    /// Inputs are quantized on the fly, each row (in a convolution each sample or pixel) with its own scale, and multiplied in integers:
     /// the fast way.
     Dynamic,
     /// Inputs stay float and the weights become float in registers: as small, more accurate, not as fast.

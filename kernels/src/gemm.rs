@@ -37,7 +37,7 @@ impl<'a> Product<'a> {
         'a: 'e,
     {
         let Self { weights, bias, activation } = *self;
-        Dequantize { x_scales, w_scales: weights.scales(), bias, activation }
+        Dequantize { x_scales, row_scales: 1, w_scales: weights.scales(), bias, activation }
     }
 }
 

@@ -44,6 +44,9 @@ pub enum InputCodes {
     Signed,
     /// All eight bits for inputs that are never negative, as after a ReLU: a row of a product or a sample of a convolution with no
     /// value below zero has `scale = absmax / 255` and integers `0..=255`, whatever the range. Others are [`Signed`](Self::Signed).
+    ///
+    /// A convolution whose outputs read one pixel each, of several channels, has a scale for each pixel in place of one for each
+    /// sample; a NaN or an infinity stays in its pixel.
     Auto,
 }
 
@@ -61,6 +64,11 @@ impl InputScheme {
     /// The same with another choice of integers.
     pub fn with_codes(self, codes: InputCodes) -> Self {
         Self { codes, ..self }
+    }
+
+    /// The number of steps that the largest magnitude is divided into.
+    pub(crate) fn divisor(self, unsigned: bool) -> f32 {
+        if unsigned { Quantizer::UNSIGNED_MAX as f32 } else { self.range.divisor() }
     }
 }
 
@@ -106,14 +114,14 @@ impl Quantizer {
     #[inline(always)]
     pub(crate) fn of_inputs(extent: Extent, scheme: InputScheme) -> Option<Self> {
         if scheme.codes == InputCodes::Auto && !extent.has_negative() {
-            Self::with_codes(extent.absmax(), [0, Self::UNSIGNED_MAX], Self::UNSIGNED_MAX as f32)
+            Self::with_codes(extent.absmax(), [0, Self::UNSIGNED_MAX], scheme.divisor(true))
         } else {
             Self::new(extent.absmax(), scheme.range)
         }
     }
 
     /// The largest integer without a sign.
-    const UNSIGNED_MAX: i32 = 255;
+    pub(crate) const UNSIGNED_MAX: i32 = 255;
 
     /// True if its integers have no sign.
     #[inline(always)]
@@ -126,12 +134,8 @@ impl Quantizer {
         if !absmax.is_finite() {
             return None;
         }
-        if absmax == 0.0 {
-            return Some(Self { scale: 1.0, prescale: 1.0, inverse: 0.0, qmin, qmax });
-        }
-        let prescale = if absmax < MIN_ABSMAX { PRESCALE } else { 1.0 };
-        let inverse = divisor / (absmax * prescale);
-        Some(Self { scale: absmax / divisor, prescale, inverse, qmin, qmax })
+        let [scale, prescale, inverse] = steps(absmax, divisor);
+        Some(Self { scale, prescale, inverse, qmin, qmax })
     }
 
     /// The value in steps.
@@ -142,10 +146,28 @@ impl Quantizer {
 
     #[inline(always)]
     pub(crate) fn quantize(&self, x: f32) -> i32 {
-        let rounded = self.steps(x) + ROUND;
-        let q = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
-        q.max(self.qmin).min(self.qmax) // `clamp` becomes a comparison and a masked minimum on AVX-512
+        round_and_clip(self.steps(x), [self.qmin, self.qmax])
     }
+}
+
+/// The nearest integer, ties to even, clipped.
+#[inline(always)]
+pub(crate) fn round_and_clip(steps: f32, [qmin, qmax]: [i32; 2]) -> i32 {
+    let rounded = steps + ROUND;
+    let q = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    q.max(qmin).min(qmax) // `clamp` becomes a comparison and a masked minimum on AVX-512
+}
+
+/// The step, the prescale and the inverse step of values whose largest magnitude is `absmax`. The step is NaN if that is infinite or
+/// NaN, and 1 if it is zero; the inverse is 0 in both cases.
+#[inline(always)]
+pub(crate) fn steps(absmax: f32, divisor: f32) -> [f32; 3] {
+    let finite = absmax < f32::INFINITY;
+    let some = finite && absmax > 0.0;
+    let prescale = if some && absmax < MIN_ABSMAX { PRESCALE } else { 1.0 };
+    let (scale, inverse) = (absmax / divisor, divisor / (absmax * prescale));
+    let odd = if finite { 1.0 } else { f32::NAN };
+    [if some { scale } else { odd }, prescale, if some { inverse } else { 0.0 }]
 }
 
 /// The largest magnitude, NaN or infinite if any value is.
@@ -168,6 +190,12 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
+    /// The extent of values with these largest bits: of those with a positive sign, and of all.
+    #[inline(always)]
+    pub(crate) fn new(positive: u32, negative: u32) -> Self {
+        Self { positive, negative }
+    }
+
     /// The extent of both.
     #[inline(always)]
     pub(crate) fn join(self, other: Self) -> Self {
@@ -187,13 +215,15 @@ impl Extent {
     }
 }
 
-/// The extent of these values: two maxima of integers, which the compiler vectorizes.
+/// The extent of these values: two maxima of integers. Of this loop the compiler makes vector code, of a `fold` with a pair it does not.
 #[inline(always)]
 pub(crate) fn extent(x: &[f32]) -> Extent {
-    let (positive, negative) = x.iter().fold((0i32, 0u32), |(positive, negative), v| {
-        (positive.max(v.to_bits() as i32), negative.max(v.to_bits()))
-    });
-    Extent { positive: positive.cast_unsigned(), negative }
+    let (mut positive, mut negative) = (0i32, 0u32);
+    for x in x {
+        positive = positive.max(x.to_bits().cast_signed());
+        negative = negative.max(x.to_bits());
+    }
+    Extent::new(positive.cast_unsigned(), negative)
 }
 
 /// From here on a float sum of inputs times integers may overflow where the output does not: with at most `2^25` inputs the sum

@@ -255,6 +255,7 @@ fn convolutions_are_identical() {
         ConvSpec { kernel: [2, 3, 3], stride: [2, 1, 2], dilation: [1, 2, 2], ..plain },
         ConvSpec { channels: [130, 2], kernel: [1, 3, 3], ..plain },
         ConvSpec { channels: [1100, 2], kernel: [1, 1, 1], ..plain },
+        ConvSpec { channels: [6, 4], kernel: [1, 1, 1], stride: [2, 3, 4], ..plain },
     ];
     for spec in filters {
         for transposed in [false, true] {

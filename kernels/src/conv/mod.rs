@@ -9,6 +9,8 @@
 //! | `geometry` | where filters stand on an input; every size is checked here |
 //! | `plan` | where everything is: blocks, steps, outputs |
 //! | `input` | filling the blocked input |
+//! | `ways` | the scales of samples, and the factors of float inputs |
+//! | `pixels` | the scales of single pixels |
 //! | `tiles` | the pixels that are computed together |
 //! | `direct` | tiles of channels x neighbouring pixels |
 //! | `igemm` | tiles of pixels x neighbouring channels |
@@ -19,19 +21,19 @@ mod direct;
 mod geometry;
 mod igemm;
 mod input;
+mod pixels;
 mod plan;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod ways;
 
 use std::marker::PhantomData;
-use std::sync::Mutex;
 
 use crate::epilogue::{Dequantize, Epilogue, RawAccumulators};
 use crate::isa::{Floats, InputEncoding, Integers, Isa, Kernel, Op, Role, TileSize, TileSizes};
 use crate::parallel::{for_each, threads_for};
-use crate::quantize::{ABSMAX_COST, ExtentOf};
-use crate::range::{Extent, InputScheme, Quantizer, overflow_guard};
+use crate::range::{InputScheme, Quantizer};
 use crate::scratch::{QUANTIZED, UNPACKED, with_scratch};
 use crate::uninit::{BLOCK_ROWS, Block, UninitSlice, collect_uninit};
 use crate::vecmath::Activation;
@@ -40,6 +42,7 @@ use direct::{ConvWeights, GroupConv};
 use input::InputFiller;
 use plan::{InputKind, Plan};
 use tiles::Tiles;
+use ways::InputWays;
 
 pub use geometry::{ConvGeometry, GeometryError};
 
@@ -56,7 +59,7 @@ pub struct ConvInput<'a> {
     pub weights: &'a PackedWeights,
 }
 
-/// Convolves with dynamically quantized inputs, one scale per sample:
+/// Convolves with dynamically quantized inputs, one scale per sample, or one per pixel if [`InputCodes::Auto`] says so:
 /// `out = sum as f32 * (x_scale * w_scale) + bias`, `[batch, channels, ..]`, the sums exact.
 ///
 /// # Panics
@@ -72,14 +75,13 @@ pub fn dynamic(
     if input.is_empty() {
         return Vec::new();
     }
-    let quantizers = input.quantizers(kernel, scheme.into());
-    let scale = |quantizer: &Option<Quantizer>| quantizer.map_or(f32::NAN, |quantizer| quantizer.scale);
-    let x_scales: Vec<_> = quantizers.iter().map(scale).collect();
+    let ways = InputWays::quantized(kernel, input, scheme.into());
+    let x_scales = ways.scales();
     let epilogue = input.dequantize(&x_scales, bias);
     if input.is_depthwise() {
-        Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &quantizers, &[]).run(&epilogue)
+        Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &ways).run(&epilogue)
     } else {
-        Convolution::<Integers>::new(kernel, input, InputKind::Quantized, &quantizers, &[]).run(&epilogue)
+        Convolution::<Integers>::new(kernel, input, InputKind::Quantized, &ways).run(&epilogue)
     }
 }
 
@@ -95,13 +97,11 @@ pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, scheme: impl Into<Inp
     if input.is_empty() {
         return Vec::new();
     }
-    let quantizers = input.quantizers(kernel, scheme.into());
+    let ways = InputWays::quantized(kernel, input, scheme.into());
     if input.is_depthwise() {
-        let conv = Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &quantizers, &[]);
-        conv.run(&RawAccumulators)
+        Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &ways).run(&RawAccumulators)
     } else {
-        Convolution::<Integers>::new(kernel, input, InputKind::Quantized, &quantizers, &[])
-            .run(&RawAccumulators)
+        Convolution::<Integers>::new(kernel, input, InputKind::Quantized, &ways).run(&RawAccumulators)
     }
 }
 
@@ -118,11 +118,9 @@ pub fn weight_only(kernel: Kernel, input: &ConvInput<'_>, bias: Option<&[f32]>) 
     if input.is_empty() {
         return Vec::new();
     }
-    let guards: Vec<_> =
-        input.extents(kernel).into_iter().map(|extent| overflow_guard(extent.absmax())).collect();
-    let (factors, x_scales): (Vec<_>, Vec<_>) = guards.into_iter().map(|[down, up]| (down, up)).unzip();
+    let (ways, x_scales) = InputWays::floats(kernel, input);
     let epilogue = input.dequantize(&x_scales, bias);
-    Convolution::<Floats>::new(kernel, input, InputKind::Floats, &[], &factors).run(&epilogue)
+    Convolution::<Floats>::new(kernel, input, InputKind::Floats, &ways).run(&epilogue)
 }
 
 impl ConvInput<'_> {
@@ -155,30 +153,9 @@ impl ConvInput<'_> {
     }
 
     fn dequantize<'e>(&'e self, x_scales: &'e [f32], bias: Option<&'e [f32]>) -> Dequantize<'e> {
-        Dequantize { x_scales, w_scales: self.weights.scales(), bias, activation: Activation::Identity }
-    }
-
-    /// The extent of each sample.
-    fn extents(&self, kernel: Kernel) -> Vec<Extent> {
-        const AT_ONCE: usize = 1 << 15;
-        let extents: Vec<_> = (0..self.batch).map(|_| Mutex::new(Extent::default())).collect();
-        let sample = self.geometry.sample();
-        if sample > 0 {
-            let samples = self.values.chunks(sample).zip(&extents);
-            let parts = samples.flat_map(|(x, all)| x.chunks(AT_ONCE).map(move |x| (x, all)));
-            let work = |(x, all): (&[f32], &Mutex<Extent>)| {
-                let extent = kernel.run(ExtentOf(x));
-                let mut all = all.lock().unwrap_or_else(|e| e.into_inner());
-                *all = all.join(extent);
-            };
-            for_each(threads_for(self.values.len().saturating_mul(ABSMAX_COST)), parts, work);
-        }
-        extents.into_iter().map(|all| all.into_inner().unwrap_or_else(|e| e.into_inner())).collect()
-    }
-
-    /// The way of each sample to integers; `None` where it has a NaN or an infinity.
-    fn quantizers(&self, kernel: Kernel, scheme: InputScheme) -> Vec<Option<Quantizer>> {
-        self.extents(kernel).into_iter().map(|extent| Quantizer::of_inputs(extent, scheme)).collect()
+        let row_scales = x_scales.len() / self.batch.max(1);
+        let (w_scales, activation) = (self.weights.scales(), Activation::Identity);
+        Dequantize { x_scales, row_scales, w_scales, bias, activation }
     }
 }
 
@@ -201,10 +178,7 @@ struct Convolution<'a, R> {
     kernel: Kernel,
     input: &'a ConvInput<'a>,
     kind: InputKind,
-    /// One a sample, for quantized inputs.
-    quantizers: &'a [Option<Quantizer>],
-    /// One a sample, for float inputs.
-    factors: &'a [f32],
+    ways: &'a InputWays,
     plan: Plan,
     /// The tiles of a direct convolution and of an implicit GEMM.
     sizes: [TileSize; 2],
@@ -232,13 +206,7 @@ const SMALLEST_STRIP: usize = 256;
 const SMALLEST_STRIP_IGEMM: usize = 24;
 
 impl<'a, R: ConvRole> Convolution<'a, R> {
-    fn new(
-        kernel: Kernel,
-        input: &'a ConvInput<'a>,
-        kind: InputKind,
-        quantizers: &'a [Option<Quantizer>],
-        factors: &'a [f32],
-    ) -> Self {
+    fn new(kernel: Kernel, input: &'a ConvInput<'a>, kind: InputKind, ways: &'a InputWays) -> Self {
         let sizes @ [size, _] = kernel.run(TileSizes::<R>::new());
         let columns = if input.is_depthwise() { size.columns.max(depthwise::LINE) } else { size.columns };
         let plan = Plan::new(input.geometry, kind, [size.block_bytes, columns]);
@@ -251,7 +219,7 @@ impl<'a, R: ConvRole> Convolution<'a, R> {
         });
         let [_, outputs] = spec.group_channels();
         let igemm = !input.is_depthwise() && igemm::suits(&plan, spec.groups, outputs);
-        Self { kernel, input, kind, quantizers, factors, plan, sizes, igemm, unpacked, role: PhantomData }
+        Self { kernel, input, kind, ways, plan, sizes, igemm, unpacked, role: PhantomData }
     }
 
     /// Computes all groups of all samples: together if there are many, else one after the other on all threads.
@@ -301,7 +269,7 @@ impl<'a, R: ConvRole> Convolution<'a, R> {
         if self.kind != InputKind::Quantized {
             return 0;
         }
-        let unsigned = self.quantizers[sample].as_ref().is_some_and(Quantizer::is_unsigned);
+        let unsigned = self.ways.quantizers[sample].as_ref().is_some_and(Quantizer::is_unsigned);
         self.kernel.run(InputOffset { unsigned })
     }
 
@@ -314,8 +282,9 @@ impl<'a, R: ConvRole> Convolution<'a, R> {
         let filler = InputFiller {
             kernel: self.kernel,
             kind: self.kind,
-            quantizer: self.quantizers.get(sample).and_then(Option::as_ref),
-            factor: self.factors.get(sample).copied().unwrap_or(1.0),
+            quantizer: self.ways.quantizers.get(sample).and_then(Option::as_ref),
+            pixels: self.ways.pixels.as_ref().map(|pixels| pixels.of(sample)),
+            factor: self.ways.factors.get(sample).copied().unwrap_or(1.0),
             offset: self.offset(sample),
             margins,
         };

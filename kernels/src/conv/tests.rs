@@ -5,6 +5,8 @@ use crate::range::{InputCodes, QuantRange};
 use crate::tests::packed;
 use crate::weight::ConvSpec;
 
+mod pixels;
+
 /// A small generator: the tests need variety, not randomness.
 struct Numbers(u64);
 
@@ -63,16 +65,21 @@ impl Case {
     }
 
     /// Inputs that become themselves under [`AUTO`]: in some samples those of [`QuantRange::Full`], which have a -128, in others
-    /// unsigned ones, which have a 255.
-    fn integers(&self, numbers: &mut Numbers) -> Vec<i16> {
-        let sample = self.spec.channels[0] * self.input.iter().product::<usize>();
+    /// unsigned ones, which have a 255; where pixels have scales of their own, all pixels have one.
+    fn integers(&self, geometry: &ConvGeometry, numbers: &mut Numbers) -> Vec<i16> {
+        let (channels, volume) = (self.spec.channels[0], self.input.iter().product::<usize>());
+        let sample = channels * volume;
         let mut x: Vec<i16> = numbers.int8(self.batch * sample).into_iter().map(i16::from).collect();
         for x in x.chunks_mut(sample) {
             let unsigned = numbers.next().is_multiple_of(2);
             if unsigned {
                 x.iter_mut().for_each(|x| *x += 128);
             }
-            x[sample / 2] = if unsigned { 255 } else { -128 };
+            let largest = if unsigned { 255 } else { -128 };
+            x[sample / 2] = largest;
+            if geometry.is_pointwise() {
+                (0..volume).for_each(|pixel| x[pixel * 7 % channels * volume + pixel] = largest);
+            }
         }
         x
     }
@@ -80,12 +87,12 @@ impl Case {
     /// Compares each sum of each kernel with `==`; false if there is no output.
     fn check(&self, numbers: &mut Numbers) -> bool {
         let form = WeightLayout::Conv(self.spec);
-        let x = self.integers(numbers);
-        let w = numbers.int8(form.len());
         let geometry = match self.spec.geometry(self.input, self.padding) {
             Err(GeometryError::NoOutput) => return false,
             geometry => geometry.unwrap(),
         };
+        let x = self.integers(&geometry, numbers);
+        let w = numbers.int8(form.len());
         let weights = packed(&w, &vec![1.0; form.channels()], form);
         let values: Vec<_> = x.iter().map(|&x| f32::from(x)).collect();
         let images = ConvInput { values: &values, batch: self.batch, geometry: &geometry, weights: &weights };

@@ -224,7 +224,7 @@ impl<'a, R: CubeRuntime> Context<'a, R> {
 
     /// The integers of inputs as they are multiplied; `dot` says whether four at once.
     pub(super) fn words(&self, dot: bool) -> Inputs {
-        Inputs::Words { dot, auto: self.codes().auto }
+        Inputs::Words { dot, auto: self.codes().auto, of_pixels: false }
     }
 
     pub(super) fn is_wide(&self) -> bool {

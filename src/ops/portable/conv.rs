@@ -3,10 +3,10 @@
 use burn::prelude::*;
 use burn::tensor::{DType, Slice};
 
-use super::rows::{make_room, quantize_rows};
+use super::rows::{make_room, quantize_pixels, quantize_rows};
 use super::total::{EXACT_IN_F32, Total, exact_in_f32};
 use super::weights::DeviceWeights;
-use crate::config::QuantMode;
+use crate::config::{InputCodes, QuantMode};
 use crate::ops::op::ConvOp;
 use burn_int8_kernels::ConvSpec;
 use burn_int8_kernels::conv::ConvGeometry;
@@ -39,11 +39,21 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
         };
         y = match scheme.mode {
             QuantMode::Auto | QuantMode::Dynamic => {
-                let (q, x_scales) = quantize_rows(x, scheme.inputs());
+                let (q, x_scales) = if scheme.codes == InputCodes::Auto && geometry.is_pointwise() {
+                    let pixels = planes[2..].iter().product();
+                    let (q, x_scales) = quantize_pixels(x.reshape([batch, inputs, pixels]), scheme.range);
+                    (
+                        q.reshape(planes),
+                        of_outputs(x_scales.reshape([batch, 1, depth, height, width]), &geometry),
+                    )
+                } else {
+                    let (q, x_scales) = quantize_rows(x, scheme.inputs());
+                    (q.reshape(planes), of_samples(x_scales))
+                };
                 let mut total = Total::default();
                 let add = |inputs, product| total.add(inputs, product);
-                add_taps(weights, &geometry, q.reshape(planes), exact_in_f32(scheme.codes), add);
-                sums(total.finish()) * (of_samples(x_scales) * scales)
+                add_taps(weights, &geometry, q, exact_in_f32(scheme.codes), add);
+                sums(total.finish()) * (x_scales * scales)
             }
             QuantMode::WeightOnly => {
                 let (x, restore) = make_room(x);
@@ -62,6 +72,18 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
         y = y + bias.cast(DType::F32).reshape([1, outputs, 1]);
     }
     y.reshape(shape).cast(dtype)
+}
+
+/// The scale `[batch, 1, positions]` of the pixel that each output reads, given those of all pixels.
+fn of_outputs<B: Backend>(scales: Tensor<B, 5>, geometry: &ConvGeometry) -> Tensor<B, 3> {
+    let (batch, stride) = (scales.dims()[0], geometry.spec().stride);
+    let read = geometry.output().into_iter().zip(stride).enumerate();
+    let scales = read.fold(scales, |scales, (axis, (length, stride))| {
+        // A single output reads the first pixel, whatever the stride is.
+        let (end, step) = if length == 1 { (1, 1) } else { ((length - 1) * stride + 1, stride) };
+        scales.slice_dim(2 + axis, Slice::new(0, Some(end as isize), step as isize))
+    });
+    scales.reshape([batch, 1, geometry.output().iter().product()])
 }
 
 /// Turns `[groups, batch * positions, channels]` into `[batch, groups * channels, positions]`.

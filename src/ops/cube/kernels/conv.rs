@@ -61,7 +61,10 @@ pub(crate) fn conv<A: Numeric, N: Numeric, O: Numeric>(
     for i in 0..comptime!(tile.rows) {
         let sample = origins.samples[i];
         at[i] = sample * comptime!(filter.channels[1]) * plane + origins.outputs[i];
-        scales[i] = if comptime!(tile.inputs.are_words() || tile.inputs.are_prescaled()) {
+        scales[i] = if comptime!(tile.inputs.have_pixel_scales()) {
+            let pixel = input_index(0u32, &origins, i, input, filter);
+            x_scales[sample * (input.depth * input.height * input.width) as usize + pixel as usize]
+        } else if comptime!(tile.inputs.are_words() || tile.inputs.are_prescaled()) {
             x_scales[sample]
         } else {
             1.0f32.runtime()

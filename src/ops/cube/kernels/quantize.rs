@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::round::{Codes, Quantizer, extent_of, join_extents, quantize, quantizer, room};
+use super::round::{Codes, Quantizer, extent_of, join_extents, quantize, quantizer, room, with_sign};
 
 /// Turns rows `[rows, inputs]` into words `[rows, inputs / 4]`, with zeros past a row's end, and one scale a row, times its `restore`
 /// if rows are `rotated`. One cube of `units` for each row.
@@ -77,7 +77,37 @@ pub(crate) fn finalize_absmax(
     }
 }
 
-/// Turns images `[samples, channels, plane]` into words `[samples, plane, groups, channels / groups / 4]`. One unit for each word.
+/// Finds one scale for each pixel of images `[samples, channels, plane]` and the factors of its values. Whether its integers have a sign
+/// is what the scale of its sample says. One unit for each pixel.
+#[cube(launch_unchecked)]
+pub(crate) fn scales_of_pixels<F: Float>(
+    x: &Array<F>,
+    of_samples: &Array<f32>,
+    scales: &mut Array<f32>,
+    factors: &mut Array<f32>,
+    channels: u32,
+    plane: u32,
+    total: u32,
+    #[comptime] codes: Codes,
+) {
+    if ABSOLUTE_POS >= total as usize {
+        terminate!();
+    }
+    let (channels, plane) = (channels as usize, plane as usize);
+    let (sample, pixel) = (ABSOLUTE_POS / plane, ABSOLUTE_POS % plane);
+    let mut extent = 0u32;
+    for channel in 0..channels {
+        extent =
+            join_extents(extent, extent_of(f32::cast_from(x[(sample * channels + channel) * plane + pixel])));
+    }
+    let quantizer = quantizer(with_sign(extent, of_samples[sample]), codes);
+    scales[ABSOLUTE_POS] = quantizer.scale;
+    factors[ABSOLUTE_POS * 2] = quantizer.prescale;
+    factors[ABSOLUTE_POS * 2 + 1] = quantizer.inverse;
+}
+
+/// Turns images `[samples, channels, plane]` into words `[samples, plane, groups, channels / groups / 4]`, with a scale for each
+/// sample or, with `of_pixels`, for each pixel. One unit for each word.
 #[cube(launch_unchecked)]
 pub(crate) fn quantize_images<F: Float>(
     x: &Array<F>,
@@ -89,6 +119,7 @@ pub(crate) fn quantize_images<F: Float>(
     plane: u32,
     total: u32,
     #[comptime] codes: Codes,
+    #[comptime] of_pixels: bool,
 ) {
     if ABSOLUTE_POS >= total as usize {
         terminate!();
@@ -103,8 +134,8 @@ pub(crate) fn quantize_images<F: Float>(
     let sample = rest / (groups * width);
     let within = word % width * 4;
     let channel = word / width * of_group + within;
-    let quantizer =
-        Quantizer { scale: scales[sample], prescale: factors[sample * 2], inverse: factors[sample * 2 + 1] };
+    let by = if comptime!(of_pixels) { sample * plane + pixel } else { sample };
+    let quantizer = Quantizer { scale: scales[by], prescale: factors[by * 2], inverse: factors[by * 2 + 1] };
     let at = (sample * channels + channel) * plane + pixel;
     words[(sample * plane + pixel) * groups * width + word] =
         quantize_quad::<F>(x, at, plane, of_group - within, quantizer, codes);

@@ -88,6 +88,12 @@ pub(crate) fn is_unsigned(scale: f32) -> bool {
     u32::reinterpret(scale) >= SIGN
 }
 
+/// The extent as if a value were below zero, unless integers with this scale have no sign.
+#[cube]
+pub(crate) fn with_sign(extent: u32, scale: f32) -> u32 {
+    select(is_unsigned(scale), extent, extent | SIGN)
+}
+
 /// The integer nearest to `(x * prescale) * inverse`, ties to even, clipped; 128 less if it has no sign.
 #[cube]
 pub(crate) fn quantize(x: f32, quantizer: Quantizer, #[comptime] codes: Codes) -> i32 {

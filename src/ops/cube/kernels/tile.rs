@@ -22,8 +22,8 @@ pub(crate) struct Tile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Inputs {
     /// Words of four integers. `dot` says whether the device multiplies them at once, `auto` whether the bytes of some rows are 128
-    /// less than the integers: those with a negative scale.
-    Words { dot: bool, auto: bool },
+    /// less than the integers: those with a negative scale. `of_pixels` says whether each pixel of a convolution has a scale.
+    Words { dot: bool, auto: bool, of_pixels: bool },
     /// Floats. `ragged` says whether the last four may not all be there, `prescaled` whether each row has a factor that leaves
     /// room for its sum, which outputs are divided by.
     Floats { ragged: bool, prescaled: bool },
@@ -78,6 +78,11 @@ impl Inputs {
     /// Says whether rows of floats have factors.
     pub(crate) fn are_prescaled(&self) -> bool {
         matches!(self, Self::Floats { prescaled: true, .. })
+    }
+
+    /// Says whether each pixel has a scale of its own.
+    pub(crate) fn have_pixel_scales(&self) -> bool {
+        matches!(self, Self::Words { of_pixels: true, .. })
     }
 
     /// Says whether the bytes of some rows are 128 less than the integers.
