@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unnameable_types)]
 
+mod backend;
 mod cast;
 mod config;
 mod distortion;
@@ -11,6 +12,7 @@ mod outcome;
 mod quantize;
 mod table;
 
+pub use backend::{Int8, Int8QTensor, Int8Tensor};
 pub use config::{InputCodes, Int8Config, LayerScheme, QuantMode, QuantRange, Rotation, Rounding, Smoothing};
 pub use distortion::Distortion;
 pub use error::{Int8Error, QuantizeError};
@@ -55,6 +57,8 @@ pub fn cpu_kernel() -> &'static str {
 pub mod docs {
     #[doc = include_str!("../docs/guide.md")]
     pub mod guide {}
+    #[doc = include_str!("../docs/backend.md")]
+    pub mod backend {}
     #[doc = include_str!("../docs/layers.md")]
     pub mod layers {}
     #[doc = include_str!("../docs/saving.md")]

@@ -1,0 +1,265 @@
+//! The float tensors of [`Int8`](super::Int8).
+
+use std::sync::Arc;
+
+use burn::prelude::*;
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{DType, TensorData, TensorMetadata, TensorPrimitive};
+
+use super::conv::ConvCall;
+use super::saved;
+use super::scores::{Scores, SharedScores, Step};
+use super::weight::WeightView;
+use crate::nn::weight::Int8Weight;
+use crate::ops::{ConvOp, LinearOp};
+use burn_int8_kernels::WeightLayout;
+
+/// A float tensor of [`Int8`](super::Int8): one of the inner backend's, or the weight of a layer in INT8, which linear layers,
+/// convolutions, look-ups and products compute with, and which any other operation reads as the floats that it stands for.
+#[derive(Clone, Debug)]
+pub struct Int8Tensor<B: Backend> {
+    value: Value<B>,
+    /// True if an INT8 layer has a part in it: it is rounded already, so that kernels may compute with it that round in another
+    /// order than the inner backend.
+    is_approximate: bool,
+}
+
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a box would cost each operation an allocation")]
+enum Value<B: Backend> {
+    Float(FloatTensor<B>),
+    Weight(WeightView<B>),
+    Scores(SharedScores<B>),
+}
+
+impl<B: Backend> Int8Tensor<B> {
+    /// What the inner backend has computed of tensors of which some, or none, are approximate.
+    pub(super) fn new(tensor: FloatTensor<B>, is_approximate: bool) -> Self {
+        Self { value: Value::Float(tensor), is_approximate }
+    }
+
+    pub(super) fn weight(view: WeightView<B>) -> Self {
+        Self { value: Value::Weight(view), is_approximate: true }
+    }
+
+    /// What an INT8 layer or a kernel beside it has computed, in this shape.
+    pub(super) fn computed<const D: usize>(tensor: Tensor<B, D>, shape: Shape) -> Self {
+        Self::new(B::float_reshape(tensor.into_primitive().tensor(), shape), true)
+    }
+
+    /// The tensor of the inner backend: of an INT8 weight the floats that it stands for.
+    pub(super) fn into_float(self) -> FloatTensor<B> {
+        match self.value {
+            Value::Float(tensor) => tensor,
+            Value::Weight(view) => view.dequantize(),
+            Value::Scores(scores) => scores.compute(),
+        }
+    }
+
+    pub(crate) fn as_float(&self) -> Option<&FloatTensor<B>> {
+        match &self.value {
+            Value::Float(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    pub(super) fn as_weight(&self) -> Option<&WeightView<B>> {
+        match &self.value {
+            Value::Weight(view) => Some(view),
+            _ => None,
+        }
+    }
+
+    fn as_scores(&self) -> Option<&Scores<B>> {
+        match &self.value {
+            Value::Scores(scores) => Some(scores),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_approximate(&self) -> bool {
+        self.is_approximate
+    }
+
+    /// The tensor of the inner backend, whose operations take it with its type.
+    pub(super) fn into_tensor<const D: usize>(self) -> Tensor<B, D> {
+        Tensor::from_primitive(TensorPrimitive::Float(self.into_float()))
+    }
+
+    /// What an INT8 layer has computed.
+    pub(super) fn made<const D: usize>(tensor: Tensor<B, D>) -> Self {
+        Self::new(tensor.into_primitive().tensor(), true)
+    }
+
+    /// The values in another shape, as a tensor of the inner backend.
+    pub(super) fn reshaped<const D: usize>(self, shape: Shape) -> Tensor<B, D> {
+        Tensor::from_primitive(TensorPrimitive::Float(B::float_reshape(self.into_float(), shape)))
+    }
+
+    pub(super) fn device(&self) -> B::Device {
+        match &self.value {
+            Value::Float(tensor) => B::float_device(tensor),
+            Value::Weight(view) => view.weight.device(),
+            Value::Scores(scores) => scores.device(),
+        }
+    }
+
+    pub(super) fn moved_to(self, device: &B::Device) -> Self {
+        match self.value {
+            Value::Weight(view) => Self::weight(view.to_device(device)),
+            _ => {
+                let is_approximate = self.is_approximate;
+                Self::new(B::float_to_device(self.into_float(), device), is_approximate)
+            }
+        }
+    }
+
+    /// Another view of the same numbers: of an INT8 weight if `weight` has one, else of the floats.
+    pub(super) fn view(
+        self,
+        weight: impl FnOnce(&WeightView<B>) -> Option<WeightView<B>>,
+        float: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
+    ) -> Self {
+        let is_approximate = self.is_approximate;
+        match self.as_weight().and_then(weight) {
+            Some(view) => Self::weight(view),
+            None => Self::new(float(self.into_float()), is_approximate),
+        }
+    }
+
+    /// The scores of attention after one more step, if that can be put off; else what the inner backend computes.
+    pub(super) fn step(self, step: Step<B>, float: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>) -> Self {
+        let is_approximate = self.is_approximate;
+        match self.as_scores().and_then(|scores| scores.then(step)) {
+            Some(scores) => Self { value: Value::Scores(Arc::new(scores)), is_approximate },
+            None => Self::new(float(self.into_float()), is_approximate),
+        }
+    }
+
+    /// The product of two tensors of which none is an INT8 weight that computes it.
+    pub(super) fn matmul(self, other: Self) -> Self {
+        let is_approximate = self.is_approximate || other.is_approximate;
+        if is_approximate && let Some(other) = other.as_float() {
+            if let Some(context) = self.as_scores().and_then(|weights| weights.attend(other)) {
+                return Self::new(context, true);
+            }
+            if let Some(scores) = self.as_float().and_then(|query| Scores::new(query, other)) {
+                return Self { value: Value::Scores(Arc::new(scores)), is_approximate };
+            }
+        }
+        Self::new(B::float_matmul(self.into_float(), other.into_float()), is_approximate)
+    }
+
+    /// The product `x · self + bias`, if this is an INT8 weight that products are computed with.
+    ///
+    /// # Panics
+    ///
+    /// If the last axis of `x` is not that of the weight's inputs.
+    pub(super) fn linear(&self, x: &Self, bias: &Option<Self>) -> Option<Self> {
+        let view = self.as_weight()?;
+        let (shape, [inputs, outputs]) = (x.shape(), view.as_product()?);
+        let (last, outer) = shape.as_slice().split_last()?;
+        assert!(
+            *last == inputs,
+            "{}: the last axis of an input of shape {:?} must be {inputs}, as the weight is {:?}",
+            view.weight.kind,
+            shape.as_slice(),
+            view.weight.layout().shape(),
+        );
+        let (weight, bias) = (&view.weight, bias.clone().map(Self::into_tensor));
+        let multiply = |int8: &Int8Weight<B>, x: Self| {
+            let op = LinearOp::new(int8.scheme, bias);
+            match outer.len() {
+                1 => Self::made(int8.weights.linear::<2>(x.into_tensor(), op)),
+                2 => Self::made(int8.weights.linear::<3>(x.into_tensor(), op)),
+                3 => Self::made(int8.weights.linear::<4>(x.into_tensor(), op)),
+                _ => {
+                    let rows = Shape::new([outer.iter().product::<usize>(), inputs]);
+                    let product = int8.weights.linear::<2>(x.reshaped(rows), op);
+                    Self::computed(product, [outer, &[outputs]].concat().into())
+                }
+            }
+        };
+        Some(weight.compute(None, |int8| multiply(int8, x.clone())))
+    }
+
+    /// The product `lhs · self`, if this is an INT8 weight that products of `lhs` are computed with.
+    pub(super) fn product(&self, lhs: &Self) -> Option<Self> {
+        (lhs.rank() == self.rank()).then(|| self.linear(lhs, &None)).flatten()
+    }
+
+    /// The rows of an INT8 table at `indices` `[batch, length]`: `[batch, length, width]`.
+    pub(super) fn embedding(&self, indices: &IntTensor<B>) -> Option<Self> {
+        let view = self.as_weight().filter(|view| view.is_table())?;
+        let indices = Tensor::from_primitive(indices.clone());
+        Some(Self::made(view.weight.compute(None, |int8| int8.weights.embed(indices))))
+    }
+
+    /// The rows of an INT8 table that are selected along its first axis.
+    pub(super) fn rows(&self, axis: usize, indices: &IntTensor<B>) -> Option<Self> {
+        let view = self.as_weight().filter(|view| view.is_table() && axis == 0)?;
+        let (count, width) = (indices.shape().num_elements(), view.shape()[1]);
+        let indices = B::int_reshape(indices.clone(), Shape::new([1, count]));
+        let rows: Tensor<B, 3> = self.embedding(&indices)?.into_tensor();
+        Some(Self::computed(rows, Shape::new([count, width])))
+    }
+
+    /// The convolution of `x` with this, if it is an INT8 weight.
+    pub(super) fn convolution<const D: usize>(
+        &self,
+        x: &Self,
+        bias: &Option<Self>,
+        call: &ConvCall,
+    ) -> Option<Self> {
+        let view = self.as_weight()?;
+        let (kind, layout) = (view.weight.kind, view.weight.layout());
+        let WeightLayout::Conv(filter) = layout else { return None };
+        let spec = call.spec(&filter);
+        let geometry = call.geometry(kind, &spec, &x.shape());
+        let x: Tensor<B, D> = x.clone().into_tensor();
+        let bias = bias.clone().map(Self::into_tensor);
+        Some(Self::made(view.weight.compute(Some(spec), |int8| {
+            int8.weights.conv(x, ConvOp { geometry, scheme: int8.scheme, bias })
+        })))
+    }
+
+    /// The bytes of an INT8 weight as it is saved; none for a float.
+    pub(super) fn saved(&self) -> Option<TensorData> {
+        self.as_weight().map(saved::to_data)
+    }
+
+    /// The INT8 weight that was saved; none if the data is something else.
+    ///
+    /// # Panics
+    ///
+    /// If it is one, but damaged: Burn's method, which has no error, is asked for it.
+    pub(super) fn from_saved(data: &TensorData, device: &B::Device) -> Option<Self> {
+        saved::from_data(data, device).map(Self::weight)
+    }
+}
+
+impl<B: Backend> TensorMetadata for Int8Tensor<B> {
+    fn dtype(&self) -> DType {
+        match &self.value {
+            Value::Float(tensor) => tensor.dtype(),
+            Value::Weight(view) => view.weight.dtype,
+            Value::Scores(scores) => scores.dtype(),
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        match &self.value {
+            Value::Float(tensor) => tensor.shape(),
+            Value::Weight(view) => view.shape().into(),
+            Value::Scores(scores) => scores.shape(),
+        }
+    }
+
+    fn rank(&self) -> usize {
+        match &self.value {
+            Value::Float(tensor) => tensor.rank(),
+            Value::Weight(view) => view.shape().len(),
+            Value::Scores(scores) => scores.shape().num_dims(),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! `Int8<B>`: Burn's own layers, quantized where they stand.
+
+mod every_backend;
+mod layers;
+mod modules;
+mod saving;
+mod training;
+mod views;
+
+use burn::backend::NdArray;
+use burn_int8::Int8;
+
+type B = Int8<NdArray>;
