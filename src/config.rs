@@ -5,14 +5,14 @@ use std::fmt;
 use burn::config::Config;
 use serde::{Deserialize, Serialize};
 
-use burn_int8_kernels::{BlockRotation, WeightLayout};
-pub use burn_int8_kernels::{QuantRange, Rounding};
+use burn_int8_kernels::{BlockRotation, InputScheme, WeightLayout};
+pub use burn_int8_kernels::{InputCodes, QuantRange, Rounding};
 
 /// The way in which an INT8 layer computes.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuantMode {
-    /// Inputs are quantized on the fly, each row (in a convolution each sample) with its own scale, and multiplied in integers:
+    /// Inputs are quantized on the fly, each row (in a convolution each sample or pixel) with its own scale, and multiplied in integers:
     /// the fast way.
     Dynamic,
     /// Inputs stay float and the weights become float in registers: as small, more accurate, not as fast.
@@ -140,6 +140,14 @@ pub struct LayerScheme {
     /// The smoothing of its inputs, where inputs were seen.
     #[serde(default = "no_smoothing")]
     pub smoothing: Smoothing,
+    /// The integers of its inputs; those of a layer with weights only, or with rotated inputs, are [`InputCodes::Signed`].
+    #[serde(default = "signed_codes")]
+    pub codes: InputCodes,
+}
+
+/// The integers of schemes that were written before there were others.
+fn signed_codes() -> InputCodes {
+    InputCodes::Signed
 }
 
 /// The smoothing of schemes that were written before there was one.
@@ -167,6 +175,9 @@ impl fmt::Display for LayerScheme {
         })?;
         if self.range == QuantRange::Full {
             f.write_str(", full range")?;
+        }
+        if self.codes == InputCodes::Auto && self.mode != QuantMode::WeightOnly {
+            f.write_str(", unsigned where not negative")?;
         }
         match self.rotation {
             Rotation::None => Ok(()),
@@ -212,6 +223,11 @@ impl LayerScheme {
         Self { smoothing, ..self }
     }
 
+    /// The same scheme with other integers for inputs.
+    pub fn with_codes(self, codes: InputCodes) -> Self {
+        Self { codes, ..self }
+    }
+
     /// What Keras computes: see [`Int8Config::keras`].
     pub fn keras() -> Self {
         Int8Config::keras().scheme()
@@ -231,7 +247,14 @@ impl LayerScheme {
         // A convolution's inputs are not transformed.
         let is_conv = matches!(layout, WeightLayout::Conv(_));
         let smoothing = if is_conv { Smoothing::None } else { self.smoothing };
-        Self { mode, rotation, rounding, smoothing, ..self }
+        let is_signed = mode == QuantMode::WeightOnly || rotation != Rotation::None;
+        let codes = if is_signed { InputCodes::Signed } else { self.codes };
+        Self { mode, rotation, rounding, smoothing, codes, ..self }
+    }
+
+    /// The way in which inputs are quantized.
+    pub(crate) fn inputs(&self) -> InputScheme {
+        InputScheme::from(self.range).with_codes(self.codes)
     }
 
     /// The blocks in which the inputs of a layer of this layout are rotated.
@@ -271,6 +294,9 @@ pub struct Int8Config {
     /// The rounding of weights.
     #[config(default = "Rounding::KeepSums")]
     pub rounding: Rounding,
+    /// The integers of inputs.
+    #[config(default = "InputCodes::Auto")]
+    pub codes: InputCodes,
     /// Only layers that match one of these patterns are quantized, if there are any.
     #[config(default = "Vec::new()")]
     pub include: Vec<String>,
@@ -280,8 +306,8 @@ pub struct Int8Config {
 }
 
 impl Int8Config {
-    /// What Keras' `model.quantize("int8")` computes: all inputs quantized by the absmax of their row or sample, no rotation, each
-    /// weight rounded to the nearest integer.
+    /// What Keras' `model.quantize("int8")` computes: all inputs quantized by the absmax of their row or sample to integers with a
+    /// sign, no rotation, each weight rounded to the nearest integer.
     ///
     /// # Example
     ///
@@ -295,11 +321,12 @@ impl Int8Config {
             .with_mode(QuantMode::Dynamic)
             .with_rotation(Rotation::None)
             .with_rounding(Rounding::Nearest)
+            .with_codes(InputCodes::Signed)
     }
 
     /// The scheme of every layer that it quantizes.
     pub fn scheme(&self) -> LayerScheme {
-        let Self { range, mode, rotation, rounding, .. } = *self;
-        LayerScheme { range, mode, rotation, rounding, smoothing: Smoothing::None }
+        let Self { range, mode, rotation, rounding, codes, .. } = *self;
+        LayerScheme { range, mode, rotation, rounding, smoothing: Smoothing::None, codes }
     }
 }

@@ -13,7 +13,7 @@ mod quantize;
 mod table;
 
 pub use backend::{Int8, Int8QTensor, Int8Tensor};
-pub use config::{Int8Config, LayerScheme, QuantMode, QuantRange, Rotation, Rounding, Smoothing};
+pub use config::{InputCodes, Int8Config, LayerScheme, QuantMode, QuantRange, Rotation, Rounding, Smoothing};
 pub use distortion::Distortion;
 pub use error::{Int8Error, QuantizeError};
 pub use nn::record::{LayerItem, LayerRecord, RECORD_VERSION};
@@ -30,8 +30,8 @@ pub use quantize::sensitivity::{InputRange, LayerSensitivity, SchemeError, Sensi
 /// The names that a model file or a program that quantizes one needs.
 pub mod prelude {
     pub use crate::{
-        Action, Budget, BudgetError, Int8Config, Int8Error, LayerInfo, LayerScheme, QuantMode, QuantRange,
-        Quantize, QuantizeError, Report, Rotation, Rounding, Sensitivity, SkipReason, Smoothing,
+        Action, Budget, BudgetError, InputCodes, Int8Config, Int8Error, LayerInfo, LayerScheme, QuantMode,
+        QuantRange, Quantize, QuantizeError, Report, Rotation, Rounding, Sensitivity, SkipReason, Smoothing,
     };
 }
 

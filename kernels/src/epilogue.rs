@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use crate::isa::{Isa, Op, Sum, TRANSPOSED_ROWS, transpose};
 use crate::scratch::CacheAligned;
-use crate::uninit::{Block, init_map};
+use crate::uninit::{Block, init_map, init_map_pairs};
 use crate::vecmath::Activation;
 use crate::weight::NR;
 
-/// Turns sums into outputs. A row is a row of a product's inputs, or a sample of a convolution's.
+/// Turns sums into outputs. A row is a row of a product's inputs, or a sample of a convolution's. `at` is a row, a channel and the
+/// first of some pixels.
 pub(crate) trait Epilogue<S: Sum>: Sync {
     /// The element of an output.
     type Output: Copy + Default + Send;
@@ -21,7 +22,7 @@ pub(crate) trait Epilogue<S: Sum>: Sync {
     /// Writes what the sums of neighbouring pixels of one channel give, after `offset` is taken out of them.
     fn pixels<'o>(
         &self,
-        at: [usize; 2],
+        at: [usize; 3],
         sums: &[S],
         offset: i32,
         out: &'o mut [MaybeUninit<Self::Output>],
@@ -31,10 +32,10 @@ pub(crate) trait Epilogue<S: Sum>: Sync {
     fn transposed<I: Isa>(&self, isa: I, chunk: &PixelRows<'_, S>, block: &mut Block<'_, Self::Output>);
 
     /// The output of one sum of a row and a channel.
-    fn one(&self, at: [usize; 2], sum: S, offset: i32) -> Self::Output;
+    fn one(&self, at: [usize; 3], sum: S, offset: i32) -> Self::Output;
 
     /// The output of a sum that took more than one tile.
-    fn total(&self, at: [usize; 2], total: i64) -> Self::Output;
+    fn total(&self, at: [usize; 3], total: i64) -> Self::Output;
 }
 
 /// Sums that hold a row of channels for each of some pixels, and where their outputs go.
@@ -55,7 +56,7 @@ pub(crate) struct PixelRows<'a, S> {
 /// [`Epilogue::pixels`] as an operation.
 pub(crate) struct FinishPixels<'a, 'o, S: Sum, E: Epilogue<S>> {
     pub(crate) epilogue: &'a E,
-    pub(crate) at: [usize; 2],
+    pub(crate) at: [usize; 3],
     pub(crate) sums: &'a [S],
     pub(crate) offset: i32,
     pub(crate) out: &'o mut [MaybeUninit<E::Output>],
@@ -89,8 +90,10 @@ impl<S: Sum, E: Epilogue<S>> Op for FinishTransposed<'_, '_, '_, S, E> {
 /// `sum as f32 * (x_scale * w_scale) + bias`, in that order everywhere, and the activation of that.
 #[derive(Clone, Copy)]
 pub(crate) struct Dequantize<'a> {
-    /// The scale of each row's inputs; empty if all are 1.
+    /// The scales of each row's inputs; empty if all are 1.
     pub(crate) x_scales: &'a [f32],
+    /// The scales of one row: one, or one for each pixel.
+    pub(crate) row_scales: usize,
     /// The scale of each channel's weights.
     pub(crate) w_scales: &'a [f32],
     pub(crate) bias: Option<&'a [f32]>,
@@ -99,14 +102,21 @@ pub(crate) struct Dequantize<'a> {
 
 impl Dequantize<'_> {
     #[inline(always)]
-    fn x_scale(&self, row: usize) -> f32 {
-        self.x_scales.get(row).copied().unwrap_or(1.0)
+    fn x_scale(&self, row: usize, pixel: usize) -> f32 {
+        let of_row = if self.row_scales == 1 { 0 } else { pixel };
+        self.x_scales.get(row * self.row_scales + of_row).copied().unwrap_or(1.0)
+    }
+
+    /// The scales of a row's pixels from this one on, if each has its own.
+    #[inline(always)]
+    fn pixel_scales(&self, row: usize, pixel: usize) -> Option<&[f32]> {
+        (self.row_scales > 1).then(|| &self.x_scales[row * self.row_scales..][pixel..self.row_scales])
     }
 
     /// The outputs of one row, from `channel` on.
     #[inline(always)]
     pub(crate) fn scale(&self, row: usize, channel: usize, sums: impl Iterator<Item = f32>, out: &mut [f32]) {
-        let (x_scale, w_scales) = (self.x_scale(row), &self.w_scales[channel..]);
+        let (x_scale, w_scales) = (self.x_scale(row, 0), &self.w_scales[channel..]);
         let scaled = sums.zip(w_scales).map(|(sum, w_scale)| sum * (x_scale * w_scale));
         match self.bias {
             None => out.iter_mut().zip(scaled).for_each(|(out, y)| *out = y),
@@ -118,16 +128,31 @@ impl Dequantize<'_> {
         self.activation.apply(out);
     }
 
-    /// The scale of one row's sums for one channel, and the channel's bias.
+    /// The scale of one pixel's sums for one channel, and the channel's bias.
     #[inline(always)]
-    fn scale_and_bias(&self, [row, channel]: [usize; 2]) -> [f32; 2] {
-        [self.x_scale(row) * self.w_scales[channel], self.bias.map_or(0.0, |bias| bias[channel])]
+    fn scale_and_bias(&self, [row, channel, pixel]: [usize; 3]) -> [f32; 2] {
+        [self.x_scale(row, pixel) * self.w_scales[channel], self.bias.map_or(0.0, |bias| bias[channel])]
     }
 
     fn activated(&self, y: f32) -> f32 {
         let mut y = [y];
         self.activation.apply(&mut y);
         y[0]
+    }
+}
+
+/// `(sum - offset) as f32 * (x_scale * w_scale) + bias` of the channels of some pixels, each with an `x_scale` of its own.
+#[inline(always)]
+fn dequantize_scaled_pixels<S: Sum>(
+    (sums, x_scales): (&[[S; NR]], &[f32]),
+    (offsets, w_scales, biases): (&[i32], &[f32; NR], &[f32; NR]),
+    out: &mut [[f32; NR]],
+) {
+    for ((out, sums), x_scale) in out.iter_mut().zip(sums).zip(x_scales) {
+        let by = offsets.iter().zip(w_scales).zip(biases);
+        for ((out, sum), ((&offset, w_scale), bias)) in out.iter_mut().zip(sums).zip(by) {
+            *out = sum.to_f32(offset) * (x_scale * w_scale) + bias;
+        }
     }
 }
 
@@ -157,13 +182,22 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
     #[inline(always)]
     fn pixels<'o>(
         &self,
-        at: [usize; 2],
+        at: [usize; 3],
         sums: &[S],
         offset: i32,
         out: &'o mut [MaybeUninit<f32>],
     ) -> &'o mut [f32] {
         let [scale, bias] = self.scale_and_bias(at);
-        let out = init_map(out, sums, |sum| sum.to_f32(offset) * scale + bias);
+        let [row, channel, pixel] = at;
+        let out = match self.pixel_scales(row, pixel) {
+            Some(x_scales) => {
+                let w_scale = self.w_scales[channel];
+                init_map_pairs(out, (sums, x_scales), |sum, x_scale| {
+                    sum.to_f32(offset) * (x_scale * w_scale) + bias
+                })
+            }
+            None => init_map(out, sums, |sum| sum.to_f32(offset) * scale + bias),
+        };
         self.activation.apply(out);
         out
     }
@@ -171,7 +205,9 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
     #[inline(always)]
     fn transposed<I: Isa>(&self, isa: I, chunk: &PixelRows<'_, S>, block: &mut Block<'_, f32>) {
         let (mut scales, mut biases) = ([0.0; NR], [0.0; NR]);
-        let (x_scale, w_scales) = (self.x_scale(chunk.row), &self.w_scales[chunk.channels.clone()]);
+        let pixel_scales = self.pixel_scales(chunk.row, block.first_column + chunk.columns.start);
+        let x_scale = if pixel_scales.is_some() { 1.0 } else { self.x_scale(chunk.row, 0) };
+        let w_scales = &self.w_scales[chunk.channels.clone()];
         scales.iter_mut().zip(w_scales).for_each(|(scale, w_scale)| *scale = x_scale * w_scale);
         if let Some(bias) = self.bias {
             biases[..chunk.channels.len()].copy_from_slice(&bias[chunk.channels.clone()]);
@@ -182,7 +218,13 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
         let starts = chunk.columns.clone().step_by(TRANSPOSED_ROWS);
         for (start, first) in starts.zip((0..).step_by(TRANSPOSED_ROWS)) {
             let by = (&chunk.offsets[..columns], &scales, &biases);
-            dequantize_pixels(&chunk.sums[first..], by, &mut scaled.0);
+            match pixel_scales {
+                Some(x_scales) => {
+                    let pixels = (&chunk.sums[first..], &x_scales[first..]);
+                    dequantize_scaled_pixels(pixels, by, &mut scaled.0);
+                }
+                None => dequantize_pixels(&chunk.sums[first..], by, &mut scaled.0),
+            }
             self.activation.apply(scaled.0.as_flattened_mut());
             transpose(isa, &scaled.0, columns, &mut transposed.0);
             let pixels = start..chunk.columns.end.min(start + TRANSPOSED_ROWS);
@@ -191,12 +233,12 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
         }
     }
 
-    fn one(&self, at: [usize; 2], sum: S, offset: i32) -> f32 {
+    fn one(&self, at: [usize; 3], sum: S, offset: i32) -> f32 {
         let [scale, bias] = self.scale_and_bias(at);
         self.activated(sum.to_f32(offset) * scale + bias)
     }
 
-    fn total(&self, at: [usize; 2], total: i64) -> f32 {
+    fn total(&self, at: [usize; 3], total: i64) -> f32 {
         let [scale, bias] = self.scale_and_bias(at);
         self.activated(total as f32 * scale + bias)
     }
@@ -217,7 +259,7 @@ impl<S: Sum> Epilogue<S> for RawAccumulators {
     #[inline(always)]
     fn pixels<'o>(
         &self,
-        _at: [usize; 2],
+        _at: [usize; 3],
         sums: &[S],
         offset: i32,
         out: &'o mut [MaybeUninit<i32>],
@@ -234,11 +276,11 @@ impl<S: Sum> Epilogue<S> for RawAccumulators {
         }
     }
 
-    fn one(&self, _at: [usize; 2], sum: S, offset: i32) -> i32 {
+    fn one(&self, _at: [usize; 3], sum: S, offset: i32) -> i32 {
         sum.exact(offset)
     }
 
-    fn total(&self, _at: [usize; 2], total: i64) -> i32 {
+    fn total(&self, _at: [usize; 3], total: i64) -> i32 {
         total as i32
     }
 }

@@ -9,7 +9,7 @@ use crate::isa::{
 };
 use crate::parallel::{for_each, threads_for};
 use crate::quantize::{Absmax, CodeBytes, TransformRow, quantize_into};
-use crate::range::{MAX_ABSMAX, QuantRange, overflow_guard};
+use crate::range::{InputScheme, MAX_ABSMAX, overflow_guard};
 use crate::scratch::{CacheAligned, QUANTIZED, SCALES, with_scratch};
 use crate::uninit::{BLOCK_ROWS, Block, collect_uninit};
 use crate::vecmath::Activation;
@@ -37,7 +37,7 @@ impl<'a> Product<'a> {
         'a: 'e,
     {
         let Self { weights, bias, activation } = *self;
-        Dequantize { x_scales, w_scales: weights.scales(), bias, activation }
+        Dequantize { x_scales, row_scales: 1, w_scales: weights.scales(), bias, activation }
     }
 }
 
@@ -66,7 +66,7 @@ impl<'a> Product<'a> {
 pub fn dynamic<const N: usize>(
     kernel: Kernel,
     (x, m): (&[f32], usize),
-    range: QuantRange,
+    scheme: impl Into<InputScheme>,
     products: [Product<'_>; N],
 ) -> [Vec<f32>; N] {
     let shapes = shapes(x, m, &products);
@@ -74,7 +74,7 @@ pub fn dynamic<const N: usize>(
     if shapes.iter().all(Shape::is_empty) {
         return [(); N].map(|()| Vec::new());
     }
-    with_quantized(kernel, first, x, range, |input, x_scales| {
+    with_quantized(kernel, first, x, scheme.into(), |input, x_scales| {
         let epilogues = products.map(|product| product.dequantize(x_scales));
         if shapes.iter().any(|shape| shape.weights.k_blocks().len() > 1) {
             return std::array::from_fn(|i| split(kernel, &shapes[i], input, &epilogues[i]));
@@ -94,7 +94,7 @@ pub fn dynamic<const N: usize>(
 pub fn accumulators(
     kernel: Kernel,
     (x, m): (&[f32], usize),
-    range: QuantRange,
+    scheme: impl Into<InputScheme>,
     weights: &PackedWeights,
 ) -> Vec<i32> {
     let [shape] = shapes(x, m, &[Product::new(weights, None)]);
@@ -102,7 +102,7 @@ pub fn accumulators(
     if shape.is_empty() {
         return Vec::new();
     }
-    with_quantized(kernel, &shape, x, range, |input, _| raw(kernel, &shape, input, 0))
+    with_quantized(kernel, &shape, x, scheme.into(), |input, _| raw(kernel, &shape, input, 0))
 }
 
 /// `x · weights` with float inputs:
@@ -122,7 +122,7 @@ pub fn weight_only(kernel: Kernel, (x, m): (&[f32], usize), product: Product<'_>
     }
     let (k, padded) = (shape.k, shape.padded());
     let multiply = |x: &[u8], x_scales: &[f32]| {
-        let input = Input { x, stride: padded * size_of::<f32>() };
+        let input = Input { x, stride: padded * size_of::<f32>(), offsets: &[] };
         let epilogue = product.dequantize(x_scales);
         let [out] = run(std::array::from_ref(&shape), |_, block| {
             let part = shape.all(input);
@@ -273,21 +273,25 @@ fn with_quantized<R>(
     kernel: Kernel,
     shape: &Shape<'_>,
     x: &[f32],
-    range: QuantRange,
+    scheme: InputScheme,
     run: impl FnOnce(Input<'_>, &[f32]) -> R,
 ) -> R {
     with_scratch(&QUANTIZED, |out| {
         with_scratch(&SCALES, |scales| {
             let stride = shape.padded() * kernel.run(CodeBytes);
             let out = out.at_least(shape.m * stride);
-            let scales: &mut [f32] = bytemuck::cast_slice_mut(scales.at_least(shape.m * size_of::<f32>()));
+            let (scales, offsets) =
+                scales.at_least(shape.m * 2 * size_of::<f32>()).split_at_mut(shape.m * size_of::<f32>());
+            let scales: &mut [f32] = bytemuck::cast_slice_mut(scales);
+            let offsets: &mut [i32] = bytemuck::cast_slice_mut(offsets);
             if shape.k == 0 {
                 scales.fill(1.0);
+                offsets.fill(0);
             } else {
-                let transform = shape.weights.transform();
-                quantize_into(kernel, x, shape.k, (range, transform), (&mut *out, stride), scales);
+                let (scheme, out) = ((scheme, shape.weights.transform()), (&mut *out, stride));
+                quantize_into(kernel, x, shape.k, scheme, out, (&mut *scales, &mut *offsets));
             }
-            run(Input { x: out, stride }, scales)
+            run(Input { x: out, stride, offsets }, scales)
         })
     })
 }
@@ -299,6 +303,8 @@ struct Input<'a> {
     x: &'a [u8],
     /// The bytes from one row to the next.
     stride: usize,
+    /// The number that the encoding adds to each input of a row; none if inputs are floats.
+    offsets: &'a [i32],
 }
 
 /// A part of a product: some of the K steps.
@@ -334,7 +340,7 @@ impl<R: Role, E: Epilogue<R::Sum>> Op for MultiplyBlock<'_, '_, '_, R, E> {
             for left in (1..=tiles).rev() {
                 let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
                 multiply_rows::<I, R>(isa, &part, &panel, [block.first_row + row, rows], kc, &mut sums.0);
-                finish_rows::<I, R, E>(
+                finish_rows::<R, E>(
                     &part,
                     epilogue,
                     block,
@@ -404,7 +410,7 @@ fn multiply_steps<I: Isa, R: Role>(
 
 /// Writes the outputs of some rows of a block, of the panel that is `offset` columns from its corner.
 #[inline(always)]
-fn finish_rows<I: Isa, R: Role, E: Epilogue<R::Sum>>(
+fn finish_rows<R: Role, E: Epilogue<R::Sum>>(
     part: &PartialProduct<'_>,
     epilogue: &E,
     block: &mut Block<'_, E::Output>,
@@ -414,8 +420,10 @@ fn finish_rows<I: Isa, R: Role, E: Epilogue<R::Sum>>(
     let (column, columns) = (block.first_column + offset, offset..(offset + width).min(block.columns()));
     let mut out = CacheAligned([E::Output::default(); NR]);
     for (i, sums) in sums.iter_mut().enumerate().take(rows) {
-        R::compensate::<I>(&mut sums[..width], part.column_sums.get(column..).unwrap_or_default());
-        epilogue.channels(block.first_row + row + i, column, &sums[..width], &mut out.0[..width]);
+        let of_input = block.first_row + row + i;
+        let offset = part.input.offsets.get(of_input).copied().unwrap_or_default();
+        R::compensate(&mut sums[..width], part.column_sums.get(column..).unwrap_or_default(), offset);
+        epilogue.channels(of_input, column, &sums[..width], &mut out.0[..width]);
         block.append_copy::<NR>(row + i, columns.clone(), &out.0);
     }
 }

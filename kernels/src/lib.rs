@@ -27,7 +27,7 @@ pub use attention::{Attention, Mask, StridedHeads, attention};
 pub use isa::{Kernel, KernelError, OVERRIDE};
 pub use norm::{Norm, layer_norm};
 pub use quantize::quantize_rows;
-pub use range::{MAX_ABSMAX, MIN_ABSMAX, PRESCALE, QuantRange};
+pub use range::{InputCodes, InputScheme, MAX_ABSMAX, MIN_ABSMAX, PRESCALE, QuantRange};
 pub use transform::{BlockRotation, InputTransform};
 pub use vecmath::Activation;
 pub use weight::{

@@ -2,7 +2,7 @@
 
 use crate::isa::{InputEncoding, Isa, Kernel, Op};
 use crate::parallel::{for_each, threads_for};
-use crate::range::{QuantRange, Quantizer, absmax};
+use crate::range::{Extent, InputScheme, QuantRange, Quantizer, absmax, extent};
 use crate::scratch::{TRANSFORMED, with_scratch};
 use crate::transform::InputTransform;
 
@@ -23,6 +23,18 @@ impl Op for Absmax<'_> {
     }
 }
 
+/// Finds how far values reach from zero, on either side.
+pub(crate) struct ExtentOf<'a>(pub(crate) &'a [f32]);
+
+impl Op for ExtentOf<'_> {
+    type Output = Extent;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) -> Extent {
+        extent(self.0)
+    }
+}
+
 /// Asks for the bytes of one quantized input.
 pub(crate) struct CodeBytes;
 
@@ -35,10 +47,11 @@ impl Op for CodeBytes {
     }
 }
 
-/// Quantizes one row into `out`, with zeros past the row's end; the result is its scale, NaN if a value is not finite.
+/// Quantizes one row into `out`, with zeros past the row's end; the result is its scale, NaN if a value is not finite, and the
+/// number that the encoding adds to each integer.
 struct QuantizeRow<'a> {
     x: &'a [f32],
-    range: QuantRange,
+    scheme: InputScheme,
     transform: &'a InputTransform,
     /// Room for a transformed row, if the transform is not the identity.
     spare: &'a mut [f32],
@@ -47,11 +60,11 @@ struct QuantizeRow<'a> {
 }
 
 impl Op for QuantizeRow<'_> {
-    type Output = f32;
+    type Output = (f32, i32);
 
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> f32 {
-        let Self { x, range, transform, spare, out } = self;
+    fn run<I: Isa>(self, isa: I) -> (f32, i32) {
+        let Self { x, scheme, transform, spare, out } = self;
         let (x, restore) = if transform.is_identity() {
             (x, 1.0)
         } else {
@@ -60,15 +73,17 @@ impl Op for QuantizeRow<'_> {
         };
         let out: &mut [<I::Input as InputEncoding>::Code] = bytemuck::cast_slice_mut(out);
         let (body, padding) = out.split_at_mut(x.len());
-        padding.fill(I::Input::encode(0));
-        let Some(quantizer) = Quantizer::new(absmax(x), range) else {
-            body.fill(I::Input::encode(0));
-            return f32::NAN;
+        let Some(quantizer) = Quantizer::of_inputs(extent(x), scheme) else {
+            let offset = I::Input::offset(false);
+            out.fill(I::Input::encode(0, offset));
+            return (f32::NAN, offset);
         };
+        let offset = I::Input::offset(quantizer.is_unsigned());
+        padding.fill(I::Input::encode(0, offset));
         for (out, &x) in body.iter_mut().zip(x) {
-            *out = I::Input::encode(quantizer.quantize(x));
+            *out = I::Input::encode(quantizer.quantize(x), offset);
         }
-        quantizer.scale * restore
+        (quantizer.scale * restore, offset)
     }
 }
 
@@ -103,31 +118,32 @@ impl Op for RestoreRow<'_> {
     }
 }
 
-/// Quantizes every row of `x` (`[scales.len(), k]`) into `out`, `stride` bytes a row.
+/// Quantizes every row of `x` (`[scales.len(), k]`) into `out`, `stride` bytes a row, with a scale and an offset each.
 pub(crate) fn quantize_into(
     kernel: Kernel,
     x: &[f32],
     k: usize,
-    (range, transform): (QuantRange, &InputTransform),
+    (scheme, transform): (InputScheme, &InputTransform),
     (out, stride): (&mut [u8], usize),
-    scales: &mut [f32],
+    (scales, offsets): (&mut [f32], &mut [i32]),
 ) {
     let room = if transform.is_identity() { 0 } else { k };
     let threads = threads_for(scales.len() * k * QUANTIZE_COST);
     let rows = scales.len().div_ceil(threads * 4).max(1);
-    let parts = x.chunks(rows * k).zip(out.chunks_mut(rows * stride)).zip(scales.chunks_mut(rows));
-    for_each(threads, parts, |((x, out), scales)| {
+    let codes = scales.chunks_mut(rows).zip(offsets.chunks_mut(rows));
+    let parts = x.chunks(rows * k).zip(out.chunks_mut(rows * stride)).zip(codes);
+    for_each(threads, parts, |((x, out), (scales, offsets))| {
         with_scratch(&TRANSFORMED, |spare| {
             let spare: &mut [f32] = bytemuck::cast_slice_mut(spare.at_least(room * size_of::<f32>()));
             let rows = x.chunks_exact(k).zip(out.chunks_exact_mut(stride));
-            for ((x, out), scale) in rows.zip(scales) {
-                *scale = kernel.run(QuantizeRow { x, range, transform, spare, out });
+            for ((x, out), (scale, offset)) in rows.zip(scales.iter_mut().zip(offsets)) {
+                (*scale, *offset) = kernel.run(QuantizeRow { x, scheme, transform, spare, out });
             }
         });
     });
 }
 
-/// Quantizes the rows of `x` (`[m, k]`) as a layer quantizes its inputs: the integers and one scale a row.
+/// Quantizes the rows of `x` (`[m, k]`) as a layer quantizes inputs with a sign: the integers and one scale a row.
 ///
 /// A row with a NaN or an infinity gets integers 0 and scale NaN.
 ///

@@ -35,13 +35,57 @@ impl QuantRange {
     }
 }
 
+/// The integers that inputs become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum InputCodes {
+    /// Those of the [`QuantRange`], which have a sign: what Keras computes.
+    Signed,
+    /// All eight bits for inputs that are never negative, as after a ReLU: a row of a product or a sample of a convolution with no
+    /// value below zero has `scale = absmax / 255` and integers `0..=255`, whatever the range. Others are [`Signed`](Self::Signed).
+    ///
+    /// A convolution whose outputs read one pixel each, of several channels, has a scale for each pixel in place of one for each
+    /// sample; a NaN or an infinity stays in its pixel.
+    Auto,
+}
+
+/// The way in which inputs are quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct InputScheme {
+    /// The integers of inputs with a sign.
+    pub range: QuantRange,
+    /// The choice between integers with and without a sign.
+    pub codes: InputCodes,
+}
+
+impl InputScheme {
+    /// The same with another choice of integers.
+    pub fn with_codes(self, codes: InputCodes) -> Self {
+        Self { codes, ..self }
+    }
+
+    /// The number of steps that the largest magnitude is divided into.
+    pub(crate) fn divisor(self, unsigned: bool) -> f32 {
+        if unsigned { Quantizer::UNSIGNED_MAX as f32 } else { self.range.divisor() }
+    }
+}
+
+/// Integers that all have a sign.
+impl From<QuantRange> for InputScheme {
+    fn from(range: QuantRange) -> Self {
+        Self { range, codes: InputCodes::Signed }
+    }
+}
+
 /// Adding it leaves the nearest integer, ties to even, in the low mantissa bits of any `|x| < 2^22`.
 ///
 /// This is how every kernel rounds: one addition, the same on all of them, and the compiler vectorizes it even
 /// where there is no rounding instruction.
 pub(crate) const ROUND: f32 = 12_582_912.0;
 
-/// Below this `127 / absmax` would overflow, so such rows are first brought up by an exact power of two, [`PRESCALE`].
+/// Below this `255 / absmax` would overflow, so such rows are first brought up by an exact power of two, [`PRESCALE`].
 pub const MIN_ABSMAX: f32 = 1e-30;
 /// The power of two that brings up rows below [`MIN_ABSMAX`].
 pub const PRESCALE: f32 = 18_446_744_073_709_551_616.0; // 2^64
@@ -63,16 +107,35 @@ impl Quantizer {
     /// All-zero values get scale 1: finite, and their integers are 0.
     #[inline(always)]
     pub(crate) fn new(absmax: f32, range: QuantRange) -> Option<Self> {
+        Self::with_codes(absmax, [range.qmin(), range.qmax()], range.divisor())
+    }
+
+    /// The way of inputs that extend so far.
+    #[inline(always)]
+    pub(crate) fn of_inputs(extent: Extent, scheme: InputScheme) -> Option<Self> {
+        if scheme.codes == InputCodes::Auto && !extent.has_negative() {
+            Self::with_codes(extent.absmax(), [0, Self::UNSIGNED_MAX], scheme.divisor(true))
+        } else {
+            Self::new(extent.absmax(), scheme.range)
+        }
+    }
+
+    /// The largest integer without a sign.
+    pub(crate) const UNSIGNED_MAX: i32 = 255;
+
+    /// True if its integers have no sign.
+    #[inline(always)]
+    pub(crate) fn is_unsigned(&self) -> bool {
+        self.qmax == Self::UNSIGNED_MAX
+    }
+
+    #[inline(always)]
+    fn with_codes(absmax: f32, [qmin, qmax]: [i32; 2], divisor: f32) -> Option<Self> {
         if !absmax.is_finite() {
             return None;
         }
-        let (qmin, qmax) = (range.qmin(), range.qmax());
-        if absmax == 0.0 {
-            return Some(Self { scale: 1.0, prescale: 1.0, inverse: 0.0, qmin, qmax });
-        }
-        let prescale = if absmax < MIN_ABSMAX { PRESCALE } else { 1.0 };
-        let inverse = range.divisor() / (absmax * prescale);
-        Some(Self { scale: absmax / range.divisor(), prescale, inverse, qmin, qmax })
+        let [scale, prescale, inverse] = steps(absmax, divisor);
+        Some(Self { scale, prescale, inverse, qmin, qmax })
     }
 
     /// The value in steps.
@@ -83,10 +146,28 @@ impl Quantizer {
 
     #[inline(always)]
     pub(crate) fn quantize(&self, x: f32) -> i32 {
-        let rounded = self.steps(x) + ROUND;
-        let q = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
-        q.max(self.qmin).min(self.qmax) // `clamp` becomes a comparison and a masked minimum on AVX-512
+        round_and_clip(self.steps(x), [self.qmin, self.qmax])
     }
+}
+
+/// The nearest integer, ties to even, clipped.
+#[inline(always)]
+pub(crate) fn round_and_clip(steps: f32, [qmin, qmax]: [i32; 2]) -> i32 {
+    let rounded = steps + ROUND;
+    let q = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    q.max(qmin).min(qmax) // `clamp` becomes a comparison and a masked minimum on AVX-512
+}
+
+/// The step, the prescale and the inverse step of values whose largest magnitude is `absmax`. The step is NaN if that is infinite or
+/// NaN, and 1 if it is zero; the inverse is 0 in both cases.
+#[inline(always)]
+pub(crate) fn steps(absmax: f32, divisor: f32) -> [f32; 3] {
+    let finite = absmax < f32::INFINITY;
+    let some = finite && absmax > 0.0;
+    let prescale = if some && absmax < MIN_ABSMAX { PRESCALE } else { 1.0 };
+    let (scale, inverse) = (absmax / divisor, divisor / (absmax * prescale));
+    let odd = if finite { 1.0 } else { f32::NAN };
+    [if some { scale } else { odd }, prescale, if some { inverse } else { 0.0 }]
 }
 
 /// The largest magnitude, NaN or infinite if any value is.
@@ -97,6 +178,52 @@ impl Quantizer {
 pub(crate) fn absmax(x: &[f32]) -> f32 {
     let bits = x.iter().fold(0, |max, v| max.max((v.to_bits() & 0x7fff_ffff) as i32));
     f32::from_bits(bits as u32)
+}
+
+/// The bits of the values that reach farthest from zero on either side.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extent {
+    /// Those of the largest value with a positive sign, NaN above infinity.
+    positive: u32,
+    /// Those of the value with a negative sign that is farthest from zero; of a positive one if there is none.
+    negative: u32,
+}
+
+impl Extent {
+    /// The extent of values with these largest bits: of those with a positive sign, and of all.
+    #[inline(always)]
+    pub(crate) fn new(positive: u32, negative: u32) -> Self {
+        Self { positive, negative }
+    }
+
+    /// The extent of both.
+    #[inline(always)]
+    pub(crate) fn join(self, other: Self) -> Self {
+        Self { positive: self.positive.max(other.positive), negative: self.negative.max(other.negative) }
+    }
+
+    /// The largest magnitude, NaN or infinite if any value is.
+    #[inline(always)]
+    pub(crate) fn absmax(self) -> f32 {
+        f32::from_bits(self.positive.max(self.negative & 0x7fff_ffff))
+    }
+
+    /// True if a value is below zero; `-0.0` is not.
+    #[inline(always)]
+    pub(crate) fn has_negative(self) -> bool {
+        self.negative > 0x8000_0000
+    }
+}
+
+/// The extent of these values: two maxima of integers. Of this loop the compiler makes vector code, of a `fold` with a pair it does not.
+#[inline(always)]
+pub(crate) fn extent(x: &[f32]) -> Extent {
+    let (mut positive, mut negative) = (0i32, 0u32);
+    for x in x {
+        positive = positive.max(x.to_bits().cast_signed());
+        negative = negative.max(x.to_bits());
+    }
+    Extent::new(positive.cast_unsigned(), negative)
 }
 
 /// From here on a float sum of inputs times integers may overflow where the output does not: with at most `2^25` inputs the sum

@@ -282,6 +282,26 @@ pub(crate) fn init_map<'o, S: Copy, T: Copy>(
     unsafe { assume_init(out) }
 }
 
+/// [`init_map`] of pairs.
+///
+/// # Panics
+///
+/// If there are fewer of either.
+#[inline(always)]
+#[allow(unsafe_code, reason = "what is written is initialised")]
+pub(crate) fn init_map_pairs<'o, S: Copy, P: Copy, T: Copy>(
+    out: &'o mut [MaybeUninit<T>],
+    (values, others): (&[S], &[P]),
+    f: impl Fn(S, P) -> T,
+) -> &'o mut [T] {
+    let (values, others) = (&values[..out.len()], &others[..out.len()]);
+    for ((out, &value), &other) in out.iter_mut().zip(values).zip(others) {
+        out.write(f(value, other));
+    }
+    // SAFETY: `values` and `others` are as long as `out`, and each element of `out` has been written.
+    unsafe { assume_init(out) }
+}
+
 /// The same elements as values.
 ///
 /// # Safety

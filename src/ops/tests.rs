@@ -4,7 +4,7 @@ use burn::backend::NdArray;
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use crate::config::{LayerScheme, QuantMode, QuantRange};
+use crate::config::{InputCodes, LayerScheme, QuantMode, QuantRange};
 use crate::ops::op::{ConvOp, LinearOp};
 use crate::ops::portable;
 use crate::ops::portable::weights::{Capabilities, DeviceWeights};
@@ -17,6 +17,13 @@ use burn_int8_kernels::{
 /// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
 fn values(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+}
+
+/// The same, but for every second row of `width`, which has no value below zero.
+fn mixed(len: usize, width: usize, seed: usize) -> Vec<f32> {
+    let mut x = values(len, seed);
+    x.chunks_mut(width.max(1)).step_by(2).for_each(|row| row.iter_mut().for_each(|x| *x = x.abs()));
+    x
 }
 
 /// The same weights on a device.
@@ -42,7 +49,8 @@ fn both<B: Backend>(
     let m = x.len() / k;
     let expected = match scheme.mode {
         QuantMode::Auto | QuantMode::Dynamic => {
-            let [out] = gemm::dynamic(Kernel::detect(), (x, m), scheme.range, [Product::new(packed, bias)]);
+            let [out] =
+                gemm::dynamic(Kernel::detect(), (x, m), scheme.inputs(), [Product::new(packed, bias)]);
             out
         }
         QuantMode::WeightOnly => gemm::weight_only(Kernel::detect(), (x, m), Product::new(packed, bias)),
@@ -54,16 +62,23 @@ fn both<B: Backend>(
     (expected, got.into_data().to_vec().unwrap())
 }
 
+/// The integers of inputs.
+const CODES: [(QuantRange, InputCodes); 3] = [
+    (QuantRange::Symmetric, InputCodes::Signed),
+    (QuantRange::Full, InputCodes::Signed),
+    (QuantRange::Full, InputCodes::Auto),
+];
+
 fn dynamic_is_identical_on<B: Backend>() {
     for [m, k, n] in [[1, 1, 1], [3, 4, 5], [5, 33, 17], [2, 1023, 9], [2, 1024, 9], [3, 2100, 7]] {
-        for range in [QuantRange::Symmetric, QuantRange::Full] {
-            let scheme = LayerScheme::default().with_range(range);
+        for (range, codes) in CODES {
+            let scheme = LayerScheme::default().with_range(range).with_codes(codes);
             let weights = values(k * n, 1);
             let (packed, _) =
                 PackedWeights::quantize(&weights, &WeightLayout::Linear([k, n]), range).unwrap();
             for bias in [None, Some(values(n, 2))] {
-                let (expected, got) = both::<B>(&values(m * k, 3), &packed, bias.as_deref(), scheme);
-                assert_eq!(got, expected, "{range:?} m={m} k={k} n={n}");
+                let (expected, got) = both::<B>(&mixed(m * k, k, 3), &packed, bias.as_deref(), scheme);
+                assert_eq!(got, expected, "{range:?} {codes:?} m={m} k={k} n={n}");
             }
         }
     }
@@ -80,7 +95,7 @@ fn dynamic_activations_are_identical() {
 #[test]
 fn extreme_integers_are_identical() {
     let scheme = LayerScheme::default().with_range(QuantRange::Full);
-    for k in [1024, 1025, 131_080] {
+    for k in [1024, 1025, 65_800, 131_080] {
         let packed = PackedWeights::from_qtensor(
             &QTensor::new(vec![-128; k * 2], vec![1.0, 0.5], WeightLayout::Linear([k, 2])).unwrap(),
         );
@@ -88,8 +103,10 @@ fn extreme_integers_are_identical() {
         x[0] = -128.0;
         let (expected, got) = both::<NdArray>(&x, &packed, None, scheme);
         assert_eq!(got, expected, "k={k}");
-        let (expected, got) = both::<NdArray>(&vec![-128.0; k], &packed, None, scheme);
-        assert_eq!(got, expected, "k={k}");
+        for of_all in [-128.0, 255.0] {
+            let (expected, got) = both::<NdArray>(&vec![of_all; k], &packed, None, scheme);
+            assert_eq!(got, expected, "k={k}");
+        }
     }
 }
 
@@ -106,11 +123,13 @@ fn unusual_rows_are_identical() {
     x[2 * k + 2] = f32::INFINITY;
     x[3 * k..4 * k].iter_mut().for_each(|v| *v *= 1e-36);
     x[4 * k..5 * k].iter_mut().for_each(|v| *v *= 1e30);
-    let (expected, got) = both::<NdArray>(&x, &packed, None, LayerScheme::default());
     let bits = |v: &[f32]| v.iter().map(|v| if v.is_nan() { 1 } else { v.to_bits() }).collect::<Vec<_>>();
-    assert_eq!(bits(&got), bits(&expected));
-    assert!(got[..n] == [0.0; 3] && got[n..3 * n].iter().all(|y| y.is_nan()));
-    assert!(got[3 * n..].iter().all(|y| y.is_finite()));
+    for x in [x.iter().map(|x| x.abs()).collect(), x] {
+        let (expected, got) = both::<NdArray>(&x, &packed, None, LayerScheme::default());
+        assert_eq!(bits(&got), bits(&expected));
+        assert!(got[..n] == [0.0; 3] && got[n..3 * n].iter().all(|y| y.is_nan()));
+        assert!(got[3 * n..].iter().all(|y| y.is_finite()));
+    }
 }
 
 /// Every block, with smoothing and without, also of rows that leave no room for sums.
@@ -199,11 +218,12 @@ fn both_conv(
     let (weights, _) = PackedWeights::quantize(&values(form.len(), 1), &form, scheme.range).unwrap();
     let [depth, height, width] = input;
     let shape = [2, spec.channels[0], depth, height, width];
-    let (x, bias) = (values(shape.iter().product(), 2), values(spec.channels[1], 3));
+    let len: usize = shape.iter().product();
+    let (x, bias) = (mixed(len, len / 2, 2), values(spec.channels[1], 3));
     let images = ConvInput { values: &x, batch: 2, geometry: &geometry, weights: &weights };
     let expected = match scheme.mode {
         QuantMode::Auto | QuantMode::Dynamic => {
-            conv::dynamic(Kernel::detect(), &images, scheme.range, Some(&bias))
+            conv::dynamic(Kernel::detect(), &images, scheme.inputs(), Some(&bias))
         }
         QuantMode::WeightOnly => conv::weight_only(Kernel::detect(), &images, Some(&bias)),
     };
@@ -235,13 +255,14 @@ fn convolutions_are_identical() {
         ConvSpec { kernel: [2, 3, 3], stride: [2, 1, 2], dilation: [1, 2, 2], ..plain },
         ConvSpec { channels: [130, 2], kernel: [1, 3, 3], ..plain },
         ConvSpec { channels: [1100, 2], kernel: [1, 1, 1], ..plain },
+        ConvSpec { channels: [6, 4], kernel: [1, 1, 1], stride: [2, 3, 4], ..plain },
     ];
     for spec in filters {
         for transposed in [false, true] {
             let spec = ConvSpec { transposed, ..spec };
             for (input, padding) in [([3, 6, 7], [[0; 2]; 3]), ([2, 5, 5], [[0, 0], [1, 2], [2, 0]])] {
-                for range in [QuantRange::Symmetric, QuantRange::Full] {
-                    let scheme = LayerScheme::default().with_range(range);
+                for (range, codes) in CODES {
+                    let scheme = LayerScheme::default().with_range(range).with_codes(codes);
                     let [expected, got] = both_conv(spec, input, padding, scheme);
                     assert_eq!(got, expected, "{spec:?} on {input:?}, {padding:?}");
                 }
@@ -281,7 +302,7 @@ fn tables_are_identical() {
         let [expected] =
             gemm::dynamic(Kernel::detect(), (&x, 3), QuantRange::Symmetric, [Product::new(&packed, None)]);
         let x = Tensor::<NdArray, 2>::from_data(TensorData::new(x, [3, width]), &device);
-        let logits = portable::linear(&weights, x, LinearOp::new(LayerScheme::default(), None));
+        let logits = portable::linear(&weights, x, LinearOp::new(LayerScheme::keras(), None));
         assert_eq!(logits.into_data().to_vec::<f32>().unwrap(), expected);
     }
 }

@@ -80,7 +80,8 @@ fn a_layer_by_hand<B: Backend>() {
     let configured = QLinear::from_float(&burns, &LayerScheme::default()).expect("finite weights").scheme();
     assert_ne!(configured.rotation, Rotation::None);
     let unrotated = configured.with_rotation(Rotation::None);
-    let expected = [configured, unrotated, unrotated.with_mode(QuantMode::WeightOnly)];
+    let weight_only = unrotated.with_mode(QuantMode::WeightOnly);
+    let expected = [configured, unrotated.with_codes(InputCodes::Auto), weight_only];
     assert_eq!(schemes, expected);
     for error in &row.schemes[..3] {
         let int8 = QLinear::from_float(&burns, &error.scheme.expect("INT8")).expect("finite weights");

@@ -103,7 +103,7 @@ impl<E: Epilogue<f32>> GroupConv<'_, E> {
                 let sums = &mut sums.0[..size[0] * width];
                 self.kernel.run(Depthwise3x3 { operands, sums });
                 let outputs = (line - lines.start) * width..(end - lines.start) * width;
-                let (at, epilogue) = ([self.sample, channel], self.epilogue);
+                let (at, epilogue) = ([self.sample, channel, 0], self.epilogue);
                 block.append(row, outputs, |out| {
                     self.kernel.run(FinishPixels { epilogue, at, sums: &*sums, offset: 0, out })
                 });

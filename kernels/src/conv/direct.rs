@@ -80,8 +80,8 @@ const INPUT_IN_CACHE: usize = 16 << 10;
 /// Writes the outputs of the next runs of one row of a block.
 struct FinishRuns<'a, 'b, 'o, S: Sum, E: Epilogue<S>> {
     epilogue: &'a E,
-    /// The sample and the channel.
-    at: [usize; 2],
+    /// The sample, the channel and the block's first pixel.
+    at: [usize; 3],
     sums: &'a [S],
     offset: i32,
     runs: &'a [OutputRun],
@@ -98,7 +98,7 @@ impl<S: Sum, E: Epilogue<S>> Op for FinishRuns<'_, '_, '_, S, E> {
         for run in runs {
             let sums = &sums[run.tile.clone()];
             block.append(row, run.column..run.column + sums.len(), |out| {
-                epilogue.pixels(at, sums, offset, out)
+                epilogue.pixels([at[0], at[1], at[2] + run.column], sums, offset, out)
             });
         }
     }
@@ -129,7 +129,7 @@ impl<E> GroupConv<'_, E> {
     {
         if self.plan.interleaved {
             let first = self.first_channel + block.first_row;
-            block.fill(|row| self.epilogue.total([self.sample, first + row], 0));
+            block.fill(|row| self.epilogue.total([self.sample, first + row, 0], 0));
         }
     }
 
@@ -196,7 +196,7 @@ impl<E> GroupConv<'_, E> {
     ) where
         E: Epilogue<R::Sum>,
     {
-        let at = [self.sample, channel];
+        let at = [self.sample, channel, block.first_column];
         if self.plan.interleaved {
             for run in runs {
                 let sums = sums[run.tile.clone()].iter();
@@ -240,14 +240,18 @@ impl<E> GroupConv<'_, E> {
         E: Epilogue<R::Sum>,
     {
         for (i, (row, totals)) in band.rows.clone().zip(totals).enumerate() {
-            let output = |total: i64| self.epilogue.total([self.sample, band.channel + i], total);
+            let first = block.first_column;
             for run in runs {
+                let output = |(pixel, &total): (usize, &i64)| {
+                    self.epilogue.total([self.sample, band.channel + i, first + run.column + pixel], total)
+                };
                 let totals = &totals[run.tile.clone()];
                 if self.plan.interleaved {
-                    block.overwrite(row, run.column, run.step, totals.iter().map(|&total| output(total)));
+                    block.overwrite(row, run.column, run.step, totals.iter().enumerate().map(output));
                 } else {
                     block.append(row, run.column..run.column + totals.len(), |out| {
-                        init_map(out, totals, output)
+                        let outputs: Vec<_> = totals.iter().enumerate().map(output).collect();
+                        init_map(out, &outputs, |output| output)
                     });
                 }
             }

@@ -139,6 +139,14 @@ impl ConvGeometry {
         self.padding
     }
 
+    /// True if each output reads the channels of one pixel and nothing else: the convolution is a product whose rows are pixels.
+    pub fn is_pointwise(&self) -> bool {
+        let spec = &self.spec;
+        let inside = (0..3).all(|axis| (self.output[axis] - 1) * spec.stride[axis] < self.input[axis]);
+        let single = spec.kernel == [1; 3] && self.padding == [0; 3] && inside;
+        single && !spec.transposed && spec.groups == 1 && spec.channels[0] > 1
+    }
+
     /// True if a batch of so many samples, all at once, has fewer bytes than there are addresses.
     pub fn fits_batch(&self, batch: usize) -> bool {
         self.sample_bytes.checked_mul(batch).is_some_and(|bytes| bytes <= isize::MAX as usize)

@@ -2,6 +2,7 @@
 
 use bytemuck::Pod;
 
+use super::pixels::PixelFactors;
 use super::plan::{InputKind, Plan, RowSegment};
 use crate::isa::{InputEncoding, Isa, Kernel, Op};
 use crate::parallel::for_each;
@@ -15,6 +16,10 @@ pub(super) struct InputFiller<'a> {
     pub(super) kind: InputKind,
     /// `None` for floats, and for a sample that is not finite: its blocks are zeros.
     pub(super) quantizer: Option<&'a Quantizer>,
+    /// The ways of the pixels, where each has its own.
+    pub(super) pixels: Option<PixelFactors<'a>>,
+    /// The number that the encoding adds to each quantized input.
+    pub(super) offset: i32,
     /// The power of two that floats are multiplied with.
     pub(super) factor: f32,
     /// True if the zeros around the input are still to be written.
@@ -60,32 +65,36 @@ impl Op for FillChannelBlock<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _isa: I) {
-        match (self.filler.kind, self.filler.quantizer) {
-            (InputKind::Quantized, quantizer) => self.quantize::<C4<I::Input>>(quantizer),
-            (InputKind::QuantizedPlanes, quantizer) => self.quantize::<Plane>(quantizer),
-            (InputKind::Floats, _) => self.copy(),
+        let (quantizer, pixels) = (self.filler.quantizer, self.filler.pixels);
+        match self.filler.kind {
+            InputKind::Quantized if pixels.is_some() => self.quantize::<C4<I::Input>, _>(pixels),
+            InputKind::Quantized => self.quantize::<C4<I::Input>, _>(quantizer),
+            InputKind::QuantizedPlanes => self.quantize::<Plane, _>(quantizer),
+            InputKind::Floats => self.copy(),
         }
     }
 }
 
 impl FillChannelBlock<'_> {
     #[inline(always)]
-    fn quantize<L: Lanes>(self, quantizer: Option<&Quantizer>) {
+    fn quantize<L: Lanes, Q: QuantizePixels>(self, quantizer: Option<Q>) {
         let Self { filler, plan, x, plane, out } = self;
         let out: &mut [L::Block] = bytemuck::cast_slice_mut(out);
-        let (Some(quantizer), false) = (quantizer, x.is_empty()) else { return out.fill(L::ZEROS) };
+        let (Some(quantizer), false) = (quantizer, x.is_empty()) else {
+            return out.fill(L::zeros(filler.offset));
+        };
         if filler.margins && plan.margins {
-            out.fill(L::ZEROS);
+            out.fill(L::zeros(filler.offset));
         }
         let mut planes = [&x[..0]; 4];
         planes.iter_mut().zip(x.chunks(plan.volume)).for_each(|(plane, x)| *plane = x);
         let planes = &planes[..x.len() / plan.volume];
         if !plan.staged {
-            return quantize_segments::<L>(planes, &plan.segments, quantizer, out);
+            return quantize_segments::<L, Q>(planes, &plan.segments, (quantizer, filler.offset), out);
         }
         let plane: &mut [L::Block] = bytemuck::cast_slice_mut(plane);
         let whole = RowSegment { from: 0, to: 0, len: plan.volume };
-        quantize_segments::<L>(planes, &[whole], quantizer, plane);
+        quantize_segments::<L, Q>(planes, &[whole], (quantizer, filler.offset), plane);
         for &RowSegment { from, to, len } in &plan.segments {
             take(plan.axes[2].split, &plane[from..], &mut out[to..][..len]);
         }
@@ -108,11 +117,46 @@ impl FillChannelBlock<'_> {
     }
 }
 
+/// The way of neighbouring pixels to integers.
+trait QuantizePixels: Copy {
+    /// The way of the pixels from `first` on.
+    fn from(self, first: usize) -> Self;
+    /// The integers of one value in each of the pixels from `at` on.
+    fn quantize<const N: usize>(self, at: usize, x: &[f32; N]) -> [i32; N];
+}
+
+/// One way for all.
+impl QuantizePixels for &Quantizer {
+    #[inline(always)]
+    fn from(self, _first: usize) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn quantize<const N: usize>(self, _at: usize, x: &[f32; N]) -> [i32; N] {
+        let mut integers = [0; N];
+        integers.iter_mut().zip(x).for_each(|(q, &x)| *q = Quantizer::quantize(self, x));
+        integers
+    }
+}
+
+impl QuantizePixels for PixelFactors<'_> {
+    #[inline(always)]
+    fn from(self, first: usize) -> Self {
+        Self { prescales: &self.prescales[first..], inverses: &self.inverses[first..], ..self }
+    }
+
+    #[inline(always)]
+    fn quantize<const N: usize>(self, at: usize, x: &[f32; N]) -> [i32; N] {
+        PixelFactors::quantize(self, at, x)
+    }
+}
+
 /// A block of the input: the values of some channels of one pixel, one to a lane.
 trait Lanes {
     type Block: Pod;
-    /// A block whose values are zero.
-    const ZEROS: Self::Block;
+    /// A block whose values are zero, in an encoding that adds `offset`.
+    fn zeros(offset: i32) -> Self::Block;
     /// `block` with `q` in one of its lanes, which was zero.
     fn with_lane(block: Self::Block, lane: usize, q: i32) -> Self::Block;
 }
@@ -122,7 +166,11 @@ struct C4<E>(std::marker::PhantomData<E>);
 
 impl<E: InputEncoding> Lanes for C4<E> {
     type Block = E::C4;
-    const ZEROS: E::C4 = E::ZEROS;
+
+    #[inline(always)]
+    fn zeros(offset: i32) -> E::C4 {
+        E::zeros(offset)
+    }
 
     #[inline(always)]
     fn with_lane(block: E::C4, lane: usize, q: i32) -> E::C4 {
@@ -135,7 +183,11 @@ struct Plane;
 
 impl Lanes for Plane {
     type Block = f32;
-    const ZEROS: f32 = 0.0;
+
+    #[inline(always)]
+    fn zeros(_offset: i32) -> f32 {
+        0.0
+    }
 
     #[inline(always)]
     fn with_lane(_block: f32, _lane: usize, q: i32) -> f32 {
@@ -145,34 +197,35 @@ impl Lanes for Plane {
 
 /// Quantizes segments of up to four planes; lanes without one are zero.
 #[inline(always)]
-fn quantize_segments<L: Lanes>(
+fn quantize_segments<L: Lanes, Q: QuantizePixels>(
     planes: &[&[f32]],
     segments: &[RowSegment],
-    quantizer: &Quantizer,
+    by: (Q, i32),
     out: &mut [L::Block],
 ) {
     match *planes {
-        [a, b, c, d] => quantize_planes::<L, 4>([a, b, c, d], segments, quantizer, out),
-        [a, b, c] => quantize_planes::<L, 3>([a, b, c], segments, quantizer, out),
-        [a, b] => quantize_planes::<L, 2>([a, b], segments, quantizer, out),
-        [a] => quantize_planes::<L, 1>([a], segments, quantizer, out),
+        [a, b, c, d] => quantize_planes::<L, Q, 4>([a, b, c, d], segments, by, out),
+        [a, b, c] => quantize_planes::<L, Q, 3>([a, b, c], segments, by, out),
+        [a, b] => quantize_planes::<L, Q, 2>([a, b], segments, by, out),
+        [a] => quantize_planes::<L, Q, 1>([a], segments, by, out),
         _ => unreachable!("{} planes for four lanes", planes.len()),
     }
 }
 
 #[inline(always)]
-fn quantize_planes<L: Lanes, const PLANES: usize>(
+fn quantize_planes<L: Lanes, Q: QuantizePixels, const PLANES: usize>(
     planes: [&[f32]; PLANES],
     segments: &[RowSegment],
-    quantizer: &Quantizer,
+    by: (Q, i32),
     out: &mut [L::Block],
 ) {
     for &RowSegment { from, to, len } in segments {
         let (planes, out) = (planes.map(|plane| &plane[from..][..len]), &mut out[to..][..len]);
+        let by = (by.0.from(from), by.1);
         match len {
-            16.. => quantize_segment::<L, PLANES, 16>(planes, quantizer, out),
-            8.. => quantize_segment::<L, PLANES, 8>(planes, quantizer, out),
-            _ => quantize_segment::<L, PLANES, 1>(planes, quantizer, out),
+            16.. => quantize_segment::<L, Q, PLANES, 16>(planes, by, out),
+            8.. => quantize_segment::<L, Q, PLANES, 8>(planes, by, out),
+            _ => quantize_segment::<L, Q, PLANES, 1>(planes, by, out),
         }
     }
 }
@@ -180,30 +233,31 @@ fn quantize_planes<L: Lanes, const PLANES: usize>(
 /// `N` at a time, the last of them perhaps a second time: lines of an image are short, and what remains of one after its
 /// whole vectors would take longer than these.
 #[inline(always)]
-fn quantize_segment<L: Lanes, const PLANES: usize, const N: usize>(
+fn quantize_segment<L: Lanes, Q: QuantizePixels, const PLANES: usize, const N: usize>(
     planes: [&[f32]; PLANES],
-    quantizer: &Quantizer,
+    by: (Q, i32),
     out: &mut [L::Block],
 ) {
     let last = out.len().saturating_sub(N);
     for first in (0..out.len()).step_by(N) {
-        quantize_some::<L, PLANES, N>(planes, first.min(last), quantizer, out);
+        quantize_some::<L, Q, PLANES, N>(planes, first.min(last), by, out);
     }
 }
 
 /// `N` blocks from the one `at` on.
 #[inline(always)]
-fn quantize_some<L: Lanes, const PLANES: usize, const N: usize>(
+fn quantize_some<L: Lanes, Q: QuantizePixels, const PLANES: usize, const N: usize>(
     planes: [&[f32]; PLANES],
     at: usize,
-    quantizer: &Quantizer,
+    by: (Q, i32),
     out: &mut [L::Block],
 ) {
-    let mut some = [L::ZEROS; N];
+    let (quantizer, offset) = by;
+    let mut some = [L::zeros(offset); N];
     for (lane, plane) in planes.iter().enumerate() {
-        let pixels = &plane[at..at + N];
-        for (block, &x) in some.iter_mut().zip(pixels) {
-            *block = L::with_lane(*block, lane, quantizer.quantize(x));
+        let Some(pixels) = plane[at..].first_chunk::<N>() else { unreachable!("{N} pixels") };
+        for (block, q) in some.iter_mut().zip(quantizer.quantize(at, pixels)) {
+            *block = L::with_lane(*block, lane, q);
         }
     }
     out[at..at + N].copy_from_slice(&some);

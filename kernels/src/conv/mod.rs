@@ -9,6 +9,8 @@
 //! | `geometry` | where filters stand on an input; every size is checked here |
 //! | `plan` | where everything is: blocks, steps, outputs |
 //! | `input` | filling the blocked input |
+//! | `ways` | the scales of samples, and the factors of float inputs |
+//! | `pixels` | the scales of single pixels |
 //! | `tiles` | the pixels that are computed together |
 //! | `direct` | tiles of channels x neighbouring pixels |
 //! | `igemm` | tiles of pixels x neighbouring channels |
@@ -19,19 +21,19 @@ mod direct;
 mod geometry;
 mod igemm;
 mod input;
+mod pixels;
 mod plan;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod ways;
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::epilogue::{Dequantize, Epilogue, RawAccumulators};
 use crate::isa::{Floats, InputEncoding, Integers, Isa, Kernel, Op, Role, TileSize, TileSizes};
 use crate::parallel::{for_each, threads_for};
-use crate::quantize::{ABSMAX_COST, Absmax};
-use crate::range::{QuantRange, Quantizer, overflow_guard};
+use crate::range::{InputScheme, Quantizer};
 use crate::scratch::{QUANTIZED, UNPACKED, with_scratch};
 use crate::uninit::{BLOCK_ROWS, Block, UninitSlice, collect_uninit};
 use crate::vecmath::Activation;
@@ -40,6 +42,7 @@ use direct::{ConvWeights, GroupConv};
 use input::InputFiller;
 use plan::{InputKind, Plan};
 use tiles::Tiles;
+use ways::InputWays;
 
 pub use geometry::{ConvGeometry, GeometryError};
 
@@ -56,25 +59,29 @@ pub struct ConvInput<'a> {
     pub weights: &'a PackedWeights,
 }
 
-/// Convolves with dynamically quantized inputs, one scale per sample:
+/// Convolves with dynamically quantized inputs, one scale per sample, or one per pixel if [`InputCodes::Auto`] says so:
 /// `out = sum as f32 * (x_scale * w_scale) + bias`, `[batch, channels, ..]`, the sums exact.
 ///
 /// # Panics
 ///
 /// If a slice does not match the shapes, or the weights are not those of the geometry's convolution.
-pub fn dynamic(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange, bias: Option<&[f32]>) -> Vec<f32> {
+pub fn dynamic(
+    kernel: Kernel,
+    input: &ConvInput<'_>,
+    scheme: impl Into<InputScheme>,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
     input.check(bias);
     if input.is_empty() {
         return Vec::new();
     }
-    let quantizers = input.quantizers(kernel, range);
-    let scale = |quantizer: &Option<Quantizer>| quantizer.map_or(f32::NAN, |quantizer| quantizer.scale);
-    let x_scales: Vec<_> = quantizers.iter().map(scale).collect();
+    let ways = InputWays::quantized(kernel, input, scheme.into());
+    let x_scales = ways.scales();
     let epilogue = input.dequantize(&x_scales, bias);
     if input.is_depthwise() {
-        Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &quantizers, &[]).run(&epilogue)
+        Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &ways).run(&epilogue)
     } else {
-        Convolution::<Integers>::new(kernel, input, InputKind::Quantized, &quantizers, &[]).run(&epilogue)
+        Convolution::<Integers>::new(kernel, input, InputKind::Quantized, &ways).run(&epilogue)
     }
 }
 
@@ -83,20 +90,18 @@ pub fn dynamic(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange, bias: O
 /// # Panics
 ///
 /// The same as those of [`dynamic`]; and if there are so many inputs that a sum might not fit an `i32`.
-pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, range: QuantRange) -> Vec<i32> {
+pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, scheme: impl Into<InputScheme>) -> Vec<i32> {
     input.check(None);
     let inputs = input.weights.layout().inputs();
     assert!(inputs <= MAX_EXACT_INPUTS, "{inputs} inputs are more than an i32 sum surely holds");
     if input.is_empty() {
         return Vec::new();
     }
-    let quantizers = input.quantizers(kernel, range);
+    let ways = InputWays::quantized(kernel, input, scheme.into());
     if input.is_depthwise() {
-        let conv = Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &quantizers, &[]);
-        conv.run(&RawAccumulators)
+        Convolution::<Floats>::new(kernel, input, InputKind::QuantizedPlanes, &ways).run(&RawAccumulators)
     } else {
-        Convolution::<Integers>::new(kernel, input, InputKind::Quantized, &quantizers, &[])
-            .run(&RawAccumulators)
+        Convolution::<Integers>::new(kernel, input, InputKind::Quantized, &ways).run(&RawAccumulators)
     }
 }
 
@@ -113,10 +118,9 @@ pub fn weight_only(kernel: Kernel, input: &ConvInput<'_>, bias: Option<&[f32]>) 
     if input.is_empty() {
         return Vec::new();
     }
-    let guards: Vec<_> = input.absmaxes(kernel).into_iter().map(overflow_guard).collect();
-    let (factors, x_scales): (Vec<_>, Vec<_>) = guards.into_iter().map(|[down, up]| (down, up)).unzip();
+    let (ways, x_scales) = InputWays::floats(kernel, input);
     let epilogue = input.dequantize(&x_scales, bias);
-    Convolution::<Floats>::new(kernel, input, InputKind::Floats, &[], &factors).run(&epilogue)
+    Convolution::<Floats>::new(kernel, input, InputKind::Floats, &ways).run(&epilogue)
 }
 
 impl ConvInput<'_> {
@@ -149,41 +153,23 @@ impl ConvInput<'_> {
     }
 
     fn dequantize<'e>(&'e self, x_scales: &'e [f32], bias: Option<&'e [f32]>) -> Dequantize<'e> {
-        Dequantize { x_scales, w_scales: self.weights.scales(), bias, activation: Activation::Identity }
-    }
-
-    /// The largest magnitude of each sample.
-    fn absmaxes(&self, kernel: Kernel) -> Vec<f32> {
-        const AT_ONCE: usize = 1 << 15;
-        let largest: Vec<_> = (0..self.batch).map(|_| AtomicU32::new(0)).collect();
-        let sample = self.geometry.sample();
-        if sample > 0 {
-            let samples = self.values.chunks(sample).zip(&largest);
-            let parts = samples.flat_map(|(x, largest)| x.chunks(AT_ONCE).map(move |x| (x, largest)));
-            // Magnitudes are ordered as their bits are, NaN last.
-            let work = |(x, largest): (&[f32], &AtomicU32)| {
-                largest.fetch_max(kernel.run(Absmax(x)).to_bits(), Ordering::Relaxed);
-            };
-            for_each(threads_for(self.values.len().saturating_mul(ABSMAX_COST)), parts, work);
-        }
-        largest.into_iter().map(|max| f32::from_bits(max.into_inner())).collect()
-    }
-
-    /// The way of each sample to integers; `None` where it has a NaN or an infinity.
-    fn quantizers(&self, kernel: Kernel, range: QuantRange) -> Vec<Option<Quantizer>> {
-        self.absmaxes(kernel).into_iter().map(|absmax| Quantizer::new(absmax, range)).collect()
+        let row_scales = x_scales.len() / self.batch.max(1);
+        let (w_scales, activation) = (self.weights.scales(), Activation::Identity);
+        Dequantize { x_scales, row_scales, w_scales, bias, activation }
     }
 }
 
-/// Asks for the number that the encoding adds to each quantized input.
-struct InputOffset;
+/// Asks for the number that the encoding adds to each quantized input of a sample.
+struct InputOffset {
+    unsigned: bool,
+}
 
 impl Op for InputOffset {
     type Output = i32;
 
     #[inline(always)]
     fn run<I: Isa>(self, _isa: I) -> i32 {
-        I::Input::OFFSET
+        I::Input::offset(self.unsigned)
     }
 }
 
@@ -192,10 +178,7 @@ struct Convolution<'a, R> {
     kernel: Kernel,
     input: &'a ConvInput<'a>,
     kind: InputKind,
-    /// One a sample, for quantized inputs.
-    quantizers: &'a [Option<Quantizer>],
-    /// One a sample, for float inputs.
-    factors: &'a [f32],
+    ways: &'a InputWays,
     plan: Plan,
     /// The tiles of a direct convolution and of an implicit GEMM.
     sizes: [TileSize; 2],
@@ -223,13 +206,7 @@ const SMALLEST_STRIP: usize = 256;
 const SMALLEST_STRIP_IGEMM: usize = 24;
 
 impl<'a, R: ConvRole> Convolution<'a, R> {
-    fn new(
-        kernel: Kernel,
-        input: &'a ConvInput<'a>,
-        kind: InputKind,
-        quantizers: &'a [Option<Quantizer>],
-        factors: &'a [f32],
-    ) -> Self {
+    fn new(kernel: Kernel, input: &'a ConvInput<'a>, kind: InputKind, ways: &'a InputWays) -> Self {
         let sizes @ [size, _] = kernel.run(TileSizes::<R>::new());
         let columns = if input.is_depthwise() { size.columns.max(depthwise::LINE) } else { size.columns };
         let plan = Plan::new(input.geometry, kind, [size.block_bytes, columns]);
@@ -242,7 +219,7 @@ impl<'a, R: ConvRole> Convolution<'a, R> {
         });
         let [_, outputs] = spec.group_channels();
         let igemm = !input.is_depthwise() && igemm::suits(&plan, spec.groups, outputs);
-        Self { kernel, input, kind, quantizers, factors, plan, sizes, igemm, unpacked, role: PhantomData }
+        Self { kernel, input, kind, ways, plan, sizes, igemm, unpacked, role: PhantomData }
     }
 
     /// Computes all groups of all samples: together if there are many, else one after the other on all threads.
@@ -273,16 +250,27 @@ impl<'a, R: ConvRole> Convolution<'a, R> {
             for_each(apart, out.chunks(at_once * outputs * pixels).enumerate(), |(i, out)| {
                 with_scratch(&QUANTIZED, |buffer| {
                     let blocks = buffer.at_least(self.plan.blocks * self.sizes[0].block_bytes);
+                    let mut margins = None; // the next ones have them at the same places, perhaps with another offset
                     for (group, out) in (i * at_once..).zip(out.chunks(outputs * pixels)) {
-                        let margins = group == i * at_once; // the next ones have them at the same places
                         let at = [group / spec.groups, group % spec.groups];
-                        self.fill(at, blocks, margins, cut.threads);
+                        let offset = self.offset(at[0]);
+                        self.fill(at, blocks, margins != Some(offset), cut.threads);
+                        margins = Some(offset);
                         self.group(at, blocks, out, &cut, epilogue);
                     }
                 });
             });
         });
         out
+    }
+
+    /// The number that the encoding adds to each input of a sample.
+    fn offset(&self, sample: usize) -> i32 {
+        if self.kind != InputKind::Quantized {
+            return 0;
+        }
+        let unsigned = self.ways.quantizers[sample].as_ref().is_some_and(Quantizer::is_unsigned);
+        self.kernel.run(InputOffset { unsigned })
     }
 
     /// Writes the blocked input of one group of one sample.
@@ -294,8 +282,10 @@ impl<'a, R: ConvRole> Convolution<'a, R> {
         let filler = InputFiller {
             kernel: self.kernel,
             kind: self.kind,
-            quantizer: self.quantizers.get(sample).and_then(Option::as_ref),
-            factor: self.factors.get(sample).copied().unwrap_or(1.0),
+            quantizer: self.ways.quantizers.get(sample).and_then(Option::as_ref),
+            pixels: self.ways.pixels.as_ref().map(|pixels| pixels.of(sample)),
+            factor: self.ways.factors.get(sample).copied().unwrap_or(1.0),
+            offset: self.offset(sample),
             margins,
         };
         let threads = threads_for(len.saturating_mul(self.kind.fill_cost())).min(threads);
@@ -319,7 +309,7 @@ impl<'a, R: ConvRole> Convolution<'a, R> {
             size: self.sizes[0],
             input,
             packed: self.input.weights,
-            offset: if self.kind == InputKind::Quantized { self.kernel.run(InputOffset) } else { 0 },
+            offset: self.offset(sample),
             sample,
             first_channel: group * outputs,
             output: geometry.output(),

@@ -23,8 +23,8 @@ pub(super) enum InputKind {
     Floats,
 }
 
-/// The products of integers whose sums are exact in `f32`: `1024 * 128 * 128 = 2^24`.
-const EXACT_IN_F32: usize = 1024;
+/// The products of integers whose sums are exact in `f32`: `512 * 255 * 128 < 2^24`.
+const EXACT_IN_F32: usize = 512;
 
 impl InputKind {
     /// The channels of a block.

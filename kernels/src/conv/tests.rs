@@ -1,8 +1,11 @@
 //! Every kernel the CPU has, and an emulated one, against loops in `i64`.
 
 use super::*;
+use crate::range::{InputCodes, QuantRange};
 use crate::tests::packed;
 use crate::weight::ConvSpec;
+
+mod pixels;
 
 /// A small generator: the tests need variety, not randomness.
 struct Numbers(u64);
@@ -22,8 +25,10 @@ impl Numbers {
     }
 }
 
-/// A convolution of integers that survive quantization unchanged: every sample has a -128, which `QuantRange::Full` maps to
-/// scale 1.
+/// The scheme of all integers: unsigned ones where there is no negative input.
+const AUTO: InputScheme = InputScheme { range: QuantRange::Full, codes: InputCodes::Auto };
+
+/// A convolution of integers that survive quantization unchanged.
 struct Case {
     spec: ConvSpec,
     padding: [[usize; 2]; 3],
@@ -59,29 +64,47 @@ impl Case {
         Self { spec, padding, input, batch: n.pick([1, 1, 2, 3]) }
     }
 
+    /// Inputs that become themselves under [`AUTO`]: in some samples those of [`QuantRange::Full`], which have a -128, in others
+    /// unsigned ones, which have a 255; where pixels have scales of their own, all pixels have one.
+    fn integers(&self, geometry: &ConvGeometry, numbers: &mut Numbers) -> Vec<i16> {
+        let (channels, volume) = (self.spec.channels[0], self.input.iter().product::<usize>());
+        let sample = channels * volume;
+        let mut x: Vec<i16> = numbers.int8(self.batch * sample).into_iter().map(i16::from).collect();
+        for x in x.chunks_mut(sample) {
+            let unsigned = numbers.next().is_multiple_of(2);
+            if unsigned {
+                x.iter_mut().for_each(|x| *x += 128);
+            }
+            let largest = if unsigned { 255 } else { -128 };
+            x[sample / 2] = largest;
+            if geometry.is_pointwise() {
+                (0..volume).for_each(|pixel| x[pixel * 7 % channels * volume + pixel] = largest);
+            }
+        }
+        x
+    }
+
     /// Compares each sum of each kernel with `==`; false if there is no output.
     fn check(&self, numbers: &mut Numbers) -> bool {
         let form = WeightLayout::Conv(self.spec);
-        let sample = self.spec.channels[0] * self.input.iter().product::<usize>();
-        let mut x = numbers.int8(self.batch * sample);
-        x.chunks_mut(sample).for_each(|sample| sample[sample.len() / 2] = -128);
-        let w = numbers.int8(form.len());
         let geometry = match self.spec.geometry(self.input, self.padding) {
             Err(GeometryError::NoOutput) => return false,
             geometry => geometry.unwrap(),
         };
+        let x = self.integers(&geometry, numbers);
+        let w = numbers.int8(form.len());
         let weights = packed(&w, &vec![1.0; form.channels()], form);
         let values: Vec<_> = x.iter().map(|&x| f32::from(x)).collect();
         let images = ConvInput { values: &values, batch: self.batch, geometry: &geometry, weights: &weights };
         let expected = naive(&x, &w, &images);
         for kernel in Kernel::tested() {
-            let sums = accumulators(kernel, &images, QuantRange::Full);
+            let sums = accumulators(kernel, &images, AUTO);
             let sums: Vec<_> = sums.into_iter().map(i64::from).collect();
             assert!(sums == expected, "{kernel:?} {:?} {geometry:?}\n{sums:?}\n{expected:?}", self.spec);
-            let scaled = dynamic(kernel, &images, QuantRange::Full, None);
+            let scaled = dynamic(kernel, &images, AUTO, None);
             assert!(scaled.iter().zip(&expected).all(|(&y, &sum)| y == sum as f32), "{kernel:?} scaled");
             let floats = weight_only(kernel, &images, None);
-            let largest = (form.inputs() * 128 * 128) as f32;
+            let largest = (form.inputs() * 255 * 128) as f32;
             let close = |(y, &sum): (&f32, &i64)| (y - sum as f32).abs() <= largest * FLOAT_SUM;
             assert!(floats.iter().zip(&expected).all(close), "{kernel:?} {:?} floats", self.spec);
         }
@@ -94,7 +117,7 @@ impl Case {
 const FLOAT_SUM: f32 = 6e-8;
 
 /// Integer sums by the definition: each input and each tap, and the output that they meet at.
-fn naive(x: &[i8], w: &[i8], images: &ConvInput<'_>) -> Vec<i64> {
+fn naive<T: Copy + Into<i64>>(x: &[T], w: &[i8], images: &ConvInput<'_>) -> Vec<i64> {
     let (spec, geometry) = (images.geometry.spec(), images.geometry);
     let [inputs, outputs] = spec.group_channels();
     let [_, _, input, output, kernel] = [[0; 3], [0; 3], geometry.input(), geometry.output(), spec.kernel];
@@ -127,7 +150,7 @@ fn naive(x: &[i8], w: &[i8], images: &ConvInput<'_>) -> Vec<i64> {
                 } else {
                     channel * inputs + c
                 };
-                *sum += i64::from(x) * i64::from(w[pair * volume(kernel) + tap]);
+                *sum += x.into() * i64::from(w[pair * volume(kernel) + tap]);
             }
         }
     }
@@ -196,7 +219,7 @@ fn long_sums_are_split() {
         };
         let geometry = spec.geometry([1, side, side + 1], [[0; 2]; 3]).unwrap();
         let form = WeightLayout::Conv(spec);
-        for (a, b) in [(-128i8, -128i8), (-128, 127)] {
+        for (a, b) in [(-128i16, -128i8), (-128, 127), (255, -128), (255, 127)] {
             let x = vec![a; channels[0] * side * (side + 1)];
             let values: Vec<_> = x.iter().map(|&x| f32::from(x)).collect();
             let w = vec![b; form.len()];
@@ -204,7 +227,7 @@ fn long_sums_are_split() {
             let images = ConvInput { values: &values, batch: 1, geometry: &geometry, weights: &weights };
             let expected: Vec<_> = naive(&x, &w, &images).into_iter().map(|sum| sum as f32).collect();
             for kernel in Kernel::tested() {
-                assert_eq!(dynamic(kernel, &images, QuantRange::Full, None), expected, "{kernel:?}");
+                assert_eq!(dynamic(kernel, &images, AUTO, None), expected, "{kernel:?}");
             }
         }
     }

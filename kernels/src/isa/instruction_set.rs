@@ -47,9 +47,9 @@ pub(crate) unsafe trait Role: Copy + Send + Sync + 'static {
     /// The microkernel of convolutions.
     type Conv<I: Isa>: ConvMicrokernel<Sum = Self::Sum>;
 
-    /// Takes out of sums what the encoding of the inputs put in, given the column sums of the weights.
+    /// Takes out of sums what the encoding of the inputs put in: an offset in each of them, times the column sums of the weights.
     #[inline(always)]
-    fn compensate<I: Isa>(_sums: &mut [Self::Sum], _column_sums: &[i32]) {}
+    fn compensate(_sums: &mut [Self::Sum], _column_sums: &[i32], _offset: i32) {}
 }
 
 /// Quantized inputs and INT8 weights, summed in `i32`.
@@ -64,10 +64,10 @@ unsafe impl Role for Integers {
 
     /// `sum((x + offset) * w) - offset * sum(w)`, modulo 2^32.
     #[inline(always)]
-    fn compensate<I: Isa>(sums: &mut [i32], column_sums: &[i32]) {
-        if I::Input::OFFSET != 0 {
+    fn compensate(sums: &mut [i32], column_sums: &[i32], offset: i32) {
+        if offset != 0 {
             for (sum, column) in sums.iter_mut().zip(column_sums) {
-                *sum = sum.wrapping_sub(column.wrapping_mul(I::Input::OFFSET));
+                *sum = sum.wrapping_sub(column.wrapping_mul(offset));
             }
         }
     }

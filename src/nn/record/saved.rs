@@ -15,7 +15,8 @@ use burn_int8_kernels::{BlockRotation, InputTransform};
 /// | 2 | they are called `integers` |
 /// | 3 | the kind of the layer and its groups are there, so that a layer of another kind refuses the record |
 /// | 4 | the blocks in which inputs are rotated, the rounding of the weights, and the strength and the shifts by which inputs are smoothed are there |
-pub const RECORD_VERSION: u8 = 4;
+/// | 5 | the integers of inputs are there: with a sign only, as in all records before, or without one where no input is negative |
+pub const RECORD_VERSION: u8 = 5;
 
 /// The axis of a saved weight's shape that has the output channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

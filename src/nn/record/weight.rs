@@ -12,7 +12,7 @@ use super::data::ReadData;
 use super::float::FloatItem;
 use super::parameter::{PARAMETER_SCHEME, SavedParameter, from_bytes};
 use super::saved::{ExpectedLayer, Int8Part, Origin, RECORD_VERSION, SavedWeight, UncheckedWeight};
-use crate::config::{LayerScheme, QuantMode, QuantRange, Rotation, Rounding, Smoothing};
+use crate::config::{InputCodes, LayerScheme, QuantMode, QuantRange, Rotation, Rounding, Smoothing};
 
 /// The weight of a layer: float, or INT8.
 #[derive(Clone)]
@@ -28,7 +28,8 @@ pub(super) enum WeightItem {
 const FIELDS: &[&str] = &["id", INTEGERS, "int8"];
 const INTEGERS: &str = "integers";
 
-/// The fields of the INT8 part, `kind` and `groups` since version 3, `rotation` to `shifts` since version 4. The version comes
+/// The fields of the INT8 part, `kind` and `groups` since version 3, `rotation` to `shifts` since version 4, `codes` since version 5. The version
+/// comes
 /// first, so that nothing of another version is read; then the kind, so that nothing of another kind is.
 const PART_FIELDS: &[&str] = &[
     "version",
@@ -40,6 +41,7 @@ const PART_FIELDS: &[&str] = &[
     "rounding",
     "smoothing",
     "shifts",
+    "codes",
     "sqnr_db",
     "scales",
 ];
@@ -78,6 +80,7 @@ impl Serialize for PartOf<'_> {
         let percent = if let Smoothing::Percent(percent) = saved.scheme.smoothing { percent } else { 0 };
         fields.serialize_field("smoothing", &percent)?;
         fields.serialize_field("shifts", &saved.shifts)?;
+        fields.serialize_field("codes", &saved.scheme.codes)?;
         fields.serialize_field("sqnr_db", &saved.sqnr_db)?;
         fields.serialize_field("scales", &scales)?;
         fields.end()
@@ -189,16 +192,20 @@ impl<'de> Visitor<'de> for PartSeed {
             None
         };
         let (range, mode) = (next(&mut seq, "range")?, next(&mut seq, "activations")?);
-        let inputs = if version >= 4 {
+        let mut inputs = if version >= 4 {
             SavedInputs {
                 block: next(&mut seq, "rotation")?,
                 rounding: next(&mut seq, "rounding")?,
                 percent: next(&mut seq, "smoothing")?,
                 shifts: next(&mut seq, "shifts")?,
+                ..SavedInputs::OLDER
             }
         } else {
             SavedInputs::OLDER
         };
+        if version >= 5 {
+            inputs.codes = next(&mut seq, "codes")?;
+        }
         Ok(Int8Part {
             origin,
             scheme: inputs.scheme(range, mode),
@@ -211,7 +218,7 @@ impl<'de> Visitor<'de> for PartSeed {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut version, mut kind, mut groups) = (None, None, None);
         let (mut range, mut mode, mut sqnr_db, mut scales) = (None, None, None, None);
-        let (mut block, mut rounding, mut percent, mut shifts) = (None, None, None, None);
+        let (mut block, mut rounding, mut percent, mut shifts, mut codes) = (None, None, None, None, None);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "version" => version = Some(check_version(map.next_value()?)?),
@@ -223,6 +230,7 @@ impl<'de> Visitor<'de> for PartSeed {
                 "rounding" => rounding = Some(map.next_value()?),
                 "smoothing" => percent = Some(map.next_value()?),
                 "shifts" => shifts = Some(map.next_value()?),
+                "codes" => codes = Some(map.next_value()?),
                 "sqnr_db" => sqnr_db = Some(map.next_value()?),
                 "scales" => scales = Some(map.next_value::<ReadData>()?.0),
                 _ => drop(map.next_value::<IgnoredAny>()?),
@@ -240,16 +248,20 @@ impl<'de> Visitor<'de> for PartSeed {
         };
         let (range, mode) =
             (range.ok_or_else(|| missing("range"))?, mode.ok_or_else(|| missing("activations"))?);
-        let inputs = if version >= 4 {
+        let mut inputs = if version >= 4 {
             SavedInputs {
                 block: block.ok_or_else(|| missing("rotation"))?,
                 rounding: rounding.ok_or_else(|| missing("rounding"))?,
                 percent: percent.ok_or_else(|| missing("smoothing"))?,
                 shifts: shifts.ok_or_else(|| missing("shifts"))?,
+                ..SavedInputs::OLDER
             }
         } else {
             SavedInputs::OLDER
         };
+        if version >= 5 {
+            inputs.codes = codes.ok_or_else(|| missing("codes"))?;
+        }
         Ok(Int8Part {
             origin,
             scheme: inputs.scheme(range, mode),
@@ -260,22 +272,24 @@ impl<'de> Visitor<'de> for PartSeed {
     }
 }
 
-/// The fields that version 4 has added.
+/// The fields that versions 4 and 5 have added.
 struct SavedInputs {
     block: usize,
     rounding: Rounding,
     percent: u8,
     shifts: Option<Vec<u8>>,
+    codes: InputCodes,
 }
 
 impl SavedInputs {
-    /// The values that records before version 4 have for them.
-    const OLDER: Self = Self { block: 1, rounding: Rounding::Nearest, percent: 0, shifts: None };
+    /// The values that records of earlier versions have for them.
+    const OLDER: Self =
+        Self { block: 1, rounding: Rounding::Nearest, percent: 0, shifts: None, codes: InputCodes::Signed };
 
     fn scheme(&self, range: QuantRange, mode: QuantMode) -> LayerScheme {
         let rotation = if self.block == 1 { Rotation::None } else { Rotation::Block(self.block) };
         let smoothing = if self.percent == 0 { Smoothing::None } else { Smoothing::Percent(self.percent) };
-        LayerScheme { range, mode, rotation, rounding: self.rounding, smoothing }
+        LayerScheme { range, mode, rotation, rounding: self.rounding, smoothing, codes: self.codes }
     }
 }
 

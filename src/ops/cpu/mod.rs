@@ -56,7 +56,7 @@ pub(super) fn linear<B: Backend, const D: usize, const N: usize>(
         Product { weights, bias: biases[i].as_deref(), activation: *activation }
     });
     let mut outs = with_floats(x, |x| match scheme.mode {
-        QuantMode::Auto | QuantMode::Dynamic => gemm::dynamic(kernel(), (x, rows), scheme.range, products),
+        QuantMode::Auto | QuantMode::Dynamic => gemm::dynamic(kernel(), (x, rows), scheme.inputs(), products),
         QuantMode::WeightOnly => products.map(|product| gemm::weight_only(kernel(), (x, rows), product)),
     });
     std::array::from_fn(|i| {
@@ -146,7 +146,7 @@ pub(super) fn conv<B: Backend, const D: usize>(
     let run = |values: &[f32], bias: Option<&[f32]>| {
         let images = ConvInput { values, batch, geometry: &geometry, weights };
         match scheme.mode {
-            QuantMode::Auto | QuantMode::Dynamic => conv::dynamic(kernel(), &images, scheme.range, bias),
+            QuantMode::Auto | QuantMode::Dynamic => conv::dynamic(kernel(), &images, scheme.inputs(), bias),
             QuantMode::WeightOnly => conv::weight_only(kernel(), &images, bias),
         }
     };

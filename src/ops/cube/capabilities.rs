@@ -15,7 +15,7 @@ use crate::ops::portable::weights::Capabilities;
 use burn_int8_kernels::WeightLayout;
 
 /// The most inputs whose products surely fit an `i32` sum.
-const MAX_EXACT_INPUTS: usize = 131_071;
+const MAX_EXACT_INPUTS: usize = 65_792;
 
 /// The most values that a processor's vectors hold.
 const WIDEST_VECTORS: u32 = 8;

@@ -13,8 +13,9 @@ use cubecl::server::CubeCountSelection;
 use super::buffer::Buffer;
 use super::capabilities::is_wide;
 use super::fusion::{CustomOp, Input, run};
+use super::kernels::round::Codes;
 use super::kernels::tile::{Inputs, Sums, Tile};
-use crate::config::{LayerScheme, QuantRange};
+use crate::config::{InputCodes, LayerScheme, QuantRange};
 use crate::ops::portable::weights::DeviceWeights;
 
 /// A block of the weights' columns.
@@ -215,8 +216,15 @@ impl<'a, R: CubeRuntime> Context<'a, R> {
         assert!(addressable([lengths.x, lengths.out, columns]), "more values than kernels count");
     }
 
-    pub(super) fn full_range(&self) -> bool {
-        self.scheme.range == QuantRange::Full
+    /// The integers of inputs.
+    pub(super) fn codes(&self) -> Codes {
+        let LayerScheme { range, codes, .. } = self.scheme;
+        Codes { full: range == QuantRange::Full, auto: codes == InputCodes::Auto }
+    }
+
+    /// The integers of inputs as they are multiplied; `dot` says whether four at once.
+    pub(super) fn words(&self, dot: bool) -> Inputs {
+        Inputs::Words { dot, auto: self.codes().auto, of_pixels: false }
     }
 
     pub(super) fn is_wide(&self) -> bool {

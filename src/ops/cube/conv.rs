@@ -11,7 +11,9 @@ use super::context::{
     assert_together, kernel_type, product, size, to_type, with_float, with_types,
 };
 use super::kernels::conv::{SizesLaunch, conv as conv_kernel, mixes_groups};
-use super::kernels::quantize::{finalize_absmax, largest_in_chunks, quantize_images, room_of_samples};
+use super::kernels::quantize::{
+    extents_of_chunks, finalize_absmax, quantize_images, room_of_samples, scales_of_pixels,
+};
 use super::kernels::tile::Inputs;
 use crate::config::QuantMode;
 use crate::ops::op::ConvOp;
@@ -140,7 +142,7 @@ impl DeviceOp for Convolution {
                 // SAFETY: a unit takes pixels up to `pixels - 1` of `samples` planes of outputs, and reads `x` at channels of
                 // the filter and at positions that it has found to be in `input`, or at position 0: `x` holds all of these
                 // (`assert_lengths`), as floats or as the words that `quantized` was made for. It reads words of rows below
-                // the filter's at columns of the shard, a scale or factor of each sample if `inputs` says so, and a scale and
+                // the filter's at columns of the shard, a scale or factor of each sample or of each pixel that is read if `inputs` says so, and a scale and
                 // a bias for columns `first..first + columns`; and writes pixels below `pixels` at such columns.
                 // `assert_lengths` has compared every buffer with these sizes; `is_addressable` says that no position wraps.
                 // Units past the end take the last pixel and the last vector and write nothing.
@@ -158,7 +160,7 @@ impl DeviceOp for Convolution {
     }
 }
 
-/// The largest magnitudes of the pieces of each sample.
+/// The extents of the pieces of each sample.
 struct Chunks {
     /// `[samples, chunks]`
     partial: Buffer,
@@ -170,28 +172,28 @@ impl Convolution {
     /// The images as they are multiplied.
     fn multiplicands<R: CubeRuntime>(&self, context: &Context<'_, R>) -> Multiplicands {
         let [of_group, _] = self.geometry.spec().group_channels();
-        let chunks = || self.largest_in_chunks(context);
+        let chunks = || self.extents_of_chunks(context);
         if context.scheme.mode == QuantMode::WeightOnly {
             return context.floats(of_group, || self.sample_factors(context, &chunks()));
         }
         let (values, scales) = self.quantized(context, &chunks());
         // The four channels in a word are inputs of four outputs where each group has a single channel.
         let dot = context.packed_dot && of_group > 1;
-        Multiplicands { values, scales: Some(scales), inputs: Inputs::Words { dot } }
+        Multiplicands { values, scales: Some(scales), inputs: self.words(context, dot) }
     }
 
     #[allow(unsafe_code, reason = "CubeCL does not look at what a kernel does with its arguments")]
-    fn largest_in_chunks<R: CubeRuntime>(&self, context: &Context<'_, R>) -> Chunks {
+    fn extents_of_chunks<R: CubeRuntime>(&self, context: &Context<'_, R>) -> Chunks {
         let sample = self.geometry.spec().channels[0] * self.plane();
         let units = context.row_units(sample);
         let chunks = sample.div_ceil(units * 64).clamp(1, 256);
         let partial = Buffer::new(context.client, self.samples * chunks, size_of::<u32>());
         with_float!(context.x_type, F => {
             // SAFETY: each cube reads values within one of `samples` samples of `sample` values in `x`, which holds that many
-            // (`assert_lengths`), and writes one of `samples * chunks` magnitudes, for which the buffer was made. Cubes past
+            // (`assert_lengths`), and writes one of `samples * chunks` extents, for which the buffer was made. Cubes past
             // the last piece take the last one again.
             unsafe {
-                largest_in_chunks::launch_unchecked::<F, R>(
+                extents_of_chunks::launch_unchecked::<F, R>(
                     context.client, context.cubes(self.samples * chunks), CubeDim::new_1d(size(units)),
                     context.x.arg(1), partial.arg(1), size(self.samples), size(sample), size(chunks), units,
                 );
@@ -205,7 +207,7 @@ impl Convolution {
     fn sample_factors<R: CubeRuntime>(&self, context: &Context<'_, R>, chunks: &Chunks) -> Buffer {
         let Chunks { partial, chunks, units } = chunks;
         let factors = Buffer::new(context.client, self.samples, size_of::<f32>());
-        // SAFETY: each cube reads the `chunks` magnitudes of one of `samples` samples, which `partial` was made for, and writes
+        // SAFETY: each cube reads the `chunks` extents of one of `samples` samples, which `partial` was made for, and writes
         // one of `samples` factors, which `factors` was made for. Cubes past the last sample take the last one again.
         unsafe {
             room_of_samples::launch_unchecked::<R>(
@@ -222,16 +224,20 @@ impl Convolution {
         factors
     }
 
-    /// The integers of the images, and one scale for each sample.
+    /// The integers of the images as they are multiplied.
+    fn words<R: CubeRuntime>(&self, context: &Context<'_, R>, dot: bool) -> Inputs {
+        let auto = context.codes().auto;
+        Inputs::Words { dot, auto, of_pixels: auto && self.geometry.is_pointwise() }
+    }
+
+    /// One scale for each sample, and the factors of its values.
     #[allow(unsafe_code, reason = "CubeCL does not look at what a kernel does with its arguments")]
-    fn quantized<R: CubeRuntime>(&self, context: &Context<'_, R>, chunks: &Chunks) -> (Buffer, Buffer) {
+    fn scales_of_samples<R: CubeRuntime>(&self, context: &Context<'_, R>, chunks: &Chunks) -> [Buffer; 2] {
         let Chunks { partial, chunks, units } = chunks;
-        let (samples, plane, full) = (self.samples, self.plane(), context.full_range());
-        let (channels, [of_group, _]) =
-            (self.geometry.spec().channels[0], self.geometry.spec().group_channels());
+        let (samples, codes) = (self.samples, context.codes());
         let scales = Buffer::new(context.client, samples, size_of::<f32>());
         let factors = Buffer::new(context.client, samples * 2, size_of::<f32>());
-        // SAFETY: each cube reads the `chunks` magnitudes of one of `samples` samples, which `partial` was made for, and writes
+        // SAFETY: each cube reads the `chunks` extents of one of `samples` samples, which `partial` was made for, and writes
         // one of `samples` scales and two factors, which those buffers were made for. Cubes past the last sample take the last
         // one again.
         unsafe {
@@ -245,8 +251,44 @@ impl Convolution {
                 size(samples),
                 size(*chunks),
                 *units,
-                full,
+                codes,
             );
+        }
+        [scales, factors]
+    }
+
+    /// One scale for each pixel, and the factors of its values, given the scales of the samples.
+    #[allow(unsafe_code, reason = "CubeCL does not look at what a kernel does with its arguments")]
+    fn scales_of_pixels<R: CubeRuntime>(&self, context: &Context<'_, R>, of_samples: &Buffer) -> [Buffer; 2] {
+        let (channels, plane) = (self.geometry.spec().channels[0], self.plane());
+        let pixels = self.samples * plane;
+        let scales = Buffer::new(context.client, pixels, size_of::<f32>());
+        let factors = Buffer::new(context.client, pixels * 2, size_of::<f32>());
+        with_float!(context.x_type, F => {
+            // SAFETY: each unit below `pixels` reads the scale of one of `samples` samples, which `of_samples` was made for, and one
+            // value of each of its channels in `x`, which holds `samples * channels * plane` (`assert_lengths`); it writes one scale
+            // and two factors, which the buffers were made for. Units past the last pixel stop at once.
+            unsafe {
+                scales_of_pixels::launch_unchecked::<F, R>(
+                    context.client, context.cubes(pixels.div_ceil(64)), CubeDim::new_1d(64),
+                    context.x.arg(1), of_samples.arg(1), scales.arg(1), factors.arg(1),
+                    size(channels), size(plane), size(pixels), context.codes(),
+                );
+            }
+        });
+        [scales, factors]
+    }
+
+    /// The integers of the images, and one scale for each sample or pixel.
+    #[allow(unsafe_code, reason = "CubeCL does not look at what a kernel does with its arguments")]
+    fn quantized<R: CubeRuntime>(&self, context: &Context<'_, R>, chunks: &Chunks) -> (Buffer, Buffer) {
+        let (samples, plane, codes) = (self.samples, self.plane(), context.codes());
+        let (channels, [of_group, _]) =
+            (self.geometry.spec().channels[0], self.geometry.spec().group_channels());
+        let of_pixels = self.words(context, false).have_pixel_scales();
+        let [mut scales, mut factors] = self.scales_of_samples(context, chunks);
+        if of_pixels {
+            [scales, factors] = self.scales_of_pixels(context, &scales);
         }
         // Channels that stand alone are read four at once, as if they were of one group.
         let groups = if of_group == 1 { 1 } else { self.geometry.spec().groups };
@@ -254,13 +296,13 @@ impl Convolution {
         let values = Buffer::new(context.client, words, size_of::<i32>());
         with_float!(context.x_type, F => {
             // SAFETY: each unit below `words` writes one word, which `values` was made for, reads a scale and two factors of one
-            // of `samples` samples, and up to four values of that sample at channels of its group in `x`, which holds
+            // of `samples` samples or of its pixel, and up to four values of that sample at channels of its group in `x`, which holds
             // `samples * channels * plane` (`assert_lengths`). Units past the last word stop at once.
             unsafe {
                 quantize_images::launch_unchecked::<F, R>(
                     context.client, context.cubes(words.div_ceil(64)), CubeDim::new_1d(64),
                     context.x.arg(1), scales.arg(1), factors.arg(1), values.arg(1),
-                    size(channels), size(groups), size(plane), size(words), full,
+                    size(channels), size(groups), size(plane), size(words), codes, of_pixels,
                 );
             }
         });

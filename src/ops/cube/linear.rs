@@ -129,7 +129,7 @@ fn multiplicands<R: CubeRuntime>(
         return context.floats(inputs, || row_factors(context, rows, inputs));
     }
     let (values, scales) = quantized_rows(context, rows, inputs, rotation);
-    Multiplicands { values, scales: Some(scales), inputs: Inputs::Words { dot: context.packed_dot } }
+    Multiplicands { values, scales: Some(scales), inputs: context.words(context.packed_dot) }
 }
 
 /// The integers of the rows, and one scale for each.
@@ -143,7 +143,7 @@ pub(super) fn quantized_rows<R: CubeRuntime>(
     assert!(rows > 0 && context.x.len() == rows * inputs, "the input does not match its shape");
     let values = Buffer::new(context.client, rows * inputs.div_ceil(4), size_of::<i32>());
     let scales = Buffer::new(context.client, rows, size_of::<f32>());
-    let (units, full) = (context.row_units(inputs), context.full_range());
+    let (units, codes) = (context.row_units(inputs), context.codes());
     let rotated = (!rotation.is_none()).then(|| rotated_rows(context, rows, inputs, rotation));
     let (x, x_type) = rotated.as_ref().map_or((&context.x, context.x_type), |(x, _)| (x, DType::F32));
     let restore = rotated.as_ref().map_or(&context.scales, |(_, restore)| restore);
@@ -154,7 +154,7 @@ pub(super) fn quantized_rows<R: CubeRuntime>(
         unsafe {
             quantize_rows::launch_unchecked::<F, R>(
                 context.client, context.cubes(rows), CubeDim::new_1d(size(units)),
-                x.arg(1), values.arg(1), scales.arg(1), restore.arg(1), size(rows), size(inputs), units, full,
+                x.arg(1), values.arg(1), scales.arg(1), restore.arg(1), size(rows), size(inputs), units, codes,
                 rotated.is_some(),
             );
         }

@@ -10,7 +10,7 @@ use super::capabilities::{WIDE, multiplies_packed_bytes};
 use super::context::{Context, DeviceOp, QueuedOp};
 use super::conv::Convolution;
 use super::linear::{Matmul, quantized_rows};
-use crate::config::{LayerScheme, QuantMode, QuantRange};
+use crate::config::{InputCodes, LayerScheme, QuantMode, QuantRange};
 use crate::ops::op::{ConvOp, LinearOp};
 use crate::ops::portable::weights::{Capabilities, DeviceWeights};
 use burn_int8_kernels::{
@@ -29,6 +29,13 @@ thread_local! {
 /// Values in `-1.0..1.0` with some structure: no two rows or columns alike.
 fn values(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+}
+
+/// The same, but for every second row of `width`, which has no value below zero.
+fn mixed(len: usize, width: usize, seed: usize) -> Vec<f32> {
+    let mut x = values(len, seed);
+    x.chunks_mut(width.max(1)).step_by(2).for_each(|row| row.iter_mut().for_each(|x| *x = x.abs()));
+    x
 }
 
 fn tensor<B: Backend, const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<B, D> {
@@ -90,18 +97,22 @@ fn sums_of_products_are_identical() {
             [70, 67, 66],
             [9, 1024, 129],
         ] {
-            for (range, limit) in
-                [(QuantRange::Symmetric, usize::MAX), (QuantRange::Full, k.next_multiple_of(4) * 16)]
-            {
-                let (scheme, form) = (LayerScheme::default().with_range(range), WeightLayout::Linear([k, n]));
+            let small = k.next_multiple_of(4) * 16;
+            for (range, codes, limit) in [
+                (QuantRange::Symmetric, InputCodes::Signed, usize::MAX),
+                (QuantRange::Full, InputCodes::Signed, small),
+                (QuantRange::Symmetric, InputCodes::Auto, small),
+            ] {
+                let scheme = LayerScheme::default().with_range(range).with_codes(codes);
+                let form = WeightLayout::Linear([k, n]);
                 let rotation = BlockRotation::largest_for(k, if range == QuantRange::Full { 256 } else { 1 });
                 let packed = rotated_weights(&values(k * n, 1), &form, range, rotation);
-                let x = values(m * k, 2);
-                let expected = gemm::accumulators(Kernel::detect(), (&x, m), range, &packed);
+                let x = mixed(m * k, k, 2);
+                let expected = gemm::accumulators(Kernel::detect(), (&x, m), scheme.inputs(), &packed);
                 let kind = Matmul { rows: m, inputs: k, outputs: n, rotation };
                 let words = on_device(&packed, &form, limit);
                 let got = sums(kind, tensor(&x, [m, k]), &words, scheme, Shape::new([m, n]));
-                assert_eq!(got, expected, "m={m} k={k} n={n} {range:?}");
+                assert_eq!(got, expected, "m={m} k={k} n={n} {range:?} {codes:?}");
             }
         }
     });
@@ -141,7 +152,7 @@ fn integers_of_rotated_rows_are_identical() {
             let [expected] = gemm::dynamic(Kernel::detect(), (&x, m), QuantRange::Symmetric, products);
             let op = QueuedOp {
                 kind: Matmul { rows: m, inputs: k, outputs: 0, rotation },
-                scheme: LayerScheme::default(),
+                scheme: LayerScheme::keras(),
                 shards: vec![],
                 packed_dot: false,
                 shape: Shape::new([1]),
@@ -193,7 +204,7 @@ fn integers_of_rows_are_identical() {
             for range in [QuantRange::Symmetric, QuantRange::Full] {
                 let (mut expected, mut scales) = burn_int8_kernels::quantize_rows(&x, k, range);
                 let kind = Matmul { rows: m, inputs: k, outputs: 0, rotation: BlockRotation::NONE };
-                let scheme = LayerScheme::default().with_range(range);
+                let scheme = LayerScheme::keras().with_range(range);
                 let op = QueuedOp {
                     kind,
                     scheme,
@@ -228,6 +239,34 @@ fn integers_of_rows_are_identical() {
     });
 }
 
+/// Whole products of rows without a negative value: tiny, huge, zero and broken ones beside others.
+#[test]
+fn products_of_unsigned_rows_are_identical() {
+    in_every_way(|| {
+        for [k, n] in [[5, 3], [130, 70]] {
+            let mut rows = vec![mixed(k, k, 3), vec![0.0; k], vec![f32::NAN; k], values(k, 5)];
+            rows.extend(
+                [1.0, 0.3, 1e30, 3e38, 1e-28].map(|by| mixed(k, k, 7).iter().map(|x| x * by).collect()),
+            );
+            rows.push((0..k).map(|i| if i == 0 { 255.0 } else { (i * 7 % 250) as f32 + 0.5 }).collect());
+            rows.push(vec![-0.0; k]);
+            let (m, x, layout) = (rows.len(), rows.concat(), WeightLayout::Linear([k, n]));
+            let packed = PackedWeights::quantize(&values(k * n, 1), &layout, QuantRange::Symmetric);
+            let (packed, _) = packed.expect("finite");
+            let (weights, scheme) =
+                (on_device::<Plain>(&packed, &layout, usize::MAX), LayerScheme::default());
+            let products = [gemm::Product::new(&packed, None)];
+            let [expected] = gemm::dynamic(Kernel::detect(), (&x, m), scheme.inputs(), products);
+            let y = super::linear(&weights, tensor::<Plain, 2>(&x, [m, k]), LinearOp::new(scheme, None));
+            let got = y.into_data().to_vec::<f32>().expect("floats");
+            for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                let same = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
+                assert!(same, "k={k} n={n} at {}: {got}, not {expected}", i / n);
+            }
+        }
+    });
+}
+
 fn filters() -> Vec<ConvSpec> {
     let plain = ConvSpec {
         axes: 3,
@@ -253,7 +292,12 @@ fn filters() -> Vec<ConvSpec> {
 }
 
 /// The sums of two samples on the device and on the CPU.
-fn both_convolutions(spec: ConvSpec, input: [usize; 3], padding: [[usize; 2]; 3]) -> [Vec<i32>; 2] {
+fn both_convolutions(
+    spec: ConvSpec,
+    input: [usize; 3],
+    padding: [[usize; 2]; 3],
+    codes: InputCodes,
+) -> [Vec<i32>; 2] {
     let wide = WIDE.get() == Some(true);
     let (range, limit) = if wide { (QuantRange::Full, 64) } else { (QuantRange::Symmetric, usize::MAX) };
     let form = WeightLayout::Conv(spec);
@@ -261,11 +305,12 @@ fn both_convolutions(spec: ConvSpec, input: [usize; 3], padding: [[usize; 2]; 3]
     let (weights, _) = PackedWeights::quantize(&values(form.len(), 1), &form, range).expect("finite");
     let [depth, height, width] = input;
     let shape = [2, spec.channels[0], depth, height, width];
-    let x = values(shape.iter().product(), 2);
+    let len: usize = shape.iter().product();
+    let x = mixed(len, len / 2, 2);
     let images = conv::ConvInput { values: &x, batch: 2, geometry: &geometry, weights: &weights };
-    let expected = conv::accumulators(Kernel::detect(), &images, range);
+    let scheme = LayerScheme::default().with_range(range).with_codes(codes);
+    let expected = conv::accumulators(Kernel::detect(), &images, scheme.inputs());
     let words = on_device(&weights, &form, limit);
-    let scheme = LayerScheme::default().with_range(range);
     let out = Shape::new([expected.len()]);
     let got = sums(Convolution { samples: 2, geometry }, tensor(&x, shape), &words, scheme, out);
     [got, expected]
@@ -278,9 +323,43 @@ fn sums_of_convolutions_are_identical() {
             for transposed in [false, true] {
                 let spec = ConvSpec { transposed, ..spec };
                 for (input, padding) in [([3, 6, 7], [[0; 2]; 3]), ([2, 5, 5], [[0, 0], [1, 2], [2, 0]])] {
-                    let [got, expected] = both_convolutions(spec, input, padding);
-                    assert_eq!(got, expected, "{spec:?} on {input:?} {padding:?}");
+                    for codes in [InputCodes::Signed, InputCodes::Auto] {
+                        let [got, expected] = both_convolutions(spec, input, padding, codes);
+                        assert_eq!(got, expected, "{spec:?} on {input:?} {padding:?} {codes:?}");
+                    }
                 }
+            }
+        }
+    });
+}
+
+/// Whole convolutions whose pixels have scales of their own: also of zeros, of broken pixels, and of samples with a sign.
+#[test]
+fn convolutions_of_single_pixels_are_identical() {
+    in_every_way(|| {
+        for (channels, stride) in [([2, 3], [1; 3]), ([70, 66], [1; 3]), ([6, 16], [1, 2, 3])] {
+            let spec = ConvSpec { channels, kernel: [1; 3], stride, ..filters()[0] };
+            let (layout, input) = (WeightLayout::Conv(spec), [2, 5, 7]);
+            let geometry = spec.geometry(input, [[0; 2]; 3]).expect("an output");
+            let packed = PackedWeights::quantize(&values(layout.len(), 1), &layout, QuantRange::Symmetric);
+            let (packed, scheme) = (packed.expect("finite").0, LayerScheme::default());
+            let volume = input.iter().product::<usize>();
+            let len = 3 * channels[0] * volume;
+            let mut x = mixed(len, len / 3, 2);
+            x.iter_mut().enumerate().for_each(|(i, x)| *x *= 10f32.powi((i % volume % 7) as i32 - 3));
+            (0..channels[0]).for_each(|channel| x[channel * volume + 3] = 0.0);
+            x[len - volume + 4] = f32::NAN;
+            x[len - volume] = f32::INFINITY;
+            let images = conv::ConvInput { values: &x, batch: 3, geometry: &geometry, weights: &packed };
+            let expected = conv::dynamic(Kernel::detect(), &images, scheme.inputs(), None);
+            let x = tensor::<Plain, 5>(&x, [3, channels[0], input[0], input[1], input[2]]);
+            let weights = on_device(&packed, &layout, usize::MAX);
+            let y = super::conv(&weights, x, ConvOp { geometry, scheme, bias: None });
+            let got = y.into_data().to_vec::<f32>().expect("floats");
+            assert!(expected.iter().any(|y| y.is_nan()) && expected.iter().any(|y| y.is_finite()));
+            for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                let same = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
+                assert!(same, "{spec:?} at {i}: {got}, not {expected}");
             }
         }
     });

@@ -3,10 +3,10 @@
 use burn::prelude::*;
 use burn::tensor::{DType, Slice};
 
-use super::rows::{make_room, quantize_rows};
-use super::total::{EXACT_IN_F32, Total};
+use super::rows::{make_room, quantize_pixels, quantize_rows};
+use super::total::{EXACT_IN_F32, Total, exact_in_f32};
 use super::weights::DeviceWeights;
-use crate::config::QuantMode;
+use crate::config::{InputCodes, QuantMode};
 use crate::ops::op::ConvOp;
 use burn_int8_kernels::ConvSpec;
 use burn_int8_kernels::conv::ConvGeometry;
@@ -39,16 +39,26 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
         };
         y = match scheme.mode {
             QuantMode::Auto | QuantMode::Dynamic => {
-                let (q, x_scales) = quantize_rows(x, scheme.range);
+                let (q, x_scales) = if scheme.codes == InputCodes::Auto && geometry.is_pointwise() {
+                    let pixels = planes[2..].iter().product();
+                    let (q, x_scales) = quantize_pixels(x.reshape([batch, inputs, pixels]), scheme.range);
+                    (
+                        q.reshape(planes),
+                        of_outputs(x_scales.reshape([batch, 1, depth, height, width]), &geometry),
+                    )
+                } else {
+                    let (q, x_scales) = quantize_rows(x, scheme.inputs());
+                    (q.reshape(planes), of_samples(x_scales))
+                };
                 let mut total = Total::default();
                 let add = |inputs, product| total.add(inputs, product);
-                add_taps(weights, &spec, &geometry, q.reshape(planes), add);
-                sums(total.finish()) * (of_samples(x_scales) * scales)
+                add_taps(weights, &geometry, q, exact_in_f32(scheme.codes), add);
+                sums(total.finish()) * (x_scales * scales)
             }
             QuantMode::WeightOnly => {
                 let (x, restore) = make_room(x);
                 let mut total: Option<Tensor<B, 3>> = None;
-                add_taps(weights, &spec, &geometry, x.reshape(planes), |_, product| {
+                add_taps(weights, &geometry, x.reshape(planes), EXACT_IN_F32, |_, product| {
                     total = Some(match total.take() {
                         Some(total) => total + product,
                         None => product,
@@ -64,6 +74,18 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
     y.reshape(shape).cast(dtype)
 }
 
+/// The scale `[batch, 1, positions]` of the pixel that each output reads, given those of all pixels.
+fn of_outputs<B: Backend>(scales: Tensor<B, 5>, geometry: &ConvGeometry) -> Tensor<B, 3> {
+    let (batch, stride) = (scales.dims()[0], geometry.spec().stride);
+    let read = geometry.output().into_iter().zip(stride).enumerate();
+    let scales = read.fold(scales, |scales, (axis, (length, stride))| {
+        // A single output reads the first pixel, whatever the stride is.
+        let (end, step) = if length == 1 { (1, 1) } else { ((length - 1) * stride + 1, stride) };
+        scales.slice_dim(2 + axis, Slice::new(0, Some(end as isize), step as isize))
+    });
+    scales.reshape([batch, 1, geometry.output().iter().product()])
+}
+
 /// Turns `[groups, batch * positions, channels]` into `[batch, groups * channels, positions]`.
 fn by_sample<B: Backend>(sums: Tensor<B, 3>, [batch, outputs, positions]: [usize; 3]) -> Tensor<B, 3> {
     let [groups, _, channels] = sums.dims();
@@ -72,14 +94,15 @@ fn by_sample<B: Backend>(sums: Tensor<B, 3>, [batch, outputs, positions]: [usize
 }
 
 /// Hands `add` the products `[groups, batch * positions, channels]` of each tap that meets the input, with the number of
-/// inputs that each sums up: so few that a product of integers is exact.
+/// inputs that each sums up: at most `at_once`.
 fn add_taps<B: Backend>(
     weights: &DeviceWeights<B>,
-    spec: &ConvSpec,
     geometry: &ConvGeometry,
     x: Tensor<B, 5>,
+    at_once: usize,
     mut add: impl FnMut(usize, Tensor<B, 3>),
 ) {
+    let spec = geometry.spec();
     let ConvSpec { groups, kernel, .. } = *spec;
     let [inputs, outputs] = spec.group_channels();
     let [batch, ..] = x.dims();
@@ -95,8 +118,8 @@ fn add_taps<B: Backend>(
             .fold(x.clone(), |x, (axis, meeting)| meeting.move_inputs(x, 2 + axis, geometry.output()[axis]));
         let under = under.reshape([batch, groups, inputs, positions]);
         let under = under.permute([1, 0, 3, 2]).reshape([groups, batch * positions, inputs]);
-        for first in (0..inputs).step_by(EXACT_IN_F32) {
-            let channels = first..inputs.min(first + EXACT_IN_F32);
+        for first in (0..inputs).step_by(at_once) {
+            let channels = first..inputs.min(first + at_once);
             let first = spec.plain_row(tap);
             let rows = first + channels.start..first + channels.end;
             let filters = weights.floats(rows).reshape([channels.len(), groups, outputs]).swap_dims(0, 1);

@@ -19,7 +19,7 @@ use crate::config::QuantMode;
 #[cfg(feature = "wgpu")]
 use burn_int8_kernels::InputTransform;
 use rows::{make_room, quantize_rows};
-use total::{EXACT_IN_F32, Total};
+use total::{EXACT_IN_F32, Total, exact_in_f32};
 use transform::{restore_rows, transform_rows};
 use weights::DeviceWeights;
 
@@ -42,9 +42,9 @@ pub(super) fn linear<B: Backend, const D: usize>(
     let mut y = match op.scheme.mode {
         _ if k == 0 => Tensor::zeros([rows, n], (&x.device(), DType::F32)),
         QuantMode::Auto | QuantMode::Dynamic => {
-            let (q, x_scales) = quantize_rows(x, op.scheme.range);
+            let (q, x_scales) = quantize_rows(x, op.scheme.inputs());
             let x_scales = restore.map_or(x_scales.clone(), |restore| x_scales * restore);
-            exact_product(weights, q) * (x_scales * scales)
+            exact_product(weights, q, exact_in_f32(op.scheme.codes)) * (x_scales * scales)
         }
         QuantMode::WeightOnly => {
             let (x, restore) = restore.map_or_else(|| make_room(x.clone()), |restore| (x.clone(), restore));
@@ -82,30 +82,31 @@ pub(super) fn restored<B: Backend>(rows: Tensor<B, 3>, transform: &InputTransfor
     restore_rows(rows, transform).reshape([batch, length, width]).cast(dtype)
 }
 
-/// The exact product with integers `q`, rounded to float once.
-fn exact_product<B: Backend>(weights: &DeviceWeights<B>, q: Tensor<B, 2>) -> Tensor<B, 2> {
+/// The exact product with integers `q`, rounded to float once; `exact` of its inputs are multiplied exactly.
+fn exact_product<B: Backend>(weights: &DeviceWeights<B>, q: Tensor<B, 2>, exact: usize) -> Tensor<B, 2> {
     let mut total = Total::default();
-    for (range, product) in products(weights, q) {
+    for (range, product) in products(weights, q, exact) {
         total.add(range.len(), product);
     }
     total.finish().expect("at least one input")
 }
 
 fn float_product<B: Backend>(weights: &DeviceWeights<B>, x: Tensor<B, 2>) -> Tensor<B, 2> {
-    products(weights, x)
+    products(weights, x, EXACT_IN_F32)
         .map(|(_, product)| product)
         .reduce(|sum, product| sum + product)
         .expect("at least one input")
 }
 
-/// The products with one slice of the inputs after another, each exact if `x` holds integers.
+/// The products with one slice of `at_once` inputs after another.
 fn products<B: Backend>(
     weights: &DeviceWeights<B>,
     x: Tensor<B, 2>,
+    at_once: usize,
 ) -> impl Iterator<Item = (Range<usize>, Tensor<B, 2>)> {
     let [k, _] = weights.shape();
-    (0..k).step_by(EXACT_IN_F32).map(move |start| {
-        let range = start..k.min(start + EXACT_IN_F32);
+    (0..k).step_by(at_once).map(move |start| {
+        let range = start..k.min(start + at_once);
         let slice = x.clone().slice([0..x.dims()[0], range.clone()]);
         (range.clone(), slice.matmul(weights.floats(range)))
     })

@@ -3,10 +3,20 @@
 use burn::prelude::*;
 use burn::tensor::{DType, ElementConversion};
 
-/// Inputs whose products sum exactly in `f32`: `1024 * 128 * 128 = 2^24`.
+use crate::config::InputCodes;
+
+/// Inputs whose products sum exactly in `f32` if all have a sign: `1024 * 128 * 128 = 2^24`.
 pub(super) const EXACT_IN_F32: usize = 1024;
-/// Inputs whose products sum exactly in `i32`, in whole slices of [`EXACT_IN_F32`].
-const EXACT_IN_I32: usize = 127 * EXACT_IN_F32;
+/// Inputs whose products sum exactly in `i32`, in whole slices of [`EXACT_IN_F32`]: `64 * 1024 * 255 * 128 < 2^31`.
+const EXACT_IN_I32: usize = 64 * EXACT_IN_F32;
+
+/// The number of inputs of a layer whose products sum exactly in `f32`.
+pub(super) fn exact_in_f32(codes: InputCodes) -> usize {
+    match codes {
+        InputCodes::Signed => EXACT_IN_F32,
+        _ => EXACT_IN_F32 / 2, // `512 * 255 * 128 < 2^24`
+    }
+}
 
 /// An exact sum of products of integers, however many.
 pub(super) struct Total<B: Backend, const D: usize> {

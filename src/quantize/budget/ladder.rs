@@ -85,6 +85,7 @@ mod tests {
         rotation: crate::config::Rotation::None,
         rounding: crate::config::Rounding::Nearest,
         smoothing: crate::config::Smoothing::None,
+        codes: crate::config::InputCodes::Signed,
     };
 
     fn ladder(weights: usize, sqnr_db: &[f64]) -> Ladder {

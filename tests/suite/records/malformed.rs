@@ -27,7 +27,7 @@ fn check(expected: &str, change: impl FnOnce(&mut Value)) {
 #[test]
 fn another_version() {
     for version in [0, 9] {
-        let expected = format!("INT8 record version {version}, but this burn-int8 reads versions 1 to 4");
+        let expected = format!("INT8 record version {version}, but this burn-int8 reads versions 1 to 5");
         check(&expected, |item| item["weight"]["int8"]["version"] = json!(version));
     }
 }
@@ -43,6 +43,10 @@ fn a_transform_that_does_not_suit() {
     check("a smoothing shift of 17 bits", |item| item["weight"]["int8"]["shifts"] = json!([0, 0, 17, 0]));
     check("invalid value: integer `300`", |item| item["weight"]["int8"]["smoothing"] = json!(300));
     check("unknown variant `Up`", |item| item["weight"]["int8"]["rounding"] = json!("Up"));
+    check("unknown variant `Wide`", |item| item["weight"]["int8"]["codes"] = json!("Wide"));
+    check("missing field `codes`", |item| {
+        item["weight"]["int8"].as_object_mut().expect("an INT8 part").remove("codes");
+    });
     check("missing field `rotation`", |item| {
         item["weight"]["int8"].as_object_mut().expect("an INT8 part").remove("rotation");
     });
@@ -219,7 +223,8 @@ fn an_int8_model_into_burns_own() {
     assert!(error.to_string().contains("missing field `param`"), "{error}");
 }
 
-/// The file formats of all versions stay readable, and answer as when they were written: before version 4 there was one scheme.
+/// The file formats of all versions stay readable, and answer as when they were written: before version 4 there was one scheme, and
+/// before version 5 all integers of inputs had a sign.
 #[test]
 fn files_of_every_version() {
     let device = Default::default();
@@ -227,7 +232,11 @@ fn files_of_every_version() {
     let mpk = NamedMpkFileRecorder::<FullPrecisionSettings>::default();
     let bin = BinFileRecorder::<FullPrecisionSettings>::default();
     for version in 1..=RECORD_VERSION {
-        let model = quantized(&if version < 4 { Int8Config::keras() } else { Int8Config::new() });
+        let model = quantized(&match version {
+            ..4 => Int8Config::keras(),
+            4 => Int8Config::new().with_codes(InputCodes::Signed),
+            _ => Int8Config::new(),
+        });
         let loaded = Net::<B>::fresh().load_file(format!("{folder}v{version}.mpk"), &mpk, &device);
         assert_eq!(output(&loaded.expect("a file of this version")), output(&model));
         let loaded = Net::<B>::fresh().load_file(format!("{folder}v{version}.bin"), &bin, &device);

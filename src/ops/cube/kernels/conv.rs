@@ -2,7 +2,10 @@
 
 use cubecl::prelude::*;
 
-use super::tile::{Columns, Inputs, Outputs, Tile, finish, load_quad, multiply_add, weights, zeros};
+use super::tile::{
+    Columns, Inputs, Outputs, Tile, add_columns, compensate, finish, load_quad, multiply_add, offset_of,
+    weights, zeros,
+};
 use burn_int8_kernels::ConvSpec;
 
 /// The sizes along three axes.
@@ -58,7 +61,10 @@ pub(crate) fn conv<A: Numeric, N: Numeric, O: Numeric>(
     for i in 0..comptime!(tile.rows) {
         let sample = origins.samples[i];
         at[i] = sample * comptime!(filter.channels[1]) * plane + origins.outputs[i];
-        scales[i] = if comptime!(tile.inputs.are_words() || tile.inputs.are_prescaled()) {
+        scales[i] = if comptime!(tile.inputs.have_pixel_scales()) {
+            let pixel = input_index(0u32, &origins, i, input, filter);
+            x_scales[sample * (input.depth * input.height * input.width) as usize + pixel as usize]
+        } else if comptime!(tile.inputs.are_words() || tile.inputs.are_prescaled()) {
             x_scales[sample]
         } else {
             1.0f32.runtime()
@@ -140,6 +146,7 @@ fn channels<A: Numeric, N: Numeric>(
         groups[j] = usize::min((column + j) / outputs, comptime!(filter.groups - 1));
     }
     let mut sums = zeros::<N>(comptime!(tile.rows * tile.vectors * 4));
+    let mut column_sums = zeros::<N>(comptime!(tile.vectors * 4));
     let mut at = Array::<usize>::new(comptime!(tile.rows));
     let mut inside = Array::<bool>::new(comptime!(tile.rows));
     for tap in 0..comptime!(filter.taps()) {
@@ -159,6 +166,9 @@ fn channels<A: Numeric, N: Numeric>(
         if some {
             for word in 0..words {
                 let weights = weights::<N>(b, tap * words + word, columns, tile);
+                if comptime!(tile.inputs.are_offset()) {
+                    add_columns::<N>(&mut column_sums, &weights, tile);
+                }
                 let left = of_group - word * 4;
                 #[unroll]
                 for i in 0..comptime!(tile.rows) {
@@ -181,6 +191,9 @@ fn channels<A: Numeric, N: Numeric>(
                 }
             }
         }
+    }
+    if comptime!(tile.inputs.are_offset()) {
+        compensate::<N>(&mut sums, &column_sums, scales, tile);
     }
     sums
 }
@@ -226,6 +239,11 @@ fn planes<A: Numeric, N: Numeric>(
                             channels,
                             tile.inputs,
                         );
+                        let x = if comptime!(tile.inputs.are_offset()) {
+                            x + offset_of::<N>(scales[i])
+                        } else {
+                            x
+                        };
                         let mut x = select(inside, x, N::from_int(0));
                         if comptime!(tile.inputs.are_prescaled()) {
                             x *= N::cast_from(scales[i]);

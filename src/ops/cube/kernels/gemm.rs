@@ -2,7 +2,9 @@
 
 use cubecl::prelude::*;
 
-use super::tile::{Columns, Outputs, Tile, finish, load_quad, multiply_add, weights, zeros};
+use super::tile::{
+    Columns, Outputs, Tile, add_columns, compensate, finish, load_quad, multiply_add, weights, zeros,
+};
 
 /// `out[rows, first..first + columns] = a[rows, inputs] * b[inputs, columns]`, scaled.
 ///
@@ -52,8 +54,12 @@ pub(crate) fn gemm<A: Numeric, N: Numeric, O: Numeric>(
     let share = if comptime!(split) { words.div_ceil(comptime!(tile.units[1])) } else { words };
     let start = if comptime!(split) { unit_y * share } else { 0usize.runtime() };
     let mut sums = zeros::<N>(comptime!(tile.rows * tile.vectors * 4));
+    let mut column_sums = zeros::<N>(comptime!(tile.vectors * 4));
     for word in start..usize::min(start + share, words) {
         let weights = weights::<N>(b, word, &columns_of_unit, tile);
+        if comptime!(tile.inputs.are_offset()) {
+            add_columns::<N>(&mut column_sums, &weights, tile);
+        }
         #[unroll]
         for i in 0..comptime!(tile.rows) {
             let word_at = starts[i] + if comptime!(tile.inputs.are_words()) { word } else { word * 4 };
@@ -64,6 +70,9 @@ pub(crate) fn gemm<A: Numeric, N: Numeric, O: Numeric>(
                 multiply_add::<N>(&mut sums, &quad, &weights, i, j, tile);
             }
         }
+    }
+    if comptime!(tile.inputs.are_offset()) {
+        compensate::<N>(&mut sums, &column_sums, &scales, tile);
     }
     if comptime!(split) {
         gather::<N>(&mut sums, tile);

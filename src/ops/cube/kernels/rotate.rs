@@ -4,7 +4,7 @@ use std::f32::consts::FRAC_1_SQRT_2;
 
 use cubecl::prelude::*;
 
-use super::quantize::largest_between;
+use super::quantize::extent_between;
 use super::round::{room_for_rotation, taken_back};
 
 /// The inputs that a cube rotates: a multiple of every block.
@@ -27,7 +27,7 @@ pub(crate) fn rotate_rows<F: Float>(
     // Cubes past the last one write it once more: leaving them out would part ways before a barrier.
     let chunk = usize::min(CUBE_POS, rows as usize * chunks - 1);
     let row = chunk / chunks;
-    let factor = room_for_rotation(largest_between::<F>(x, row * inputs, (row + 1) * inputs, units));
+    let factor = room_for_rotation(extent_between::<F>(x, row * inputs, (row + 1) * inputs, units));
     if unit == 0 {
         restore[row] = taken_back(factor);
     }

@@ -11,9 +11,23 @@ const ONE: u32 = 0x80_0000;
 /// The bits of infinity, the smallest ones of no finite magnitude.
 const INFINITY: u32 = 0x7f80_0000;
 
+/// The bit of a float's sign, and in an extent that of a negative value.
+const SIGN: u32 = 0x8000_0000;
+
+/// The integers that a kernel is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Codes {
+    /// Says whether those with a sign go down to -128.
+    pub(crate) full: bool,
+    /// Says whether a row or an image without a negative value has integers up to 255. A byte with a sign then holds 128 less, and
+    /// the scale is negative, so that whoever multiplies knows.
+    pub(crate) auto: bool,
+}
+
 /// The numbers by which a row or an image becomes integers.
 #[derive(CubeType, Clone, Copy)]
 pub(crate) struct Quantizer {
+    /// The step; negative where integers have no sign.
     pub(crate) scale: f32,
     pub(crate) prescale: f32,
     pub(crate) inverse: f32,
@@ -47,25 +61,42 @@ pub(crate) fn divide(numerator: f32, denominator: f32) -> f32 {
     select(normal, f32::reinterpret(bits), numerator / denominator)
 }
 
-/// The quantizer of values whose largest magnitude has these bits. `full` is whether the integers go down to -128.
+/// The quantizer of values with this extent.
 ///
 /// The scale is NaN if a value is NaN or infinite, 1 if all are zero; both give integers 0.
 #[cube]
-pub(crate) fn quantizer(largest: u32, #[comptime] full: bool) -> Quantizer {
-    let top = if comptime!(full) { 128.0f32 } else { 127.0f32 };
+pub(crate) fn quantizer(extent: u32, #[comptime] codes: Codes) -> Quantizer {
+    let top = if comptime!(codes.full) { 128.0f32.runtime() } else { 127.0f32.runtime() };
+    let unsigned = comptime!(codes.auto) && extent < INFINITY;
+    let top = if comptime!(codes.auto) { select(unsigned, f32::new(255.0), top) } else { top };
+    let largest = extent & MAGNITUDE;
     let finite = largest < INFINITY;
     let some = finite && largest >= ONE;
     let absmax = f32::reinterpret(select(some, largest, 0x3f80_0000u32));
     let prescale = select(absmax < MIN_ABSMAX, f32::new(PRESCALE), f32::new(1.0));
-    let scale = divide(absmax, top.runtime());
-    let inverse = divide(top.runtime(), absmax * prescale);
+    let scale = divide(absmax, top);
+    let inverse = divide(top, absmax * prescale);
     let odd = f32::reinterpret(select(finite, 0x3f80_0000u32, 0x7fc0_0000u32));
-    Quantizer { scale: select(some, scale, odd), prescale, inverse: select(some, inverse, f32::new(0.0)) }
+    let scale = select(some, scale, odd);
+    let scale = if comptime!(codes.auto) { select(unsigned, -scale, scale) } else { scale };
+    Quantizer { scale, prescale, inverse: select(some, inverse, f32::new(0.0)) }
 }
 
-/// The integer nearest to `(x * prescale) * inverse`, ties to even, clipped.
+/// Says whether the integers of a row or an image with this scale have no sign.
 #[cube]
-pub(crate) fn quantize(x: f32, quantizer: Quantizer, #[comptime] full: bool) -> i32 {
+pub(crate) fn is_unsigned(scale: f32) -> bool {
+    u32::reinterpret(scale) >= SIGN
+}
+
+/// The extent as if a value were below zero, unless integers with this scale have no sign.
+#[cube]
+pub(crate) fn with_sign(extent: u32, scale: f32) -> u32 {
+    select(is_unsigned(scale), extent, extent | SIGN)
+}
+
+/// The integer nearest to `(x * prescale) * inverse`, ties to even, clipped; 128 less if it has no sign.
+#[cube]
+pub(crate) fn quantize(x: f32, quantizer: Quantizer, #[comptime] codes: Codes) -> i32 {
     let bits = u32::reinterpret((x * quantizer.prescale) * quantizer.inverse);
     // An integer times `2^-shift`; below a quarter all is rest.
     let shift = u32::min(150 - u32::min((bits >> 23) & 0xff, 150), 31);
@@ -75,16 +106,29 @@ pub(crate) fn quantize(x: f32, quantizer: Quantizer, #[comptime] full: bool) -> 
     let mut whole = mantissa >> shift;
     let up = rest > half || (rest == half && (whole & 1) == 1);
     whole += select(up, 1u32, 0u32);
-    let most = select((bits >> 31) == 1, if comptime!(full) { 128u32 } else { 127u32 }, 127u32);
+    let most = select((bits >> 31) == 1, if comptime!(codes.full) { 128u32 } else { 127u32 }, 127u32);
+    let unsigned = comptime!(codes.auto) && is_unsigned(quantizer.scale);
+    let most = if comptime!(codes.auto) { select(unsigned, 255u32, most) } else { most };
     let magnitude = i32::cast_from(u32::min(whole, most));
     let signed = select((bits >> 31) == 1, -magnitude, magnitude);
-    select(quantizer.inverse > 0.0, signed, 0i32)
+    let q = select(quantizer.inverse > 0.0, signed, 0i32);
+    if comptime!(codes.auto) { q - select(unsigned, 128i32, 0i32) } else { q }
 }
 
 /// The bits of a magnitude, which are ordered as magnitudes are, NaN last.
+const MAGNITUDE: u32 = 0x7fff_ffff;
+
+/// The extent of one value: the bits of its magnitude, and [`SIGN`] if it is below zero.
 #[cube]
-pub(crate) fn magnitude_bits(x: f32) -> u32 {
-    u32::reinterpret(x) & 0x7fff_ffff
+pub(crate) fn extent_of(x: f32) -> u32 {
+    let bits = u32::reinterpret(x);
+    select(bits == SIGN, 0u32, bits)
+}
+
+/// The extent of the values that have one of these two: the larger magnitude, and [`SIGN`] if a value is below zero.
+#[cube]
+pub(crate) fn join_extents(a: u32, b: u32) -> u32 {
+    u32::max(a & MAGNITUDE, b & MAGNITUDE) | ((a | b) & SIGN)
 }
 
 /// The bits of `2^96`: rows of floats with a magnitude of at least this are made smaller before a product with integers, so that
@@ -94,19 +138,19 @@ const LARGE: u32 = 0x6f80_0000;
 const SHRINK: u32 = 0x1f80_0000;
 const RESTORE: u32 = 0x5f80_0000;
 
-/// The factor that leaves room for sums of a row whose largest magnitude has these bits.
+/// The factor that leaves room for sums of a row of this extent.
 #[cube]
-pub(crate) fn room(largest: u32) -> f32 {
-    f32::reinterpret(select(largest >= LARGE, SHRINK, 0x3f80_0000u32))
+pub(crate) fn room(extent: u32) -> f32 {
+    f32::reinterpret(select((extent & MAGNITUDE) >= LARGE, SHRINK, 0x3f80_0000u32))
 }
 
 /// The bits of [`MIN_ABSMAX`].
 const SMALL: u32 = MIN_ABSMAX.to_bits();
 
-/// The factor that leaves room for the sums of a rotation, of a row whose largest magnitude has these bits; tiny rows are brought
-/// up.
+/// The factor that leaves room for the sums of a rotation, of a row of this extent; tiny rows are brought up.
 #[cube]
-pub(crate) fn room_for_rotation(largest: u32) -> f32 {
+pub(crate) fn room_for_rotation(extent: u32) -> f32 {
+    let largest = extent & MAGNITUDE;
     let bits = select(largest >= LARGE, SHRINK, 0x3f80_0000u32);
     f32::reinterpret(select(largest < SMALL, RESTORE, bits))
 }

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::dot::dot;
-use super::round::restore;
+use super::round::{is_unsigned, restore};
 
 /// The sizes and types that a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,8 +21,9 @@ pub(crate) struct Tile {
 /// The values that are multiplied by the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Inputs {
-    /// Words of four integers. `dot` says whether the device multiplies them at once.
-    Words { dot: bool },
+    /// Words of four integers. `dot` says whether the device multiplies them at once, `auto` whether the bytes of some rows are 128
+    /// less than the integers: those with a negative scale. `of_pixels` says whether each pixel of a convolution has a scale.
+    Words { dot: bool, auto: bool, of_pixels: bool },
     /// Floats. `ragged` says whether the last four may not all be there, `prescaled` whether each row has a factor that leaves
     /// room for its sum, which outputs are divided by.
     Floats { ragged: bool, prescaled: bool },
@@ -79,9 +80,19 @@ impl Inputs {
         matches!(self, Self::Floats { prescaled: true, .. })
     }
 
+    /// Says whether each pixel has a scale of its own.
+    pub(crate) fn have_pixel_scales(&self) -> bool {
+        matches!(self, Self::Words { of_pixels: true, .. })
+    }
+
+    /// Says whether the bytes of some rows are 128 less than the integers.
+    pub(crate) fn are_offset(&self) -> bool {
+        matches!(self, Self::Words { auto: true, .. })
+    }
+
     /// The number of values of a word that are multiplied one by one.
     pub(crate) fn of_word(&self) -> usize {
-        if matches!(self, Self::Words { dot: true }) { 1 } else { 4 }
+        if matches!(self, Self::Words { dot: true, .. }) { 1 } else { 4 }
     }
 }
 
@@ -148,7 +159,7 @@ pub(crate) fn weights<N: Numeric>(
 }
 
 /// Four inputs of one row, `stride` apart and times `factor` if they are floats, or their word if it is multiplied as such;
-/// zeros unless `inside`.
+/// zeros unless `inside`. The factor of integers is their scale.
 #[cube]
 pub(crate) fn load_quad<A: Numeric, N: Numeric>(
     a: &Array<A>,
@@ -161,7 +172,7 @@ pub(crate) fn load_quad<A: Numeric, N: Numeric>(
 ) -> Array<N> {
     let mut quad = Array::<N>::new(comptime!(inputs.of_word()));
     if comptime!(inputs.are_words()) {
-        let word = select(inside, i32::cast_from(a[at]), 0i32);
+        let word = select(inside, i32::cast_from(a[at]), zero_word(factor, inputs));
         if comptime!(inputs.of_word() == 1) {
             quad[0] = N::cast_from(word);
         } else {
@@ -186,6 +197,63 @@ pub(crate) fn load_quad<A: Numeric, N: Numeric>(
         }
     }
     quad
+}
+
+/// Four zeros whose bytes are 128 less.
+const OFFSET_ZEROS: i32 = i32::from_ne_bytes([0x80; 4]);
+
+/// Four integers that are zero, of a row with this scale.
+#[cube]
+fn zero_word(scale: f32, #[comptime] inputs: Inputs) -> i32 {
+    if comptime!(inputs.are_offset()) {
+        select(is_unsigned(scale), comptime!(OFFSET_ZEROS), 0i32)
+    } else {
+        0i32.runtime()
+    }
+}
+
+/// The number by which the integers of a row with this scale are more than its bytes.
+#[cube]
+pub(crate) fn offset_of<N: Numeric>(scale: f32) -> N {
+    select(is_unsigned(scale), N::from_int(128), N::from_int(0))
+}
+
+/// Adds one word of each of the unit's columns to the sums of its columns.
+#[cube]
+pub(crate) fn add_columns<N: Numeric>(
+    column_sums: &mut Array<N>,
+    weights: &Array<N>,
+    #[comptime] tile: Tile,
+) {
+    #[unroll]
+    for j in 0..comptime!(tile.vectors * 4) {
+        if comptime!(tile.inputs.of_word() == 1) {
+            column_sums[j] += N::cast_from(dot(0x0101_0101i32, i32::cast_from(weights[j])));
+        } else {
+            #[unroll]
+            for k in 0..4usize {
+                column_sums[j] += weights[j * 4 + k];
+            }
+        }
+    }
+}
+
+/// Adds to the sums of rows of integers without a sign what their bytes lack, given the sums of the columns.
+#[cube]
+pub(crate) fn compensate<N: Numeric>(
+    sums: &mut Array<N>,
+    column_sums: &Array<N>,
+    scales: &Array<f32>,
+    #[comptime] tile: Tile,
+) {
+    #[unroll]
+    for i in 0..comptime!(tile.rows) {
+        let offset = offset_of::<N>(scales[i]);
+        #[unroll]
+        for j in 0..comptime!(tile.vectors * 4) {
+            sums[comptime!(i * tile.vectors * 4 + j)] += offset * column_sums[j];
+        }
+    }
 }
 
 /// Adds the products of four inputs and the weights of column `j` of the tile to its sum of row `i`.
@@ -254,6 +322,7 @@ pub(crate) fn finish<N: Numeric, O: Numeric>(
 #[cube]
 fn scaled<N: Numeric>(sum: N, x_scale: f32, w_scale: f32, #[comptime] inputs: Inputs) -> f32 {
     if comptime!(inputs.are_words()) {
+        let x_scale = if comptime!(inputs.are_offset()) { x_scale.abs() } else { x_scale };
         f32::cast_from(sum) * (x_scale * w_scale)
     } else if comptime!(inputs.are_prescaled()) {
         (f32::cast_from(sum) * w_scale) * restore(x_scale)
