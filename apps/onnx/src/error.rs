@@ -1,0 +1,27 @@
+//! What can go wrong with the models.
+
+use burn_int8::Int8Error;
+use thiserror::Error;
+
+use crate::reference::ReferenceError;
+
+#[derive(Debug, Error)]
+pub enum OnnxError {
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    #[error(transparent)]
+    Quantize(#[from] Int8Error),
+    #[error("{0} answers nothing")]
+    NoAnswers(&'static str),
+    #[error(transparent)]
+    Shortfall(#[from] Shortfall),
+}
+
+/// A model that is worse than it may be.
+#[derive(Debug, Error, PartialEq)]
+pub enum Shortfall {
+    #[error("{model}: float differs by {found:e} from ONNX Runtime, at most {most:e} is allowed")]
+    Float { model: &'static str, found: f32, most: f32 },
+    #[error("{model}: the cosine of INT8 with float is {found:.5}, at least {least} is needed")]
+    Int8 { model: &'static str, found: f64, least: f64 },
+}
