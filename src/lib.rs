@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unnameable_types)]
 
+mod backend;
 mod cast;
 mod config;
 mod distortion;
@@ -11,6 +12,7 @@ mod outcome;
 mod quantize;
 mod table;
 
+pub use backend::{Int8, Int8QTensor, Int8Tensor};
 pub use config::{Int8Config, LayerScheme, QuantMode, QuantRange, Rotation, Rounding, Smoothing};
 pub use distortion::Distortion;
 pub use error::{Int8Error, QuantizeError};

@@ -293,7 +293,9 @@ impl<B: Backend> LayerParts<B> for nn::Linear<B> {
 }
 
 /// Says whether the weight is saved transposed. The answer comes from its loading transformation, which does not initialise it.
-fn is_transposed<B: Backend>(weight: &Param<Tensor<B, 2>>) -> bool {
-    let probe = Tensor::zeros([1, 2], &weight.lazy_device());
-    weight.clone().transform_for_load(probe, weight.id).dims() == [2, 1]
+pub(super) fn is_transposed<B: Backend, const D: usize>(weight: &Param<Tensor<B, D>>) -> bool {
+    let mut shape = [1; D];
+    shape[D - 1] = 2;
+    let probe = Tensor::zeros(shape, &weight.lazy_device());
+    weight.clone().transform_for_load(probe, weight.id).dims() != shape
 }

@@ -17,7 +17,7 @@
 //! A new layer is a file that implements [`FloatLayer`] for Burn's layer, with its config and its `forward`, and a line here.
 
 pub mod attention;
-mod conv;
+pub(crate) mod conv;
 pub(crate) mod drop_in;
 mod embedding;
 pub(crate) mod layer;

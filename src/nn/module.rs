@@ -29,6 +29,7 @@ impl<L: FloatLayer> QLayer<L> {
             int8_bytes: self.weight.saved_bytes() + bias.saved,
             memory_bytes: copy_bytes + bias.memory,
             copy,
+            float_reads: 0,
             shape: sizes.shape,
         }
     }

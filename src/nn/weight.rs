@@ -23,6 +23,31 @@ pub(crate) struct Int8Weight<B: Backend> {
 }
 
 impl<B: Backend> Int8Weight<B> {
+    /// The INT8 form of a float weight, given the largest magnitude that was seen of each input, if anybody has looked.
+    pub(crate) fn of_tensor<const D: usize>(
+        weight: Tensor<B, D>,
+        id: ParamId,
+        layout: WeightLayout,
+        scheme: LayerScheme,
+        inputs: &[f32],
+    ) -> Result<Self, NotFinite> {
+        let mut scheme = scheme.for_layer(&layout);
+        let shifts = match scheme.smoothing {
+            Smoothing::Percent(percent) if inputs.len() == layout.inputs() => {
+                let shifts = with_floats(weight.clone(), |w| shifts(inputs, w, &layout, percent));
+                Some(shifts).filter(|shifts| shifts.iter().any(|shift| *shift > 0))
+            }
+            _ => None,
+        };
+        if shifts.is_none() {
+            scheme = scheme.with_smoothing(Smoothing::None);
+        }
+        let transform = with_shifts(scheme.block_rotation(&layout).into(), shifts.as_deref());
+        let device = weight.device();
+        let (weights, error) = Weights::quantize(weight, layout, scheme, transform)?;
+        Ok(Self { id, weights, scheme, sqnr_db: error.sqnr_db(), device })
+    }
+
     /// All zeros, to load a record into.
     pub(crate) fn zeros(layout: WeightLayout, scheme: LayerScheme, device: &B::Device) -> Self {
         let scheme = scheme.for_layer(&layout).with_rotation(Rotation::None);
@@ -166,21 +191,7 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
         scheme: LayerScheme,
         inputs: &[f32],
     ) -> Result<Int8Weight<B>, NotFinite> {
-        let mut scheme = scheme.for_layer(&layout);
-        let shifts = match scheme.smoothing {
-            Smoothing::Percent(percent) if inputs.len() == layout.inputs() => {
-                let shifts = with_floats(self.val(), |w| shifts(inputs, w, &layout, percent));
-                Some(shifts).filter(|shifts| shifts.iter().any(|shift| *shift > 0))
-            }
-            _ => None,
-        };
-        if shifts.is_none() {
-            scheme = scheme.with_smoothing(Smoothing::None);
-        }
-        let transform = with_shifts(scheme.block_rotation(&layout).into(), shifts.as_deref());
-        let (weights, error) = Weights::quantize(self.val(), layout, scheme, transform)?;
-        let (sqnr_db, device) = (error.sqnr_db(), self.val().device());
-        Ok(Int8Weight { id: self.id, weights, scheme, sqnr_db, device })
+        Int8Weight::of_tensor(self.val(), self.id, layout, scheme, inputs)
     }
 
     fn non_finite_channel(&self, layout: &WeightLayout) -> Option<usize> {

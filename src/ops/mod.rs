@@ -187,10 +187,15 @@ impl<B: Backend> Weights<B> {
 
     /// The floats that the integers stand for.
     pub(crate) fn dequantize<const D: usize>(&self, device: &B::Device) -> Tensor<B, D> {
-        let tensor = QTensor::new(self.to_integers(), self.scales(), self.layout)
+        Tensor::from_data(TensorData::new(self.to_floats(), self.layout.shape()), device)
+    }
+
+    /// The same on the host, row-major.
+    pub(crate) fn to_floats(&self) -> Vec<f32> {
+        QTensor::new(self.to_integers(), self.scales(), self.layout)
             .and_then(|tensor| tensor.with_transform(self.transform().clone()))
-            .expect("weights fit their layout");
-        Tensor::from_data(TensorData::new(tensor.dequantize(), self.layout.shape()), device)
+            .expect("weights fit their layout")
+            .dequantize()
     }
 
     /// The way of inputs to what is quantized.
@@ -229,9 +234,14 @@ impl<B: Backend> Weights<B> {
         (bytes, self.storage.address())
     }
 
+    /// Says whether `other` holds the same numbers in the same place, perhaps in another copy.
+    pub(crate) fn equals(&self, other: &Self) -> bool {
+        self.layout == other.layout && self.storage.holds_the_same(&other.storage, &self.layout)
+    }
+
     /// Lets go of one of the two copies if `other` holds the same numbers.
     pub(crate) fn share(&mut self, other: &Self) {
-        if self.layout == other.layout && self.storage.holds_the_same(&other.storage, &self.layout) {
+        if self.equals(other) {
             self.storage = other.storage.clone();
         }
     }

@@ -4,8 +4,10 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn_int8_kernels::WeightLayout;
 
+use crate::nn::record::layout_of;
 use crate::nn::walk::{
-    BurnsParameter, FloatBytes, FloatFacts, Int8Facts, LayerVisitor, LayerWalker, ModulePath,
+    BurnsParameter, FloatBytes, FloatFacts, FloatParameter, Int8Facts, LayerVisitor, LayerWalker, ModulePath,
+    ParameterState,
 };
 use crate::outcome::{LayerInfo, SkipReason};
 
@@ -22,6 +24,8 @@ pub(crate) enum FoundState {
         layout: WeightLayout,
         bytes: FloatBytes,
         non_finite: Option<usize>,
+        /// True for a layer of Burn's, whose weight becomes INT8 where it stands.
+        is_parameter: bool,
     },
     Int8(Int8Facts),
     /// It is one of Burn's own, which can't be swapped.
@@ -51,6 +55,48 @@ impl LayerCollector {
         LayerVisitor::lead(model, Self { reads_weights: true, ..Self::default() })
     }
 
+    /// The state of the weight of a layer of Burn's.
+    fn state_of_weight(
+        &self,
+        weight: &dyn FloatParameter,
+        kind: &str,
+        shape: &[usize],
+        reason: SkipReason,
+    ) -> FoundState {
+        let bytes = weight.bytes();
+        match (weight.state(), layout_of(kind, shape, 1)) {
+            (ParameterState::Int8(facts), _) => FoundState::Int8(facts),
+            (ParameterState::Float, Some(layout)) => {
+                let non_finite = self.reads_weights.then(|| weight.non_finite_channel(&layout)).flatten();
+                FoundState::Float { layout, bytes, non_finite, is_parameter: true }
+            }
+            _ => FoundState::Burns { bytes, reason },
+        }
+    }
+
+    /// The bias of a layer of Burn's, which comes after its weight.
+    fn bias(&mut self, path: &str, bias: FloatBytes) {
+        let layer = self.layers.last_mut().filter(|layer| layer.info.path == path);
+        match layer.map(|layer| (&mut layer.state, &layer.info)) {
+            Some((FoundState::Burns { bytes, .. }, _)) => bytes.add(bias),
+            Some((FoundState::Float { bytes, layout, .. }, info)) => {
+                bytes.add(bias);
+                // A weight does not know the groups of a transposed convolution, the number of its outputs tells.
+                let channels = bias.saved / size_of::<f32>();
+                let groups = channels.checked_div(info.shape[1]).unwrap_or(1).max(1);
+                if matches!(layout, WeightLayout::Conv(spec) if spec.transposed) {
+                    *layout = layout_of(info.kind, &info.shape, groups).unwrap_or(*layout);
+                }
+            }
+            Some((FoundState::Int8(facts), _)) => {
+                facts.float_bytes += bias.saved;
+                facts.int8_bytes += bias.saved;
+                facts.memory_bytes += bias.memory;
+            }
+            None => self.other.add(bias),
+        }
+    }
+
     fn add(&mut self, path: String, kind: &'static str, shape: Vec<usize>, state: FoundState) {
         self.layers.push(FoundLayer { info: LayerInfo { path, kind, shape }, state });
     }
@@ -71,7 +117,7 @@ impl LayerWalker for LayerCollector {
 
     fn float(&mut self, layer: FloatFacts) {
         let FloatFacts { kind, layout, bytes, non_finite } = layer;
-        let state = FoundState::Float { layout, bytes, non_finite };
+        let state = FoundState::Float { layout, bytes, non_finite, is_parameter: false };
         self.add(self.path.module(), kind, layout.shape(), state);
     }
 
@@ -79,17 +125,15 @@ impl LayerWalker for LayerCollector {
         self.add(self.path.module(), layer.kind, layer.shape.clone(), FoundState::Int8(layer));
     }
 
-    fn parameter(&mut self, shape: Vec<usize>, bytes: FloatBytes) {
+    fn parameter(&mut self, parameter: &dyn FloatParameter) {
         match self.path.burns_parameter() {
             Some(BurnsParameter::Weight { path, kind, reason }) => {
-                self.add(path, kind, shape, FoundState::Burns { bytes, reason });
+                let shape = parameter.shape_in(kind);
+                let state = self.state_of_weight(parameter, kind, &shape, reason);
+                self.add(path, kind, shape, state);
             }
-            // Its weight is the layer that was seen last.
-            Some(BurnsParameter::Bias) => match self.layers.last_mut() {
-                Some(FoundLayer { state: FoundState::Burns { bytes: layer, .. }, .. }) => layer.add(bytes),
-                _ => self.other.add(bytes),
-            },
-            None => self.other.add(bytes),
+            Some(BurnsParameter::Bias { path }) => self.bias(&path, parameter.bytes()),
+            None => self.other.add(parameter.bytes()),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::report::Report;
 use super::swap::PlanRule;
 use crate::config::LayerScheme;
 use crate::error::{Int8Error, QuantizeError};
-use crate::nn::walk::{Decision, ModulePath, QuantizeMapper};
+use crate::nn::walk::{Decision, FloatParameter, ModulePath, QuantizeMapper, quantize_parameter};
 use crate::nn::weight::{Int8Weight, WeightParam};
 use crate::outcome::SkipReason;
 
@@ -33,6 +33,7 @@ pub(super) fn quantize_on_load<B: Backend, M: Module<B>, L: ModuleMapper<B>>(
     let QuantizeOnLoad { mut loaded, error, .. } = on_load;
     let rule = PlanRule::new(&plan, |index, scheme| match loaded.remove(&index) {
         Some(Loaded::Integers(weight)) => Decision::Take(Box::new(weight)),
+        Some(Loaded::Parameter) => Decision::Loaded,
         Some(Loaded::Floats) => Decision::Quantize(scheme, Arc::default()),
         None => Decision::Skip(SkipReason::NoWeights),
     });
@@ -49,14 +50,20 @@ pub(super) fn quantize_on_load<B: Backend, M: Module<B>, L: ModuleMapper<B>>(
 struct Awaited {
     /// The place of its layer in the plan.
     index: usize,
+    /// The kind of its layer.
+    kind: &'static str,
     layout: WeightLayout,
     scheme: LayerScheme,
+    /// True if it is a parameter of a layer of Burn's, which becomes INT8 where it stands.
+    is_parameter: bool,
 }
 
 /// The fate of an awaited weight.
 enum Loaded<B: Backend> {
     /// Its integers; the layer holds a parameter without memory instead.
     Integers(Int8Weight<B>),
+    /// It is the weight of a layer of Burn's and INT8 where it stands.
+    Parameter,
     /// It is in the layer still, as it has another shape than before.
     Floats,
 }
@@ -78,9 +85,10 @@ impl<'a, B: Backend, L> QuantizeOnLoad<'a, B, L> {
     fn new(loader: &'a mut L, plan: &Plan) -> Self {
         let mut awaited = HashMap::<String, VecDeque<Awaited>>::new();
         for (index, layer) in plan.layers.iter().enumerate() {
-            if let (&FoundState::Float { layout, .. }, Ok(scheme)) = (&layer.found.state, &layer.decision) {
-                let path = layer.found.info.path.clone();
-                awaited.entry(path).or_default().push_back(Awaited { index, layout, scheme: *scheme });
+            let (found, decision) = (&layer.found, &layer.decision);
+            if let (&FoundState::Float { layout, is_parameter, .. }, &Ok(scheme)) = (&found.state, decision) {
+                let weight = Awaited { index, kind: found.info.kind, layout, scheme, is_parameter };
+                awaited.entry(found.info.path.clone()).or_default().push_back(weight);
             }
         }
         let (loaded, tied) = (HashMap::new(), HashMap::new());
@@ -96,6 +104,9 @@ impl<'a, B: Backend, L> QuantizeOnLoad<'a, B, L> {
     ) -> Param<Tensor<B, D>> {
         if !param.is_initialized() {
             return param; // the loader has no weight for it: the values that it would draw are nobody's
+        }
+        if weight.is_parameter {
+            return self.quantize_parameter(param, weight, path);
         }
         if WeightParam::shape(&param) != weight.layout.shape() {
             self.loaded.insert(weight.index, Loaded::Floats);
@@ -113,6 +124,29 @@ impl<'a, B: Backend, L> QuantizeOnLoad<'a, B, L> {
                 param
             }
         }
+    }
+
+    /// Makes a parameter INT8 where it stands, unless it has another shape than before.
+    fn quantize_parameter<const D: usize>(
+        &mut self,
+        param: Param<Tensor<B, D>>,
+        weight: Awaited,
+        path: String,
+    ) -> Param<Tensor<B, D>> {
+        let kind = weight.kind;
+        let layout = Some(weight.layout).filter(|layout| layout.shape() == param.shape_in(kind));
+        let (param, result) = match layout {
+            Some(layout) => quantize_parameter(param, kind, Some(layout), weight.scheme),
+            None => (param, Err(SkipReason::NoWeights)),
+        };
+        match result {
+            Ok(_) => drop(self.loaded.insert(weight.index, Loaded::Parameter)),
+            Err(SkipReason::NonFiniteWeight { channel }) => {
+                self.error = Some(Int8Error::NonFiniteWeight { path, channel });
+            }
+            Err(_) => drop(self.loaded.insert(weight.index, Loaded::Floats)),
+        }
+        param
     }
 
     fn tie(&mut self, weight: &mut Int8Weight<B>) {

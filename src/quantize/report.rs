@@ -62,6 +62,10 @@ pub struct LayerReport {
     pub sqnr_db: Option<f32>,
     /// The kernel that computes it on this machine, such as `avx512-vnni`; none if it is float.
     pub kernel: Option<String>,
+    /// The number of times that the INT8 weight of a layer of Burn's was read as floats since it was quantized, by something else than
+    /// its layer; each time it was dequantized.
+    #[serde(default)]
+    pub float_reads: usize,
 }
 
 /// The layers of a model that have large weights, in order, each with what was done to it.
@@ -182,6 +186,7 @@ fn float_row(layer: &FoundLayer, bytes: FloatBytes, reason: SkipReason) -> Layer
         memory_bytes: bytes.memory,
         sqnr_db: None,
         kernel: None,
+        float_reads: 0,
     }
 }
 
@@ -199,6 +204,7 @@ fn int8_row(layer: &FoundLayer, facts: &Int8Facts, action: Action) -> LayerRepor
         memory_bytes: facts.memory_bytes,
         sqnr_db: facts.sqnr_db,
         kernel: Some(facts.kernel.into()),
+        float_reads: facts.float_reads,
     }
 }
 

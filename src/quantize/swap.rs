@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::prelude::*;
+use burn_int8_kernels::WeightLayout;
 
 use super::inspect::{FoundState, LayerCollector};
 use super::plan::{Plan, Rules};
@@ -63,21 +64,24 @@ impl LayerRule for Rules {
 /// The decisions of a plan by the path of their layer; where several layers have one path, in the order of the model.
 pub(super) struct PlanRule {
     decisions: HashMap<String, VecDeque<Decision>>,
+    layouts: HashMap<String, WeightLayout>,
 }
 
 impl PlanRule {
     /// Follows `plan`; `swap` says how the layer with an index gets its integers.
     pub(super) fn new(plan: &Plan, mut swap: impl FnMut(usize, LayerScheme) -> Decision) -> Self {
         let mut decisions = HashMap::<String, VecDeque<Decision>>::new();
+        let mut layouts = HashMap::new();
         for (index, layer) in plan.layers.iter().enumerate() {
-            let FoundState::Float { .. } = layer.found.state else { continue };
+            let FoundState::Float { layout, .. } = layer.found.state else { continue };
             let decision = match &layer.decision {
                 Ok(scheme) => swap(index, *scheme),
                 Err(reason) => Decision::Skip(reason.clone()),
             };
             decisions.entry(layer.found.info.path.clone()).or_default().push_back(decision);
+            layouts.insert(layer.found.info.path.clone(), layout);
         }
-        Self { decisions }
+        Self { decisions, layouts }
     }
 }
 
@@ -86,5 +90,18 @@ impl LayerRule for PlanRule {
         let planned = self.decisions.get_mut(&layer.path).and_then(VecDeque::pop_front);
         // A module that hides a layer from visitors and shows it to mappers has not been asked about it.
         planned.unwrap_or(Decision::Skip(SkipReason::NotAsked))
+    }
+
+    fn layout(&self, layer: &LayerInfo) -> Option<WeightLayout> {
+        self.layouts.get(&layer.path).copied().filter(|layout| layout.shape() == layer.shape)
+    }
+
+    fn was_loaded(&mut self, layer: &LayerInfo) -> bool {
+        let Some(planned) = self.decisions.get_mut(&layer.path) else { return false };
+        let was_loaded = matches!(planned.front(), Some(Decision::Loaded));
+        if was_loaded {
+            planned.pop_front();
+        }
+        was_loaded
     }
 }

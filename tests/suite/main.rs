@@ -9,6 +9,8 @@ mod embedding;
 mod fold;
 #[cfg(feature = "wgpu")]
 mod gpu;
+mod int8_backend;
+
 mod keras;
 mod keras_tables;
 mod linear;

@@ -7,3 +7,4 @@ mod options;
 mod padding;
 
 pub use layers::*;
+pub(crate) use options::geometry;

@@ -1,5 +1,7 @@
 //! The code that the six convolutions have in common.
 
+use std::fmt::Debug;
+
 use burn::module::Content;
 use burn::prelude::*;
 
@@ -42,42 +44,6 @@ impl<P: Padding> ConvOptions<P> {
         Self { spec, padding }
     }
 
-    /// The places of the filters on an input of this shape.
-    ///
-    /// # Panics
-    ///
-    /// If the input has other channels, no room for a single output, or is too large for memory with its padding.
-    fn geometry<const D: usize>(&self, kind: &str, input: [usize; D]) -> ConvGeometry {
-        let spec = &self.spec;
-        let (channels, weight) = (spec.channels[0], WeightLayout::Conv(*spec).shape());
-        assert!(
-            input[1] == channels,
-            "Q{kind}: an input of shape {input:?} must have {channels} channels, as the weight is {weight:?} in {} groups",
-            spec.groups,
-        );
-        let mut sizes = [1; 3];
-        sizes[5 - D..].copy_from_slice(&input[2..]);
-        let geometry = spec.geometry(sizes, self.padding.around(spec, sizes));
-        let refuse = |error: &GeometryError| -> ! {
-            let why = match error {
-                GeometryError::NoOutput => String::new(),
-                error => format!(" in memory: {error}"),
-            };
-            panic!(
-                "Q{kind}: an input of shape {input:?} leaves no room for an output{why}; the weight is {weight:?}, with stride {:?}, \
-                 dilation {:?} and padding {:?}",
-                P::Axes::narrow(spec.stride),
-                P::Axes::narrow(spec.dilation),
-                self.padding,
-            )
-        };
-        match geometry {
-            Ok(geometry) if geometry.fits_batch(input[0]) => geometry,
-            Ok(_) => refuse(&GeometryError::TooLarge),
-            Err(error) => refuse(&error),
-        }
-    }
-
     pub(super) fn describe(&self, content: Content) -> Content {
         let ConvSpec { channels, groups, kernel, stride, dilation, transposed, .. } = self.spec;
         let content = if transposed {
@@ -94,6 +60,46 @@ impl<P: Padding> ConvOptions<P> {
     }
 }
 
+/// The places of filters on an input of this shape, with the padding that `around` computes for its sizes.
+///
+/// # Panics
+///
+/// If the input has other channels, no room for a single output, or is too large for memory with its padding.
+pub(crate) fn geometry<P: Debug>(
+    kind: &str,
+    spec: &ConvSpec,
+    input: &[usize],
+    padding: &P,
+    around: impl FnOnce([usize; 3]) -> [[usize; 2]; 3],
+) -> ConvGeometry {
+    let (channels, weight) = (spec.channels[0], WeightLayout::Conv(*spec).shape());
+    assert!(
+        input[1] == channels,
+        "{kind}: an input of shape {input:?} must have {channels} channels, as the weight is {weight:?} in {} groups",
+        spec.groups,
+    );
+    let mut sizes = [1; 3];
+    sizes[5 - input.len()..].copy_from_slice(&input[2..]);
+    let refuse = |error: &GeometryError| -> ! {
+        let why = match error {
+            GeometryError::NoOutput => String::new(),
+            error => format!(" in memory: {error}"),
+        };
+        let axes = 3 - spec.axes..;
+        panic!(
+            "{kind}: an input of shape {input:?} leaves no room for an output{why}; the weight is {weight:?}, with stride {:?}, \
+             dilation {:?} and padding {padding:?}",
+            &spec.stride[axes.clone()],
+            &spec.dilation[axes],
+        )
+    };
+    match spec.geometry(sizes, around(sizes)) {
+        Ok(geometry) if geometry.fits_batch(input[0]) => geometry,
+        Ok(_) => refuse(&GeometryError::TooLarge),
+        Err(error) => refuse(&error),
+    }
+}
+
 /// The `forward` of an INT8 convolution. `float` is that of Burn's layer, for the gradient.
 pub(super) fn convolve<B: Backend, P: Padding, L, const D: usize>(
     layer: &QLayer<L>,
@@ -103,8 +109,11 @@ pub(super) fn convolve<B: Backend, P: Padding, L, const D: usize>(
 where
     L: FloatLayer<Backend = B, Options = ConvOptions<P>>,
 {
+    let ConvOptions { spec, padding } = &layer.options;
+    let kind = format!("Q{}", L::KIND);
+    let around = |sizes| padding.around(spec, sizes);
     let op = ConvOp {
-        geometry: layer.options.geometry(L::KIND, input.dims()),
+        geometry: geometry(&kind, spec, &input.dims(), padding, around),
         scheme: layer.weight.scheme,
         bias: layer.bias(),
     };

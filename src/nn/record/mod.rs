@@ -10,11 +10,13 @@
 //! | `weight` | the fields of a weight, float or INT8, and of its INT8 part |
 //! | `float` | the fields of a float parameter |
 //! | `data` | the values of a tensor |
+//! | `parameter` | an INT8 weight that stands alone, the parameter of one of Burn's own layers |
 //! | `saved` | what an INT8 weight in a file must be, whatever its format and version |
 
 mod data;
 mod float;
 mod layer;
+mod parameter;
 mod saved;
 mod weight;
 
@@ -28,6 +30,7 @@ use crate::nn::weight::WeightParam;
 
 pub(crate) use float::FloatItem;
 pub use layer::LayerItem;
+pub(crate) use parameter::{PARAMETER_SCHEME, SavedParameter, bytes_of, from_bytes, layout_of};
 pub use saved::RECORD_VERSION;
 pub(crate) use saved::{OutputAxis, SavedWeight};
 use weight::WeightItem;

@@ -80,6 +80,9 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// The groups in the file of a convolution that does not know them: a parameter by itself, before it was computed with.
+    pub(super) const UNKNOWN_GROUPS: usize = 0;
+
     /// Refuses a record of another kind of layer.
     pub(super) fn check(&self, expected: &ExpectedLayer) -> Result<(), String> {
         if self.kind == expected.kind {
@@ -104,7 +107,7 @@ impl UncheckedWeight {
         if let Some(db) = sqnr_db.filter(|db| !db.is_finite()) {
             return Err(format!("a signal to quantization noise ratio of {db} dB"));
         }
-        let groups = origin.map(|origin| origin.groups);
+        let groups = origin.map(|origin| origin.groups).filter(|groups| *groups != Origin::UNKNOWN_GROUPS);
         let groups = expected.outputs.groups(&shape, scales.len(), groups)?;
         expected.outputs.check_transform(&shape, scheme.rotation, shifts.as_deref())?;
         let integers = integers.into_vec().map_err(|_| "INT8 weights are not i8")?;

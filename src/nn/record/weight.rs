@@ -10,6 +10,7 @@ use serde::{Deserializer, Serialize, Serializer};
 
 use super::data::ReadData;
 use super::float::FloatItem;
+use super::parameter::{PARAMETER_SCHEME, SavedParameter, from_bytes};
 use super::saved::{ExpectedLayer, Int8Part, Origin, RECORD_VERSION, SavedWeight, UncheckedWeight};
 use crate::config::{LayerScheme, QuantMode, QuantRange, Rotation, Rounding, Smoothing};
 
@@ -68,7 +69,7 @@ impl Serialize for PartOf<'_> {
         let mut fields = serializer.serialize_struct("Int8Part", PART_FIELDS.len())?;
         fields.serialize_field("version", &RECORD_VERSION)?;
         fields.serialize_field("kind", saved.kind)?;
-        fields.serialize_field("groups", &saved.groups.unwrap_or(1))?;
+        fields.serialize_field("groups", &saved.groups.unwrap_or(Origin::UNKNOWN_GROUPS))?;
         fields.serialize_field("range", &saved.scheme.range)?;
         fields.serialize_field("activations", &saved.scheme.mode)?;
         let block = if let Rotation::Block(block) = saved.scheme.rotation { block } else { 1 };
@@ -136,9 +137,21 @@ impl ExpectedLayer {
             let saved = UncheckedWeight { id, integers: param, part }.check(self)?;
             return Ok(WeightItem::Int8(saved));
         }
+        if param.dtype == DType::QFloat(PARAMETER_SCHEME) {
+            return self.parameter(&param.bytes).map(WeightItem::Int8);
+        }
         let item = FloatItem { id, param };
         item.check(self.rank)?;
         Ok(WeightItem::Float(item))
+    }
+}
+
+impl ExpectedLayer {
+    /// The weight of a layer of Burn's own that was INT8 on the backend [`Int8`](crate::Int8).
+    fn parameter(&self, bytes: &[u8]) -> Result<SavedWeight, String> {
+        let (SavedParameter { weight, .. }, _) = from_bytes(bytes)?;
+        let groups = weight.groups.unwrap_or(Origin::UNKNOWN_GROUPS);
+        Origin { kind: weight.kind.into(), groups }.check(self).map(|()| weight)
     }
 }
 

@@ -3,10 +3,12 @@
 //! Burn shows a visitor or a mapper parameters, never layers. The layers of this crate recognise two walkers by their type and
 //! show them more: [`LayerVisitor`] with any [`LayerWalker`] in it, and [`QuantizeMapper`] with any [`LayerRule`].
 
+mod parameter;
 mod path;
 mod swap;
 mod visit;
 
+pub(crate) use parameter::{FloatParameter, ParameterState, quantize_parameter};
 pub(crate) use path::{BurnsParameter, ModulePath};
 pub use swap::QuantizeMapper;
 pub(crate) use swap::{Decision, LayerRule, Swapped};

@@ -47,8 +47,11 @@ pub(crate) enum BurnsParameter {
         /// The reason why the layer can't be swapped.
         reason: SkipReason,
     },
-    /// The bias, which belongs to the layer whose weight was seen last.
-    Bias,
+    /// The bias of the layer at `path`.
+    Bias {
+        /// The path of its layer.
+        path: String,
+    },
 }
 
 impl ModulePath {
@@ -85,7 +88,7 @@ impl ModulePath {
             "weight" => {
                 Some(BurnsParameter::Weight { path: self.holder(), kind, reason: self.why_burns(kind) })
             }
-            "bias" => Some(BurnsParameter::Bias),
+            "bias" => Some(BurnsParameter::Bias { path: self.holder() }),
             _ => None,
         }
     }

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use burn::module::{ModuleMapper, Param, ParamId};
 use burn::prelude::*;
-use burn_int8_kernels::NotFinite;
+use burn_int8_kernels::{NotFinite, WeightLayout};
 
+use super::parameter::{FloatParameter, ParameterState, quantize_parameter, shared_with};
 use super::path::{BurnsParameter, ModulePath};
 use crate::config::LayerScheme;
 use crate::error::Int8Error;
 use crate::nn::layer::FloatLayer;
 use crate::nn::observe::{Observation, ObservedLayer};
 use crate::nn::qlayer::QLayer;
+use crate::nn::record::layout_of;
 use crate::nn::weight::{Int8Weight, WeightParam};
 use crate::outcome::{LayerInfo, LayerOutcome, SkipReason};
 
@@ -21,6 +23,16 @@ use crate::outcome::{LayerInfo, LayerOutcome, SkipReason};
 pub(crate) trait LayerRule {
     /// Decides about a float layer; called once for each, in the order of the model.
     fn decide(&mut self, layer: &LayerInfo) -> Decision;
+
+    /// The layout of the weight of a layer of Burn's, if more is known of it than the weight tells.
+    fn layout(&self, _layer: &LayerInfo) -> Option<WeightLayout> {
+        None
+    }
+
+    /// Says whether a layer of Burn's became INT8 while it was loaded; called once for each that is INT8.
+    fn was_loaded(&mut self, _layer: &LayerInfo) -> bool {
+        false
+    }
 }
 
 /// The decision about a float layer.
@@ -29,6 +41,8 @@ pub(crate) enum Decision {
     Quantize(LayerScheme, Arc<[f32]>),
     /// It gets these integers, an [`Int8Weight`] of its backend that was made of its own weight.
     Take(Box<dyn Any>),
+    /// It is Burn's own, and became INT8 while it was loaded.
+    Loaded,
     /// It stays as it is.
     Skip(SkipReason),
     /// It stays float and is observed.
@@ -101,6 +115,7 @@ impl QuantizeMapper {
                 Err(_) => Err(SkipReason::NoWeights),
             },
             Decision::Skip(reason) => Err(reason),
+            Decision::Loaded => Err(SkipReason::AlreadyInt8),
             Decision::Observe(observation) => {
                 return Swapped::Observed(Box::new(ObservedLayer::new(float, observation)));
             }
@@ -113,6 +128,26 @@ impl QuantizeMapper {
         }
     }
 
+    /// Decides about the weight of a layer of Burn's, on a backend where it can be INT8.
+    fn swap_parameter<B: Backend, const D: usize>(
+        &mut self,
+        param: Param<Tensor<B, D>>,
+        layer: LayerInfo,
+    ) -> Param<Tensor<B, D>> {
+        let (param, result) = match self.rule.decide(&layer) {
+            Decision::Quantize(scheme, _) => {
+                let layout = self.rule.layout(&layer);
+                let (param, result) = quantize_parameter(param, layer.kind, layout, scheme);
+                (if result.is_ok() { self.tie_parameter(param) } else { param }, result)
+            }
+            Decision::Skip(reason) => (param, Err(reason)),
+            Decision::Take(_) | Decision::Loaded => (param, Err(SkipReason::NoWeights)),
+            Decision::Observe(_) => return param,
+        };
+        self.outcomes.push(LayerOutcome { layer, result });
+        param
+    }
+
     /// Passes by a layer that is INT8.
     pub(crate) fn pass_int8(&mut self, kind: &'static str, shape: Vec<usize>) {
         self.pass(self.path.module(), kind, shape, SkipReason::AlreadyInt8);
@@ -120,6 +155,21 @@ impl QuantizeMapper {
 
     fn pass(&mut self, path: String, kind: &'static str, shape: Vec<usize>, reason: SkipReason) {
         self.outcomes.push(LayerOutcome { layer: LayerInfo { path, kind, shape }, result: Err(reason) });
+    }
+
+    /// [`tie`](Self::tie) for the weight of a layer of Burn's.
+    fn tie_parameter<B: Backend, const D: usize>(
+        &mut self,
+        param: Param<Tensor<B, D>>,
+    ) -> Param<Tensor<B, D>> {
+        let id = (param.id, TypeId::of::<Tensor<B, D>>());
+        match self.seen.get(&id).and_then(|other| other.downcast_ref::<Tensor<B, D>>()) {
+            Some(other) => shared_with(param, other),
+            None => {
+                self.seen.insert(id, Box::new(param.val()));
+                param
+            }
+        }
     }
 
     /// Lets layers with the same weight share its memory. An identity alone is no proof: clones may have parted since.
@@ -150,9 +200,24 @@ impl<B: Backend> ModuleMapper<B> for QuantizeMapper {
 
     /// A parameter of a module that is not ours: it stays, and a layer of Burn's own is written down.
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        if let Some(BurnsParameter::Weight { path, kind, reason }) = self.path.burns_parameter() {
-            self.pass(path, kind, param.lazy_shape().to_vec(), reason);
+        let Some(BurnsParameter::Weight { path, kind, reason }) = self.path.burns_parameter() else {
+            return param;
+        };
+        let layer = LayerInfo { path, kind, shape: param.shape_in(kind) };
+        match param.state() {
+            ParameterState::Float if layout_of(kind, &layer.shape, 1).is_some() => {
+                self.swap_parameter(param, layer)
+            }
+            ParameterState::Int8(facts) => {
+                let loaded = self.rule.was_loaded(&layer);
+                let result = if loaded { Ok(facts.scheme) } else { Err(SkipReason::AlreadyInt8) };
+                self.outcomes.push(LayerOutcome { layer, result });
+                if loaded { self.tie_parameter(param) } else { param }
+            }
+            _ => {
+                self.outcomes.push(LayerOutcome { layer, result: Err(reason) });
+                param
+            }
         }
-        param
     }
 }

@@ -8,6 +8,7 @@ use burn::prelude::*;
 use burn::tensor::Element;
 use burn_int8_kernels::WeightLayout;
 
+use super::parameter::FloatParameter;
 use crate::config::LayerScheme;
 use crate::nn::layer::FloatLayer;
 use crate::nn::weight::WeightParam;
@@ -30,7 +31,7 @@ pub(crate) trait LayerWalker {
     fn int8(&mut self, layer: Int8Facts);
 
     /// A float parameter of any other module.
-    fn parameter(&mut self, shape: Vec<usize>, bytes: FloatBytes);
+    fn parameter(&mut self, parameter: &dyn FloatParameter);
 }
 
 /// The size of float parameters.
@@ -49,7 +50,7 @@ impl FloatBytes {
     }
 
     /// Asks for the shape alone: reading the value would initialise a parameter that has never been used.
-    fn of<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> Self {
+    pub(super) fn of<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> Self {
         Self::new::<B>(param.lazy_shape().num_elements())
     }
 
@@ -87,6 +88,8 @@ pub(crate) struct Int8Facts {
     pub(crate) memory_bytes: usize,
     /// A number that tells its copy of the weights from others; tied layers share one.
     pub(crate) copy: usize,
+    /// The number of times that an operation has read the weight as floats; only one of Burn's own layers allows that.
+    pub(crate) float_reads: usize,
 }
 
 /// The visitor that the layers recognise.
@@ -129,7 +132,7 @@ impl<B: Backend> ModuleVisitor<B> for LayerVisitor {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.walker.borrow_mut().parameter(param.lazy_shape().to_vec(), FloatBytes::of(param));
+        self.walker.borrow_mut().parameter(param);
     }
 }
 

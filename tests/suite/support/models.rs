@@ -78,6 +78,21 @@ impl<B: Backend> StockNet<B> {
     }
 }
 
+impl<B: Backend> StockNet<B> {
+    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        let mut x = self.act.forward(self.input.forward(x));
+        for block in &self.blocks {
+            x = block.fc2.forward(self.act.forward(block.fc1.forward(x.clone()))) + x;
+        }
+        let x = self.norm.forward(x);
+        let gated = match &self.gate {
+            Some(gate) => gate.forward(x.clone()) * x,
+            None => x,
+        };
+        self.head.forward(gated)
+    }
+}
+
 impl<B: Backend> From<StockNet<B>> for Net<B> {
     fn from(stock: StockNet<B>) -> Self {
         let block = |block: StockBlock<B>| Block { fc1: block.fc1.into(), fc2: block.fc2.into() };

@@ -1,0 +1,230 @@
+//! The operations of modules. Those that have a weight compute with it where it is INT8.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::{
+    AttentionModuleOptions, ConvOptions, ConvTransposeOptions, DeformConv2dBackward, DeformConvOptions,
+    FloatTensor, IntTensor, InterpolateOptions, MaxPool1dBackward, MaxPool1dWithIndices, MaxPool2dBackward,
+    MaxPool2dWithIndices, ModuleOps, UnfoldOptions,
+};
+
+use super::{argument, forward, lower, lowered, raised};
+use crate::backend::{Int8, Int8Tensor};
+
+#[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
+impl<B: Backend> ModuleOps<Self> for Int8<B> {
+    forward! {
+        embedding_backward(weights: Float, output_grad: Float, indices: Int) -> Float;
+        linear_x_backward(weight: Float, output_grad: Float) -> Float;
+        linear_weight_backward(x: Float, output_grad: Float) -> Float;
+        linear_bias_backward(output_grad: Float) -> Float;
+        conv1d_x_backward(x: Float, weight: Float, output_grad: Float, options: (ConvOptions<1>)) -> Float;
+        conv1d_weight_backward(x: Float, weight: Float, output_grad: Float, options: (ConvOptions<1>)) -> Float;
+        conv1d_bias_backward(x: Float, bias: Float, output_grad: Float) -> Float;
+        conv2d_x_backward(x: Float, weight: Float, output_grad: Float, options: (ConvOptions<2>)) -> Float;
+        conv2d_weight_backward(x: Float, weight: Float, output_grad: Float, options: (ConvOptions<2>)) -> Float;
+        conv2d_bias_backward(x: Float, bias: Float, output_grad: Float) -> Float;
+        deform_conv2d(
+            x: Float, offset: Float, weight: Float, mask: OptFloat, bias: OptFloat, options: (DeformConvOptions<2>)
+        ) -> Float;
+        deform_conv2d_backward(
+            x: Float, offset: Float, weight: Float, mask: OptFloat, bias: OptFloat, output_grad: Float, options:
+            (DeformConvOptions<2>)
+        ) -> DeformConv2dBackward;
+        conv3d_x_backward(x: Float, weight: Float, output_grad: Float, options: (ConvOptions<3>)) -> Float;
+        conv3d_weight_backward(x: Float, weight: Float, output_grad: Float, options: (ConvOptions<3>)) -> Float;
+        conv3d_bias_backward(x: Float, bias: Float, output_grad: Float) -> Float;
+        conv_transpose1d_x_backward(weight: Float, output_grad: Float, options: (ConvTransposeOptions<1>)) -> Float;
+        conv_transpose1d_weight_backward(
+            x: Float, weight: Float, output_grad: Float, options: (ConvTransposeOptions<1>)
+        ) -> Float;
+        conv_transpose1d_bias_backward(x: Float, bias: Float, output_grad: Float) -> Float;
+        conv_transpose2d_x_backward(weight: Float, output_grad: Float, options: (ConvTransposeOptions<2>)) -> Float;
+        conv_transpose2d_weight_backward(
+            x: Float, weight: Float, output_grad: Float, options: (ConvTransposeOptions<2>)
+        ) -> Float;
+        conv_transpose2d_bias_backward(x: Float, bias: Float, output_grad: Float) -> Float;
+        conv_transpose3d_x_backward(weight: Float, output_grad: Float, options: (ConvTransposeOptions<3>)) -> Float;
+        conv_transpose3d_weight_backward(
+            x: Float, weight: Float, output_grad: Float, options: (ConvTransposeOptions<3>)
+        ) -> Float;
+        conv_transpose3d_bias_backward(x: Float, bias: Float, output_grad: Float) -> Float;
+        unfold4d(x: Float, kernel_size: [usize; 2], options: UnfoldOptions) -> Float;
+        avg_pool1d(
+            x: Float, kernel_size: usize, stride: usize, padding: usize, count_include_pad: bool, ceil_mode: bool
+        ) -> Float;
+        avg_pool1d_backward(
+            x: Float, grad: Float, kernel_size: usize, stride: usize, padding: usize, count_include_pad: bool,
+            ceil_mode: bool
+        ) -> Float;
+        avg_pool2d(
+            x: Float, kernel_size: [usize; 2], stride: [usize; 2], padding: [usize; 2], count_include_pad: bool,
+            ceil_mode: bool
+        ) -> Float;
+        avg_pool2d_backward(
+            x: Float, grad: Float, kernel_size: [usize; 2], stride: [usize; 2], padding: [usize; 2],
+            count_include_pad: bool, ceil_mode: bool
+        ) -> Float;
+        adaptive_avg_pool2d(x: Float, output_size: [usize; 2]) -> Float;
+        adaptive_avg_pool2d_backward(x: Float, grad: Float) -> Float;
+        adaptive_avg_pool1d(x: Float, output_size: usize) -> Float;
+        adaptive_avg_pool1d_backward(x: Float, grad: Float) -> Float;
+        max_pool1d(
+            x: Float, kernel_size: usize, stride: usize, padding: usize, dilation: usize, ceil_mode: bool
+        ) -> Float;
+        max_pool1d_with_indices(
+            x: Float, kernel_size: usize, stride: usize, padding: usize, dilation: usize, ceil_mode: bool
+        ) -> MaxPool1dWithIndices;
+        max_pool1d_with_indices_backward(
+            x: Float, kernel_size: usize, stride: usize, padding: usize, dilation: usize, ceil_mode: bool,
+            output_grad: Float, indices: Int
+        ) -> MaxPool1dBackward;
+        max_pool2d(
+            x: Float, kernel_size: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2],
+            ceil_mode: bool
+        ) -> Float;
+        max_pool2d_with_indices(
+            x: Float, kernel_size: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2],
+            ceil_mode: bool
+        ) -> MaxPool2dWithIndices;
+        max_pool2d_with_indices_backward(
+            x: Float, kernel_size: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2],
+            ceil_mode: bool, output_grad: Float, indices: Int
+        ) -> MaxPool2dBackward;
+        interpolate(x: Float, output_size: [usize; 2], options: InterpolateOptions) -> Float;
+        interpolate_backward(x: Float, grad: Float, output_size: [usize; 2], options: InterpolateOptions) -> Float;
+        attention(
+            query: Float, key: Float, value: Float, mask: OptBool, attn_bias: OptFloat, options:
+            AttentionModuleOptions
+        ) -> Float;
+        layer_norm(tensor: Float, gamma: Float, beta: OptFloat, epsilon: f64) -> Float;
+        ctc_loss(log_probs: Float, targets: Int, input_lengths: Int, target_lengths: Int, blank: usize) -> Float;
+        has_ctc_loss_backward() -> bool;
+        ctc_loss_backward(
+            log_probs: Float, targets: Int, input_lengths: Int, target_lengths: Int, grad_loss: Float, blank: usize
+        ) -> Float;
+        rfft(signal: Float, dim: usize, n: (Option<usize>)) -> (Float, Float);
+        irfft(spectrum_re: Float, spectrum_im: Float, dim: usize, n: (Option<usize>)) -> Float;
+    }
+
+    fn linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self> {
+        match weight.linear(&x, &bias) {
+            Some(out) => out,
+            None => {
+                Int8Tensor::float(B::linear(lower!(Float, x), lower!(Float, weight), lower!(OptFloat, bias)))
+            }
+        }
+    }
+
+    fn embedding(weights: FloatTensor<Self>, indices: IntTensor<Self>) -> FloatTensor<Self> {
+        match weights.embedding(&indices) {
+            Some(out) => out,
+            None => Int8Tensor::float(B::embedding(weights.into_float(), indices)),
+        }
+    }
+
+    fn conv1d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        options: ConvOptions<1>,
+    ) -> FloatTensor<Self> {
+        match weight.convolution::<3>(&x, &bias, &(&options).into()) {
+            Some(out) => out,
+            None => Int8Tensor::float(B::conv1d(
+                lower!(Float, x),
+                lower!(Float, weight),
+                lower!(OptFloat, bias),
+                options,
+            )),
+        }
+    }
+
+    fn conv_transpose1d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        options: ConvTransposeOptions<1>,
+    ) -> FloatTensor<Self> {
+        match weight.convolution::<3>(&x, &bias, &(&options).into()) {
+            Some(out) => out,
+            None => Int8Tensor::float(B::conv_transpose1d(
+                lower!(Float, x),
+                lower!(Float, weight),
+                lower!(OptFloat, bias),
+                options,
+            )),
+        }
+    }
+
+    fn conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
+        match weight.convolution::<4>(&x, &bias, &(&options).into()) {
+            Some(out) => out,
+            None => Int8Tensor::float(B::conv2d(
+                lower!(Float, x),
+                lower!(Float, weight),
+                lower!(OptFloat, bias),
+                options,
+            )),
+        }
+    }
+
+    fn conv_transpose2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        options: ConvTransposeOptions<2>,
+    ) -> FloatTensor<Self> {
+        match weight.convolution::<4>(&x, &bias, &(&options).into()) {
+            Some(out) => out,
+            None => Int8Tensor::float(B::conv_transpose2d(
+                lower!(Float, x),
+                lower!(Float, weight),
+                lower!(OptFloat, bias),
+                options,
+            )),
+        }
+    }
+
+    fn conv3d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        options: ConvOptions<3>,
+    ) -> FloatTensor<Self> {
+        match weight.convolution::<5>(&x, &bias, &(&options).into()) {
+            Some(out) => out,
+            None => Int8Tensor::float(B::conv3d(
+                lower!(Float, x),
+                lower!(Float, weight),
+                lower!(OptFloat, bias),
+                options,
+            )),
+        }
+    }
+
+    fn conv_transpose3d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        options: ConvTransposeOptions<3>,
+    ) -> FloatTensor<Self> {
+        match weight.convolution::<5>(&x, &bias, &(&options).into()) {
+            Some(out) => out,
+            None => Int8Tensor::float(B::conv_transpose3d(
+                lower!(Float, x),
+                lower!(Float, weight),
+                lower!(OptFloat, bias),
+                options,
+            )),
+        }
+    }
+}

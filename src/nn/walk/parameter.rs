@@ -1,0 +1,123 @@
+//! A float parameter that no layer of this crate has told about: what it is, and its INT8 form where the backend has one.
+
+use burn::module::Param;
+use burn::prelude::*;
+use burn::tensor::TensorPrimitive;
+use burn_int8_kernels::{NotFinite, WeightLayout};
+
+use super::visit::{FloatBytes, Int8Facts};
+use crate::backend::stock_backend;
+use crate::config::LayerScheme;
+use crate::nn::linear::is_transposed;
+use crate::nn::record::layout_of;
+use crate::nn::weight::WeightParam;
+use crate::outcome::SkipReason;
+
+/// A float parameter, for walkers, who do not know its backend.
+pub(crate) trait FloatParameter {
+    /// The shape of its value, for a layer of this kind.
+    fn shape_in(&self, kind: &str) -> Vec<usize>;
+
+    /// Its size.
+    fn bytes(&self) -> FloatBytes;
+
+    /// Its state as the weight of a layer of Burn's.
+    fn state(&self) -> ParameterState;
+
+    /// The first output channel with a value that is NaN or infinite.
+    fn non_finite_channel(&self, layout: &WeightLayout) -> Option<usize>;
+}
+
+/// The state of a parameter that is the weight of a layer of Burn's.
+pub(crate) enum ParameterState {
+    /// Its backend has no INT8 parameters.
+    Fixed,
+    /// It can become INT8.
+    Float,
+    /// It is.
+    Int8(Int8Facts),
+}
+
+impl<B: Backend, const D: usize> FloatParameter for Param<Tensor<B, D>> {
+    /// Until it is initialised, a transposed weight has the shape that it is saved in.
+    fn shape_in(&self, kind: &str) -> Vec<usize> {
+        let mut shape = self.lazy_shape().to_vec();
+        if kind == "Linear" && D == 2 && !self.is_initialized() && is_transposed(self) {
+            shape.reverse();
+        }
+        shape
+    }
+
+    fn bytes(&self) -> FloatBytes {
+        FloatBytes::of(self)
+    }
+
+    fn state(&self) -> ParameterState {
+        match stock_backend::<B>(&self.lazy_device()) {
+            None => ParameterState::Fixed,
+            Some(_) if !self.is_initialized() => ParameterState::Float,
+            Some(backend) => match backend.facts(&self.val().into_primitive()) {
+                Some(facts) => ParameterState::Int8(facts),
+                None => ParameterState::Float,
+            },
+        }
+    }
+
+    fn non_finite_channel(&self, layout: &WeightLayout) -> Option<usize> {
+        WeightParam::non_finite_channel(self, layout)
+    }
+}
+
+/// The parameter in INT8, frozen, and its scheme, or as it was, and why. Recorders write it as integers.
+pub(crate) fn quantize_parameter<B: Backend, const D: usize>(
+    param: Param<Tensor<B, D>>,
+    kind: &'static str,
+    layout: Option<WeightLayout>,
+    scheme: LayerScheme,
+) -> (Param<Tensor<B, D>>, Result<LayerScheme, SkipReason>) {
+    let layout = layout.or_else(|| layout_of(kind, &param.shape_in(kind), 1));
+    let (Some(layout), Some(backend)) = (layout, stock_backend::<B>(&param.lazy_device())) else {
+        return (param, Err(SkipReason::BurnsLayer { kind: kind.into() }));
+    };
+    match backend.quantize(param.val().into_primitive(), param.id, kind, layout, scheme) {
+        Ok((tensor, scheme)) => {
+            let value = Tensor::from_primitive(TensorPrimitive::Float(tensor));
+            (replaced(param, value), Ok(scheme))
+        }
+        Err(NotFinite { channel }) => (param, Err(SkipReason::NonFiniteWeight { channel })),
+    }
+}
+
+/// The parameter with the memory of `other` if that holds the same integers.
+pub(crate) fn shared_with<B: Backend, const D: usize>(
+    param: Param<Tensor<B, D>>,
+    other: &Tensor<B, D>,
+) -> Param<Tensor<B, D>> {
+    let primitives = (param.val().into_primitive(), other.clone().into_primitive());
+    match stock_backend::<B>(&param.lazy_device()) {
+        Some(backend) if backend.are_equal(&primitives.0, &primitives.1) => param.map(|_| other.clone()),
+        _ => param,
+    }
+}
+
+/// The parameter with the same identity and the way in which it is loaded, but frozen, and saved as what it is.
+fn replaced<B: Backend, const D: usize>(
+    param: Param<Tensor<B, D>>,
+    value: Tensor<B, D>,
+) -> Param<Tensor<B, D>> {
+    let (id, _, as_loaded) = param.consume();
+    let as_saved = as_loaded.clone();
+    Param::initialized(id, value)
+        .no_grad()
+        .load_mapper(move |value| as_loaded.on_load(value))
+        .save_mapper(move |value| saved(as_saved.on_save(value)))
+}
+
+/// The tensor that a recorder writes.
+fn saved<B: Backend, const D: usize>(value: Tensor<B, D>) -> Tensor<B, D> {
+    let Some(backend) = stock_backend::<B>(&value.device()) else { return value };
+    match backend.saved(value.into_primitive()) {
+        Ok(int8) => Tensor::from_primitive(TensorPrimitive::QFloat(int8)),
+        Err(float) => Tensor::from_primitive(float),
+    }
+}

@@ -1,0 +1,12 @@
+//! `Int8<B>`: Burn's own layers, quantized where they stand.
+
+mod layers;
+mod modules;
+mod saving;
+mod training;
+mod views;
+
+use burn::backend::NdArray;
+use burn_int8::Int8;
+
+type B = Int8<NdArray>;
