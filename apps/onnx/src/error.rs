@@ -1,5 +1,8 @@
 //! What can go wrong with the models.
 
+use std::io;
+
+use burn::record::RecorderError;
 use burn_int8::Int8Error;
 use thiserror::Error;
 
@@ -11,6 +14,10 @@ pub enum OnnxError {
     Reference(#[from] ReferenceError),
     #[error(transparent)]
     Quantize(#[from] Int8Error),
+    #[error("can't save or reload a model: {0}")]
+    Record(#[from] RecorderError),
+    #[error("can't save or reload a model: {0}")]
+    File(#[from] io::Error),
     #[error("{0} answers nothing")]
     NoAnswers(&'static str),
     #[error(transparent)]

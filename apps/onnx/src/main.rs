@@ -26,7 +26,7 @@ use reference::Reference;
 /// The backend of the float models.
 type Float = NdArray;
 /// The same one, where layers can be INT8.
-type Int8 = NdArray;
+type Int8 = burn_int8::Int8<NdArray>;
 
 #[derive(Parser)]
 struct Options {

@@ -1,9 +1,12 @@
 //! The worth of a model in INT8: how far it is from float, how large and how fast it is.
 
+use std::fs;
 use std::hint::black_box;
 use std::time::Instant;
 
+use burn::module::Module;
 use burn::prelude::*;
+use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder};
 use burn_int8::Distortion;
 use burn_int8::prelude::*;
 
@@ -25,6 +28,8 @@ pub struct Measured {
     /// The decisions that are the same, and all of them.
     pub same_decisions: [usize; 2],
     pub report: Report,
+    /// The sizes of the files of float and of INT8.
+    pub file_bytes: [u64; 2],
     /// Seconds for one run in float and in INT8.
     pub seconds: [f64; 2],
 }
@@ -34,6 +39,8 @@ impl Measured {
     pub fn new<M: OnnxModel, F: Backend, Q: Backend>(reference: &Reference) -> Result<Self, OnnxError> {
         let float = M::load::<F>(&Default::default());
         let (int8, report) = quantized::<M, Q>()?;
+        let (_, float_bytes) = reloaded::<M, F>(float.clone())?;
+        let (int8, int8_bytes) = reloaded::<M, Q>(int8)?;
         let answers = [M::answers(&float, reference), M::answers(&int8, reference)];
         let [decisions, int8_decisions] = answers.each_ref().map(|answers| M::decisions(answers));
         let same = decisions.iter().zip(&int8_decisions).filter(|(a, b)| a == b).count();
@@ -52,6 +59,7 @@ impl Measured {
             least_cosine: M::COSINE,
             same_decisions: [same, decisions.len()],
             report,
+            file_bytes: [float_bytes, int8_bytes],
             seconds: seconds.map(|seconds| seconds / M::RUNS as f64),
         })
     }
@@ -72,6 +80,17 @@ impl Measured {
 /// The model as it was imported, after one call.
 pub fn quantized<M: OnnxModel, B: Backend>() -> Result<(M::Model<B>, Report), OnnxError> {
     Ok(M::load::<B>(&Default::default()).quantize(&Int8Config::new()).map_err(Int8Error::from)?)
+}
+
+/// Saves a model, and gives what a fresh one becomes when it loads that file, and the size of the file.
+pub fn reloaded<M: OnnxModel, B: Backend>(model: M::Model<B>) -> Result<(M::Model<B>, u64), OnnxError> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("model");
+    let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
+    model.save_file(&path, &recorder)?;
+    let bytes = fs::metadata(path.with_extension("mpk"))?.len();
+    let device = Default::default();
+    Ok((M::new::<B>(&device).load_file(&path, &recorder, &device)?, bytes))
 }
 
 /// The largest difference; a NaN is the largest of all.

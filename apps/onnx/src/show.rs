@@ -7,14 +7,14 @@ use crate::measure::Measured;
 pub fn table(models: &[Measured]) -> io::Result<()> {
     writeln!(
         stdout(),
-        "{:<15} {:<24} {:>9} {:>8} {:>9} {:>8} {:>9} {:>14} {:>9} {:>9} {:>11}",
+        "{:<15} {:<24} {:>9} {:>8} {:>9} {:>8} {:>14} {:>14} {:>9} {:>9} {:>11}",
         "model",
         "parts",
         "from ORT",
         "cosine",
         "SQNR",
         "layers",
-        "kB",
+        "file, kB",
         "same decision",
         "float",
         "INT8",
@@ -25,18 +25,23 @@ pub fn table(models: &[Measured]) -> io::Result<()> {
 
 fn row(model: &Measured) -> io::Result<()> {
     let [float, int8] = model.seconds.map(|seconds| 1e3 * seconds);
+    let [float_bytes, int8_bytes] = model.file_bytes;
     let [same, all] = model.same_decisions;
     let decisions = if all == 0 { String::new() } else { format!("{same} of {all}") };
     writeln!(
         stdout(),
-        "{:<15} {:<24} {:>9.0e} {:>8.5} {:>9} {:>8} {:>9} {decisions:>14} {float:>6.2} ms {int8:>6.2} ms {:>5.1} times",
+        "{:<15} {:<24} {:>9.0e} {:>8.5} {:>9} {:>8} {:>14} {decisions:>14} {float:>6.2} ms {int8:>6.2} ms {:>5.1} times",
         model.name,
         model.parts,
         model.float_difference[0],
         model.distortion.cosine(),
         model.distortion,
         format!("{} of {}", model.report.int8_layers(), model.report.layers.len()),
-        format!("{} to {}", model.report.bytes_before() / 1000, model.report.bytes_after() / 1000),
+        format!("{} to {}", kilobytes(float_bytes), kilobytes(int8_bytes)),
         float / int8,
     )
+}
+
+fn kilobytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1000)
 }

@@ -28,6 +28,9 @@ pub trait OnnxModel {
 
     type Model<B: Backend>: Module<B>;
 
+    /// The model without its weights.
+    fn new<B: Backend>(device: &B::Device) -> Self::Model<B>;
+
     /// The model with its weights.
     fn load<B: Backend>(device: &B::Device) -> Self::Model<B>;
 

@@ -18,6 +18,10 @@ impl OnnxModel for Nsnet2 {
 
     type Model<B: Backend> = Model<B>;
 
+    fn new<B: Backend>(device: &B::Device) -> Model<B> {
+        Model::new(device)
+    }
+
     fn load<B: Backend>(device: &B::Device) -> Model<B> {
         Model::from_file(WEIGHTS, device)
     }

@@ -23,6 +23,10 @@ impl OnnxModel for PpocrDet {
 
     type Model<B: Backend> = Model<B>;
 
+    fn new<B: Backend>(device: &B::Device) -> Model<B> {
+        Model::new(device)
+    }
+
     fn load<B: Backend>(device: &B::Device) -> Model<B> {
         Model::from_file(WEIGHTS, device)
     }

@@ -29,6 +29,10 @@ impl OnnxModel for SileroVad {
 
     type Model<B: Backend> = Model<B>;
 
+    fn new<B: Backend>(device: &B::Device) -> Model<B> {
+        Model::new(device)
+    }
+
     fn load<B: Backend>(device: &B::Device) -> Model<B> {
         Model::from_file(WEIGHTS, device)
     }
