@@ -20,8 +20,6 @@ pub enum OnnxError {
     File(#[from] io::Error),
     #[error("{0} answers nothing")]
     NoAnswers(&'static str),
-    #[error(transparent)]
-    Shortfall(#[from] Shortfall),
 }
 
 /// A model that is worse than it may be.
@@ -29,6 +27,8 @@ pub enum OnnxError {
 pub enum Shortfall {
     #[error("{model}: float differs by {found:e} from ONNX Runtime, at most {most:e} is allowed")]
     Float { model: &'static str, found: f32, most: f32 },
-    #[error("{model}: the cosine of INT8 with float is {found:.5}, at least {least} is needed")]
-    Int8 { model: &'static str, found: f64, least: f64 },
+    #[error("{model}, {scheme}: the cosine of INT8 with float is {found:.5}, at least {least} is needed")]
+    Int8 { model: &'static str, scheme: &'static str, found: f64, least: f64 },
+    #[error("{model}, {scheme}: {others} of {all} decisions are others than in float")]
+    Decisions { model: &'static str, scheme: &'static str, others: usize, all: usize },
 }

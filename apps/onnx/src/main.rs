@@ -41,16 +41,14 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let reference = Reference::read()?;
-    let models = [
-        Measured::new::<SileroVad, Float, Int8>(&reference)?,
-        Measured::new::<Nsnet2, Float, Int8>(&reference)?,
-        Measured::new::<Ddddocr, Float, Int8>(&reference)?,
-        Measured::new::<DdddocrLstm, Float, Int8>(&reference)?,
-        Measured::new::<PpocrDet, Float, Int8>(&reference)?,
-    ];
+    let mut models = Measured::all::<SileroVad, Float, Int8>(&reference)?;
+    models.extend(Measured::all::<Nsnet2, Float, Int8>(&reference)?);
+    models.extend(Measured::all::<Ddddocr, Float, Int8>(&reference)?);
+    models.extend(Measured::all::<DdddocrLstm, Float, Int8>(&reference)?);
+    models.extend(Measured::all::<PpocrDet, Float, Int8>(&reference)?);
     if options.report {
         for model in &models {
-            writeln!(stdout(), "{}\n{}\n", model.name, model.report)?;
+            writeln!(stdout(), "{}, {}\n{}\n", model.name, model.scheme.name, model.report)?;
         }
     }
     show::table(&models)?;

@@ -11,7 +11,7 @@ use burn_int8::Distortion;
 use burn_int8::prelude::*;
 
 use crate::error::{OnnxError, Shortfall};
-use crate::models::OnnxModel;
+use crate::models::{OnnxModel, Scheme};
 use crate::reference::Reference;
 
 const TURNS: usize = 9;
@@ -20,11 +20,11 @@ const TURNS: usize = 9;
 pub struct Measured {
     pub name: &'static str,
     pub parts: &'static str,
+    pub scheme: Scheme,
     /// The largest difference between Burn's float and ONNX Runtime's, and the largest that is allowed.
     pub float_difference: [f32; 2],
     /// INT8 against float.
     pub distortion: Distortion,
-    pub least_cosine: f64,
     /// The decisions that are the same, and all of them.
     pub same_decisions: [usize; 2],
     pub report: Report,
@@ -35,10 +35,17 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Runs a model in float on one backend and in INT8 on another.
-    pub fn new<M: OnnxModel, F: Backend, Q: Backend>(reference: &Reference) -> Result<Self, OnnxError> {
+    /// A model with each of its schemes, in float on one backend and in INT8 on another.
+    pub fn all<M: OnnxModel, F: Backend, Q: Backend>(reference: &Reference) -> Result<Vec<Self>, OnnxError> {
+        M::SCHEMES.iter().map(|&scheme| Self::new::<M, F, Q>(scheme, reference)).collect()
+    }
+
+    fn new<M: OnnxModel, F: Backend, Q: Backend>(
+        scheme: Scheme,
+        reference: &Reference,
+    ) -> Result<Self, OnnxError> {
         let float = M::load::<F>(&Default::default());
-        let (int8, report) = quantized::<M, Q>()?;
+        let (int8, report) = quantized::<M, Q>(&(scheme.config)())?;
         let (_, float_bytes) = reloaded::<M, F>(float.clone())?;
         let (int8, int8_bytes) = reloaded::<M, Q>(int8)?;
         let answers = [M::answers(&float, reference), M::answers(&int8, reference)];
@@ -51,12 +58,12 @@ impl Measured {
         Ok(Self {
             name: M::NAME,
             parts: M::PARTS,
+            scheme,
             float_difference: [
                 difference(&M::sample(float_answers), &M::expected(reference)),
                 M::FLOAT_DIFFERENCE,
             ],
             distortion,
-            least_cosine: M::COSINE,
             same_decisions: [same, decisions.len()],
             report,
             file_bytes: [float_bytes, int8_bytes],
@@ -71,15 +78,24 @@ impl Measured {
         if found.is_nan() || found > most {
             return Err(Shortfall::Float { model, found, most });
         }
-        let (found, least) = (self.distortion.cosine(), self.least_cosine);
+        let scheme = self.scheme;
+        let (found, least) = (self.distortion.cosine(), scheme.least_cosine);
         // Minus infinity where there is no cosine.
-        if found < least { Err(Shortfall::Int8 { model, found, least }) } else { Ok(()) }
+        if found < least {
+            return Err(Shortfall::Int8 { model, scheme: scheme.name, found, least });
+        }
+        let [same, all] = self.same_decisions;
+        let others = all - same;
+        if others as f64 > scheme.other_decisions * all as f64 {
+            return Err(Shortfall::Decisions { model, scheme: scheme.name, others, all });
+        }
+        Ok(())
     }
 }
 
 /// The model as it was imported, after one call.
-pub fn quantized<M: OnnxModel, B: Backend>() -> Result<(M::Model<B>, Report), OnnxError> {
-    Ok(M::load::<B>(&Default::default()).quantize(&Int8Config::new()).map_err(Int8Error::from)?)
+pub fn quantized<M: OnnxModel, B: Backend>(config: &Int8Config) -> Result<(M::Model<B>, Report), OnnxError> {
+    Ok(M::load::<B>(&Default::default()).quantize(config).map_err(Int8Error::from)?)
 }
 
 /// Saves a model, and gives what a fresh one becomes when it loads that file, and the size of the file.

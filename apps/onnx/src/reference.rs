@@ -29,6 +29,7 @@ pub struct Reference {
     pub words: TensorData,
     pub scores: Vec<f32>,
     /// The class with the highest score at each place of each word.
+    #[cfg(test)]
     pub classes: Vec<usize>,
     /// Inputs of an LSTM: `[steps, 1, features]`.
     pub lstm: TensorData,
@@ -49,6 +50,7 @@ impl Reference {
             gains: floats("nsnet2.gains")?,
             words: data(&file, "words")?,
             scores: floats("ddddocr.scores")?,
+            #[cfg(test)]
             classes: data(&file, "ddddocr.classes")?.iter::<i64>().map(|class| class as usize).collect(),
             lstm: data(&file, "lstm")?,
             lstm_answers: floats("lstm.answers")?,

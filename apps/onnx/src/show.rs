@@ -7,9 +7,10 @@ use crate::measure::Measured;
 pub fn table(models: &[Measured]) -> io::Result<()> {
     writeln!(
         stdout(),
-        "{:<15} {:<24} {:>9} {:>8} {:>9} {:>8} {:>14} {:>14} {:>9} {:>9} {:>11}",
+        "{:<15} {:<24} {:<12} {:>9} {:>8} {:>9} {:>8} {:>14} {:>14} {:>9} {:>9} {:>11}",
         "model",
         "parts",
+        "scheme",
         "from ORT",
         "cosine",
         "SQNR",
@@ -30,9 +31,10 @@ fn row(model: &Measured) -> io::Result<()> {
     let decisions = if all == 0 { String::new() } else { format!("{same} of {all}") };
     writeln!(
         stdout(),
-        "{:<15} {:<24} {:>9.0e} {:>8.5} {:>9} {:>8} {:>14} {decisions:>14} {float:>6.2} ms {int8:>6.2} ms {:>5.1} times",
+        "{:<15} {:<24} {:<12} {:>9.0e} {:>8.5} {:>9} {:>8} {:>14} {decisions:>14} {float:>6.2} ms {int8:>6.2} ms {:>5.1} times",
         model.name,
         model.parts,
+        model.scheme.name,
         model.float_difference[0],
         model.distortion.cosine(),
         model.distortion,

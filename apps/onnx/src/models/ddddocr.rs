@@ -2,8 +2,9 @@
 
 use burn::nn::BiLstm;
 use burn::prelude::*;
+use burn_int8::prelude::*;
 
-use super::{OnnxModel, generated, largest, values};
+use super::{OnnxModel, Scheme, generated, largest, values};
 use crate::reference::Reference;
 
 generated! {
@@ -29,7 +30,8 @@ impl OnnxModel for Ddddocr {
     const RUNS: usize = WORDS;
     /// Scores of up to 37.
     const FLOAT_DIFFERENCE: f32 = 1e-3;
-    const COSINE: f64 = 0.999;
+    const SCHEMES: &'static [Scheme] =
+        &[Scheme { name: "default", config: Int8Config::new, least_cosine: 0.998, other_decisions: 0.0 }];
 
     type Model<B: Backend> = Model<B>;
 
@@ -69,7 +71,8 @@ impl OnnxModel for DdddocrLstm {
     const PARTS: &'static str = "BiLstm of 512";
     const RUNS: usize = 1;
     const FLOAT_DIFFERENCE: f32 = 1e-5;
-    const COSINE: f64 = 0.999;
+    const SCHEMES: &'static [Scheme] =
+        &[Scheme { name: "default", config: Int8Config::new, least_cosine: 0.9999, other_decisions: 0.0 }];
 
     type Model<B: Backend> = BiLstm<B>;
 

@@ -6,6 +6,7 @@ mod ppocr_det;
 mod silero_vad;
 
 use burn::prelude::*;
+use burn_int8::Int8Config;
 
 pub use ddddocr::{Ddddocr, DdddocrLstm};
 pub use nsnet2::Nsnet2;
@@ -13,6 +14,17 @@ pub use ppocr_det::PpocrDet;
 pub use silero_vad::SileroVad;
 
 use crate::reference::Reference;
+
+/// A way to quantize a model.
+#[derive(Clone, Copy)]
+pub struct Scheme {
+    pub name: &'static str,
+    pub config: fn() -> Int8Config,
+    /// The least cosine of INT8's answers with those of float.
+    pub least_cosine: f64,
+    /// The largest share of decisions that may be others than in float.
+    pub other_decisions: f64,
+}
 
 /// A model as burn-onnx wrote it, for any backend.
 pub trait OnnxModel {
@@ -23,8 +35,8 @@ pub trait OnnxModel {
     const RUNS: usize;
     /// The largest difference between a value in Burn's float and in ONNX Runtime's.
     const FLOAT_DIFFERENCE: f32;
-    /// The least cosine of INT8's answers with those of float.
-    const COSINE: f64;
+    /// The ways to quantize it.
+    const SCHEMES: &'static [Scheme];
 
     type Model<B: Backend>: Module<B>;
 

@@ -1,8 +1,9 @@
 //! NSNet2, which says how much of each frequency of a noisy recording is speech.
 
 use burn::prelude::*;
+use burn_int8::prelude::*;
 
-use super::{OnnxModel, generated, values};
+use super::{OnnxModel, Scheme, generated, values};
 use crate::reference::Reference;
 
 generated!("nsnet2");
@@ -14,7 +15,8 @@ impl OnnxModel for Nsnet2 {
     const PARTS: &'static str = "Linear, 2 Gru of 400";
     const RUNS: usize = 1;
     const FLOAT_DIFFERENCE: f32 = 1e-5;
-    const COSINE: f64 = 0.999;
+    const SCHEMES: &'static [Scheme] =
+        &[Scheme { name: "default", config: Int8Config::new, least_cosine: 0.9999, other_decisions: 0.0 }];
 
     type Model<B: Backend> = Model<B>;
 

@@ -1,8 +1,9 @@
 //! PP-OCRv4's detector of text, which makes a map of where text is.
 
 use burn::prelude::*;
+use burn_int8::prelude::*;
 
-use super::{OnnxModel, generated, values};
+use super::{OnnxModel, Scheme, generated, values};
 use crate::reference::Reference;
 
 generated!("ppocr_det");
@@ -19,7 +20,15 @@ impl OnnxModel for PpocrDet {
     const PARTS: &'static str = "Conv2d, ConvTranspose2d";
     const RUNS: usize = 1;
     const FLOAT_DIFFERENCE: f32 = 1e-4;
-    const COSINE: f64 = 0.99;
+    const SCHEMES: &'static [Scheme] = &[
+        Scheme { name: "default", config: Int8Config::new, least_cosine: 0.985, other_decisions: 0.01 },
+        Scheme {
+            name: "weight-only",
+            config: || Int8Config::new().with_mode(QuantMode::WeightOnly),
+            least_cosine: 0.997,
+            other_decisions: 0.003,
+        },
+    ];
 
     type Model<B: Backend> = Model<B>;
 
