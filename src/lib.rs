@@ -57,6 +57,8 @@ pub fn cpu_kernel() -> &'static str {
 pub mod docs {
     #[doc = include_str!("../docs/guide.md")]
     pub mod guide {}
+    #[doc = include_str!("../docs/backend.md")]
+    pub mod backend {}
     #[doc = include_str!("../docs/layers.md")]
     pub mod layers {}
     #[doc = include_str!("../docs/saving.md")]

@@ -90,7 +90,10 @@ impl fmt::Display for SkipReason {
             Self::AlreadyInt8 => write!(f, "INT8 already"),
             Self::BurnsLayer { kind } => {
                 let module = if kind.starts_with("Conv") { "nn::conv" } else { "nn" };
-                write!(f, "burn::{module}::{kind} can't be swapped: use burn_int8::nn::{kind}")
+                write!(
+                    f,
+                    "burn::{module}::{kind} can't be swapped: use burn_int8::nn::{kind}, or the backend Int8 around yours"
+                )
             }
             Self::InsideBurnsModule { module, kind } => inside(f, module, kind),
         }
@@ -102,11 +105,17 @@ fn inside(f: &mut fmt::Formatter<'_>, module: &str, kind: &str) -> fmt::Result {
     let room = match module {
         "MultiHeadAttention" => "attention",
         "PositionWiseFeedForward" | "TransformerEncoder" => "transformer",
-        _ => return write!(f, "part of {module}: write that module with burn_int8::nn::{kind}"),
+        _ => {
+            return write!(
+                f,
+                "part of {module}: use the backend Int8 around yours, or write that module with burn_int8::nn::{kind}"
+            );
+        }
     };
     write!(
         f,
-        "part of {module}: if that is Burn's, use burn_int8::nn::{room}::{module}; if yours, burn_int8::nn::{kind} in it"
+        "part of {module}: use the backend Int8 around yours; or, if that is Burn's, burn_int8::nn::{room}::{module}, and if \
+         yours, burn_int8::nn::{kind} in it"
     )
 }
 

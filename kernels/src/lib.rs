@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod activate;
 mod attention;
 pub mod conv;
 mod epilogue;
@@ -21,6 +22,7 @@ mod uninit;
 mod vecmath;
 mod weight;
 
+pub use activate::activate;
 pub use attention::{Attention, Mask, StridedHeads, attention};
 pub use isa::{Kernel, KernelError, OVERRIDE};
 pub use norm::{Norm, layer_norm};

@@ -17,6 +17,10 @@ pub enum Activation {
     Gelu,
     /// `x / (1 + exp(-2z))` with `z = sqrt(2 / π) * (x + 0.044715 x³)`, the same as `0.5 x (1 + tanh z)`.
     GeluApproximate,
+    /// `1 / (1 + exp(-x))`, to 2e-7.
+    Sigmoid,
+    /// The hyperbolic tangent, to 2e-7.
+    Tanh,
 }
 
 impl Activation {
@@ -26,6 +30,8 @@ impl Activation {
             Self::Identity => {}
             Self::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
             Self::GeluApproximate => values.iter_mut().for_each(|x| *x = gelu_approximate(*x)),
+            Self::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid(*x)),
+            Self::Tanh => values.iter_mut().for_each(|x| *x = 2.0 * sigmoid(2.0 * *x) - 1.0),
         }
     }
 }
@@ -72,6 +78,11 @@ pub(crate) fn gelu_approximate(x: f32) -> f32 {
     const LINEAR: f32 = -2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2; // -2 sqrt(2 / π)
     let exponent = (x * x * (0.044_715 * LINEAR) + LINEAR) * x;
     x / (1.0 + exp(exponent))
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
 }
 
 /// Partial sums that are kept, whatever the width of the CPU's vectors.
@@ -166,6 +177,24 @@ mod tests {
         assert!(error <= GELU_ERROR, "gelu({x}): {error:e}");
         assert_eq!([gelu(-40.0), gelu(0.0), gelu(40.0)], [0.0, 0.0, 40.0]);
         assert!(gelu(f32::NAN).is_nan());
+    }
+
+    /// The error of `Sigmoid` and `Tanh`: two units in the last place of the exponential, and the roundings of a sum and a quotient.
+    const LOGISTIC_ERROR: f64 = 2e-7;
+
+    #[test]
+    fn sigmoid_and_tanh() {
+        for x in grid().chain([f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1e-30]) {
+            let [mut sigmoid, mut tanh] = [[x], [x]];
+            Activation::Sigmoid.apply(&mut sigmoid);
+            Activation::Tanh.apply(&mut tanh);
+            let expected = 1.0 / (1.0 + (-f64::from(x)).exp());
+            assert!((f64::from(sigmoid[0]) - expected).abs() <= LOGISTIC_ERROR, "{x}: {}", sigmoid[0]);
+            assert!((f64::from(tanh[0]) - f64::from(x).tanh()).abs() <= LOGISTIC_ERROR, "{x}: {}", tanh[0]);
+        }
+        let mut nan = [f32::NAN];
+        Activation::Sigmoid.apply(&mut nan);
+        assert!(nan[0].is_nan());
     }
 
     #[test]

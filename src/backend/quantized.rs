@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::quantization::{QTensorPrimitive, QuantScheme};
 use burn::tensor::{DType, Shape, TensorData, TensorMetadata, TensorPrimitive};
 
-use super::Int8;
+use super::int8::Int8;
 use super::tensor::Int8Tensor;
 use crate::nn::record::PARAMETER_SCHEME;
 
@@ -74,7 +74,7 @@ pub(super) fn lower<B: Backend>(
 /// A tensor of the inner backend as one of this.
 pub(super) fn raise<B: Backend>(tensor: TensorPrimitive<B>) -> TensorPrimitive<Int8<B>> {
     match tensor {
-        TensorPrimitive::Float(tensor) => TensorPrimitive::Float(Int8Tensor::float(tensor)),
+        TensorPrimitive::Float(tensor) => TensorPrimitive::Float(Int8Tensor::new(tensor, false)),
         TensorPrimitive::QFloat(tensor) => TensorPrimitive::QFloat(Int8QTensor::Burns(tensor)),
     }
 }

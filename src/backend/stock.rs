@@ -6,10 +6,10 @@ use burn::tensor::ops::{FloatTensor, QuantizedTensor};
 use burn::tensor::{TensorMetadata, TensorPrimitive};
 use burn_int8_kernels::{NotFinite, WeightLayout};
 
+use super::int8::{Int8, NAME};
 use super::quantized::Int8QTensor;
 use super::tensor::Int8Tensor;
 use super::weight::{StockWeight, WeightView};
-use super::{Int8, NAME};
 use crate::config::LayerScheme;
 use crate::nn::walk::Int8Facts;
 use crate::nn::weight::Int8Weight;

@@ -1,78 +1,116 @@
 //! The float tensors of [`Int8`](super::Int8).
 
+use std::sync::Arc;
+
 use burn::prelude::*;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, TensorData, TensorMetadata, TensorPrimitive};
 
 use super::conv::ConvCall;
 use super::saved;
+use super::scores::{Scores, SharedScores, Step};
 use super::weight::WeightView;
+use crate::nn::weight::Int8Weight;
 use crate::ops::{ConvOp, LinearOp};
 use burn_int8_kernels::WeightLayout;
 
 /// A float tensor of [`Int8`](super::Int8): one of the inner backend's, or the weight of a layer in INT8, which linear layers,
 /// convolutions, look-ups and products compute with, and which any other operation reads as the floats that it stands for.
 #[derive(Clone, Debug)]
-pub struct Int8Tensor<B: Backend>(Value<B>);
+pub struct Int8Tensor<B: Backend> {
+    value: Value<B>,
+    /// True if an INT8 layer has a part in it: it is rounded already, so that kernels may compute with it that round in another
+    /// order than the inner backend.
+    is_approximate: bool,
+}
 
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "a box would cost each operation an allocation")]
 enum Value<B: Backend> {
     Float(FloatTensor<B>),
     Weight(WeightView<B>),
+    Scores(SharedScores<B>),
 }
 
 impl<B: Backend> Int8Tensor<B> {
-    pub(super) fn float(tensor: FloatTensor<B>) -> Self {
-        Self(Value::Float(tensor))
+    /// What the inner backend has computed of tensors of which some, or none, are approximate.
+    pub(super) fn new(tensor: FloatTensor<B>, is_approximate: bool) -> Self {
+        Self { value: Value::Float(tensor), is_approximate }
     }
 
     pub(super) fn weight(view: WeightView<B>) -> Self {
-        Self(Value::Weight(view))
+        Self { value: Value::Weight(view), is_approximate: true }
+    }
+
+    /// What an INT8 layer or a kernel beside it has computed, in this shape.
+    pub(super) fn computed<const D: usize>(tensor: Tensor<B, D>, shape: Shape) -> Self {
+        Self::new(B::float_reshape(tensor.into_primitive().tensor(), shape), true)
     }
 
     /// The tensor of the inner backend: of an INT8 weight the floats that it stands for.
     pub(super) fn into_float(self) -> FloatTensor<B> {
-        match self.0 {
+        match self.value {
             Value::Float(tensor) => tensor,
             Value::Weight(view) => view.dequantize(),
+            Value::Scores(scores) => scores.compute(),
         }
     }
 
     pub(crate) fn as_float(&self) -> Option<&FloatTensor<B>> {
-        match &self.0 {
+        match &self.value {
             Value::Float(tensor) => Some(tensor),
-            Value::Weight(_) => None,
+            _ => None,
         }
     }
 
     pub(super) fn as_weight(&self) -> Option<&WeightView<B>> {
-        match &self.0 {
-            Value::Float(_) => None,
+        match &self.value {
             Value::Weight(view) => Some(view),
+            _ => None,
         }
     }
 
+    fn as_scores(&self) -> Option<&Scores<B>> {
+        match &self.value {
+            Value::Scores(scores) => Some(scores),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_approximate(&self) -> bool {
+        self.is_approximate
+    }
+
     /// The tensor of the inner backend, whose operations take it with its type.
-    fn into_tensor<const D: usize>(self) -> Tensor<B, D> {
+    pub(super) fn into_tensor<const D: usize>(self) -> Tensor<B, D> {
         Tensor::from_primitive(TensorPrimitive::Float(self.into_float()))
     }
 
-    fn from_tensor<const D: usize>(tensor: Tensor<B, D>) -> Self {
-        Self::float(tensor.into_primitive().tensor())
+    /// What an INT8 layer has computed.
+    pub(super) fn made<const D: usize>(tensor: Tensor<B, D>) -> Self {
+        Self::new(tensor.into_primitive().tensor(), true)
+    }
+
+    /// The values in another shape, as a tensor of the inner backend.
+    pub(super) fn reshaped<const D: usize>(self, shape: Shape) -> Tensor<B, D> {
+        Tensor::from_primitive(TensorPrimitive::Float(B::float_reshape(self.into_float(), shape)))
     }
 
     pub(super) fn device(&self) -> B::Device {
-        match &self.0 {
+        match &self.value {
             Value::Float(tensor) => B::float_device(tensor),
             Value::Weight(view) => view.weight.device(),
+            Value::Scores(scores) => scores.device(),
         }
     }
 
     pub(super) fn moved_to(self, device: &B::Device) -> Self {
-        match self.0 {
-            Value::Float(tensor) => Self::float(B::float_to_device(tensor, device)),
+        match self.value {
             Value::Weight(view) => Self::weight(view.to_device(device)),
+            _ => {
+                let is_approximate = self.is_approximate;
+                Self::new(B::float_to_device(self.into_float(), device), is_approximate)
+            }
         }
     }
 
@@ -82,10 +120,34 @@ impl<B: Backend> Int8Tensor<B> {
         weight: impl FnOnce(&WeightView<B>) -> Option<WeightView<B>>,
         float: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
     ) -> Self {
+        let is_approximate = self.is_approximate;
         match self.as_weight().and_then(weight) {
             Some(view) => Self::weight(view),
-            None => Self::float(float(self.into_float())),
+            None => Self::new(float(self.into_float()), is_approximate),
         }
+    }
+
+    /// The scores of attention after one more step, if that can be put off; else what the inner backend computes.
+    pub(super) fn step(self, step: Step<B>, float: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>) -> Self {
+        let is_approximate = self.is_approximate;
+        match self.as_scores().and_then(|scores| scores.then(step)) {
+            Some(scores) => Self { value: Value::Scores(Arc::new(scores)), is_approximate },
+            None => Self::new(float(self.into_float()), is_approximate),
+        }
+    }
+
+    /// The product of two tensors of which none is an INT8 weight that computes it.
+    pub(super) fn matmul(self, other: Self) -> Self {
+        let is_approximate = self.is_approximate || other.is_approximate;
+        if is_approximate && let Some(other) = other.as_float() {
+            if let Some(context) = self.as_scores().and_then(|weights| weights.attend(other)) {
+                return Self::new(context, true);
+            }
+            if let Some(scores) = self.as_float().and_then(|query| Scores::new(query, other)) {
+                return Self { value: Value::Scores(Arc::new(scores)), is_approximate };
+            }
+        }
+        Self::new(B::float_matmul(self.into_float(), other.into_float()), is_approximate)
     }
 
     /// The product `x · self + bias`, if this is an INT8 weight that products are computed with.
@@ -104,14 +166,21 @@ impl<B: Backend> Int8Tensor<B> {
             shape.as_slice(),
             view.weight.layout().shape(),
         );
-        let rows = Shape::new([outer.iter().product::<usize>(), inputs]);
-        let x =
-            Tensor::from_primitive(TensorPrimitive::Float(B::float_reshape(x.clone().into_float(), rows)));
-        let bias = bias.clone().map(Self::into_tensor);
-        let product: Tensor<B, 2> =
-            view.weight.compute(None, |int8| int8.weights.linear(x, LinearOp::new(int8.scheme, bias)));
-        let shape = [outer, &[outputs]].concat().into();
-        Some(Self::float(B::float_reshape(product.into_primitive().tensor(), shape)))
+        let (weight, bias) = (&view.weight, bias.clone().map(Self::into_tensor));
+        let multiply = |int8: &Int8Weight<B>, x: Self| {
+            let op = LinearOp::new(int8.scheme, bias);
+            match outer.len() {
+                1 => Self::made(int8.weights.linear::<2>(x.into_tensor(), op)),
+                2 => Self::made(int8.weights.linear::<3>(x.into_tensor(), op)),
+                3 => Self::made(int8.weights.linear::<4>(x.into_tensor(), op)),
+                _ => {
+                    let rows = Shape::new([outer.iter().product::<usize>(), inputs]);
+                    let product = int8.weights.linear::<2>(x.reshaped(rows), op);
+                    Self::computed(product, [outer, &[outputs]].concat().into())
+                }
+            }
+        };
+        Some(weight.compute(None, |int8| multiply(int8, x.clone())))
     }
 
     /// The product `lhs · self`, if this is an INT8 weight that products of `lhs` are computed with.
@@ -123,7 +192,7 @@ impl<B: Backend> Int8Tensor<B> {
     pub(super) fn embedding(&self, indices: &IntTensor<B>) -> Option<Self> {
         let view = self.as_weight().filter(|view| view.is_table())?;
         let indices = Tensor::from_primitive(indices.clone());
-        Some(Self::from_tensor(view.weight.compute(None, |int8| int8.weights.embed(indices))))
+        Some(Self::made(view.weight.compute(None, |int8| int8.weights.embed(indices))))
     }
 
     /// The rows of an INT8 table that are selected along its first axis.
@@ -131,8 +200,8 @@ impl<B: Backend> Int8Tensor<B> {
         let view = self.as_weight().filter(|view| view.is_table() && axis == 0)?;
         let (count, width) = (indices.shape().num_elements(), view.shape()[1]);
         let indices = B::int_reshape(indices.clone(), Shape::new([1, count]));
-        let rows = self.embedding(&indices)?.into_float();
-        Some(Self::float(B::float_reshape(rows, Shape::new([count, width]))))
+        let rows: Tensor<B, 3> = self.embedding(&indices)?.into_tensor();
+        Some(Self::computed(rows, Shape::new([count, width])))
     }
 
     /// The convolution of `x` with this, if it is an INT8 weight.
@@ -149,7 +218,7 @@ impl<B: Backend> Int8Tensor<B> {
         let geometry = call.geometry(kind, &spec, &x.shape());
         let x: Tensor<B, D> = x.clone().into_tensor();
         let bias = bias.clone().map(Self::into_tensor);
-        Some(Self::from_tensor(view.weight.compute(Some(spec), |int8| {
+        Some(Self::made(view.weight.compute(Some(spec), |int8| {
             int8.weights.conv(x, ConvOp { geometry, scheme: int8.scheme, bias })
         })))
     }
@@ -171,23 +240,26 @@ impl<B: Backend> Int8Tensor<B> {
 
 impl<B: Backend> TensorMetadata for Int8Tensor<B> {
     fn dtype(&self) -> DType {
-        match &self.0 {
+        match &self.value {
             Value::Float(tensor) => tensor.dtype(),
             Value::Weight(view) => view.weight.dtype,
+            Value::Scores(scores) => scores.dtype(),
         }
     }
 
     fn shape(&self) -> Shape {
-        match &self.0 {
+        match &self.value {
             Value::Float(tensor) => tensor.shape(),
             Value::Weight(view) => view.shape().into(),
+            Value::Scores(scores) => scores.shape(),
         }
     }
 
     fn rank(&self) -> usize {
-        match &self.0 {
+        match &self.value {
             Value::Float(tensor) => tensor.rank(),
             Value::Weight(view) => view.shape().len(),
+            Value::Scores(scores) => scores.shape().num_dims(),
         }
     }
 }

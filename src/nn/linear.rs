@@ -10,6 +10,7 @@ use super::layer::{Bias, FloatLayer, LayerParts};
 use super::qlayer::QLayer;
 use super::record::OutputAxis;
 use super::straight_through::straight_through;
+use super::weight::is_transposed;
 use crate::ops::{LinearOp, Weights, fuses};
 use burn_int8_kernels::{Activation, WeightLayout};
 
@@ -290,12 +291,4 @@ impl<B: Backend> LayerParts<B> for nn::Linear<B> {
             nn::LinearLayout::Col => vec![options.d_output, options.d_input],
         }
     }
-}
-
-/// Says whether the weight is saved transposed. The answer comes from its loading transformation, which does not initialise it.
-pub(super) fn is_transposed<B: Backend, const D: usize>(weight: &Param<Tensor<B, D>>) -> bool {
-    let mut shape = [1; D];
-    shape[D - 1] = 2;
-    let probe = Tensor::zeros(shape, &weight.lazy_device());
-    weight.clone().transform_for_load(probe, weight.id).dims() != shape
 }

@@ -115,6 +115,14 @@ fn with_shifts(transform: InputTransform, shifts: Option<&[u8]>) -> InputTransfo
     }
 }
 
+/// Says whether the weight is saved transposed. The answer comes from its loading transformation, which does not initialise it.
+pub(super) fn is_transposed<B: Backend, const D: usize>(weight: &Param<Tensor<B, D>>) -> bool {
+    let mut shape = [1; D];
+    shape[D - 1] = 2;
+    let probe = Tensor::zeros(shape, &weight.lazy_device());
+    weight.clone().transform_for_load(probe, weight.id).dims() != shape
+}
+
 /// The groups of a convolution; another layer is one.
 pub(super) fn groups(layout: &WeightLayout) -> usize {
     if let WeightLayout::Conv(spec) = layout { spec.groups } else { 1 }

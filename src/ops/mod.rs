@@ -27,7 +27,7 @@ use burn_int8_kernels::{InputTransform, NotFinite, PackedWeights, QTensor, Quant
 use portable::weights::{Capabilities, DeviceWeights};
 
 pub(crate) use cpu::slices::with_floats;
-pub(crate) use cpu::{attention, layer_norm};
+pub(crate) use cpu::{activate, attention, layer_norm};
 pub(crate) use op::{AttentionOp, ConvOp, LinearOp};
 
 /// The INT8 weights of one layer, in the one copy and the layout that its backend computes with.

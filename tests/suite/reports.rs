@@ -132,7 +132,11 @@ fn remedies_name_the_right_paths() {
     };
     let (_, report) = model.quantize(&Int8Config::new()).expect("one float layer");
     let reasons: Vec<_> = report.layers[1..].iter().map(|layer| layer.reason.as_str()).collect();
-    let remedy = |module, kind| format!("burn::{module}::{kind} can't be swapped: use burn_int8::nn::{kind}");
+    let remedy = |module, kind| {
+        format!(
+            "burn::{module}::{kind} can't be swapped: use burn_int8::nn::{kind}, or the backend Int8 around yours"
+        )
+    };
     let mut expected = vec![remedy("nn", "Embedding"), remedy("nn", "Linear")];
     let kinds = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"];
     expected.extend(kinds.map(|kind| remedy("nn::conv", kind)));

@@ -253,11 +253,13 @@ fn stock_layers_are_listed() {
     let attention = ["attention.query", "attention.key", "attention.value", "attention.output"];
     assert_eq!(left, [&attention[..], &["gate.linear_inner", "gate.linear_outer", "conv"]].concat());
     let layer = report.layer("attention.key").expect("listed");
-    let reason = "part of MultiHeadAttention: if that is Burn's, use burn_int8::nn::attention::MultiHeadAttention; if yours, \
-                  burn_int8::nn::Linear in it";
+    let reason = "part of MultiHeadAttention: use the backend Int8 around yours; or, if that is Burn's, \
+                  burn_int8::nn::attention::MultiHeadAttention, and if yours, burn_int8::nn::Linear in it";
     assert_eq!(layer.reason, reason);
     let reason = &report.layer("gate.linear_inner").expect("listed").reason;
-    assert_eq!(reason, "part of SwiGlu: write that module with burn_int8::nn::Linear");
+    let remedy =
+        "part of SwiGlu: use the backend Int8 around yours, or write that module with burn_int8::nn::Linear";
+    assert_eq!(reason, remedy);
     assert_eq!(layer.bytes_before, 4 * (4 * 4 + 4));
     assert_eq!((layer.kind.as_str(), layer.shape.as_slice()), ("Linear", &[4, 4][..]));
     assert_eq!(report.layer("conv").expect("listed").kind, "Conv2d");

@@ -1,11 +1,14 @@
 //! Activations.
 
-use burn::tensor::Scalar;
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::ActivationOps;
+use burn::tensor::ops::{ActivationOps, FloatTensor};
+use burn::tensor::{Scalar, TensorMetadata};
 
-use super::{argument, forward, lower, lowered, raised};
-use crate::backend::Int8;
+use super::{approximates, argument, forward, lower, lowered, raised};
+use crate::backend::fused;
+use crate::backend::int8::Int8;
+use crate::backend::scores::Step;
+use burn_int8_kernels::Activation;
 
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
 impl<B: Backend> ActivationOps<Self> for Int8<B> {
@@ -13,16 +16,30 @@ impl<B: Backend> ActivationOps<Self> for Int8<B> {
         leaky_relu(tensor: Float, negative_slope: Scalar) -> Float;
         relu(tensor: Float) -> Float;
         relu_backward(output: Float, grad: Float) -> Float;
-        gelu(tensor: Float) -> Float;
         prelu(tensor: Float, alpha: Float) -> Float;
         gelu_backward(x: Float, grad: Float) -> Float;
-        sigmoid(tensor: Float) -> Float;
         sigmoid_backward(output: Float, grad: Float) -> Float;
         hard_sigmoid(tensor: Float, alpha: Scalar, beta: Scalar) -> Float;
         log_sigmoid(tensor: Float) -> Float;
-        softmax(tensor: Float, dim: usize) -> Float;
         log_softmax(tensor: Float, dim: usize) -> Float;
         softmin(tensor: Float, dim: usize) -> Float;
         log_sigmoid_backward(x: Float, grad: Float) -> Float;
+    }
+
+    fn gelu(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
+        fused::activate(&tensor, Activation::Gelu).unwrap_or_else(|| tensor.view(|_| None, B::gelu))
+    }
+
+    fn sigmoid(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
+        fused::activate(&tensor, Activation::Sigmoid).unwrap_or_else(|| tensor.view(|_| None, B::sigmoid))
+    }
+
+    fn softmax(tensor: FloatTensor<Self>, dim: usize) -> FloatTensor<Self> {
+        let float = |tensor| B::softmax(tensor, dim);
+        if dim + 1 == tensor.rank() {
+            tensor.step(Step::Softmax, float)
+        } else {
+            tensor.view(|_| None, float)
+        }
     }
 }

@@ -4,8 +4,8 @@ use burn::tensor::backend::{Backend, ExecutionError};
 use burn::tensor::ops::{BoolTensor, BoolTensorOps, IntTensor};
 use burn::tensor::{BoolDType, FloatDType, IntDType, Scalar, Shape, TensorData};
 
-use super::{argument, forward, lower, lowered, raised};
-use crate::backend::Int8;
+use super::{approximates, argument, forward, lower, lowered, raised};
+use crate::backend::int8::Int8;
 
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
 impl<B: Backend> BoolTensorOps<Self> for Int8<B> {

@@ -1,14 +1,17 @@
 //! Float tensors.
 
 use burn::tensor::backend::{Backend, ExecutionError};
-use burn::tensor::ops::{FloatTensor, FloatTensorOps, GridSampleOptions, IntTensor};
+use burn::tensor::ops::{BoolTensor, FloatTensor, FloatTensorOps, GridSampleOptions, IntTensor};
 use burn::tensor::{
     BoolDType, Distribution, FloatDType, IndexingUpdateOp, IntDType, Scalar, Shape, TensorData,
     TensorMetadata,
 };
 
-use super::{argument, forward, lower, lowered, raised};
-use crate::backend::{Int8, Int8Tensor};
+use super::{approximates, argument, forward, lower, lowered, raised};
+use crate::backend::fused;
+use crate::backend::int8::Int8;
+use crate::backend::scores::Step;
+use burn_int8_kernels::Activation;
 
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
 impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
@@ -29,9 +32,7 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
         float_sub(lhs: Float, rhs: Float) -> Float;
         float_sub_scalar(lhs: Float, rhs: Scalar) -> Float;
         float_mul(lhs: Float, rhs: Float) -> Float;
-        float_mul_scalar(lhs: Float, rhs: Scalar) -> Float;
         float_div(lhs: Float, rhs: Float) -> Float;
-        float_div_scalar(lhs: Float, rhs: Scalar) -> Float;
         float_remainder(lhs: Float, rhs: Float) -> Float;
         float_remainder_scalar(lhs: Float, rhs: Scalar) -> Float;
         float_cross(lhs: Float, rhs: Float, dim: usize) -> Float;
@@ -46,7 +47,6 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
         float_slice(tensor: Float, slices: Slices) -> Float;
         float_slice_assign(tensor: Float, slices: Slices, value: Float) -> Float;
         float_mask_where(tensor: Float, mask: Bool, value: Float) -> Float;
-        float_mask_fill(tensor: Float, mask: Bool, value: Scalar) -> Float;
         float_equal(lhs: Float, rhs: Float, out_dtype: BoolDType) -> Bool;
         float_not_equal(lhs: Float, rhs: Float, out_dtype: BoolDType) -> Bool;
         float_equal_elem(lhs: Float, rhs: Scalar, out_dtype: BoolDType) -> Bool;
@@ -86,7 +86,6 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
         float_tan(tensor: Float) -> Float;
         float_cosh(tensor: Float) -> Float;
         float_sinh(tensor: Float) -> Float;
-        float_tanh(tensor: Float) -> Float;
         float_acos(tensor: Float) -> Float;
         float_acosh(tensor: Float) -> Float;
         float_asin(tensor: Float) -> Float;
@@ -142,8 +141,28 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
     fn float_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
         match rhs.product(&lhs) {
             Some(product) => product,
-            None => Int8Tensor::float(B::float_matmul(lhs.into_float(), rhs.into_float())),
+            None => lhs.matmul(rhs),
         }
+    }
+
+    fn float_mul_scalar(lhs: FloatTensor<Self>, rhs: Scalar) -> FloatTensor<Self> {
+        lhs.step(Step::Multiply(rhs), |lhs| B::float_mul_scalar(lhs, rhs))
+    }
+
+    fn float_div_scalar(lhs: FloatTensor<Self>, rhs: Scalar) -> FloatTensor<Self> {
+        lhs.step(Step::Divide(rhs), |lhs| B::float_div_scalar(lhs, rhs))
+    }
+
+    fn float_mask_fill(
+        tensor: FloatTensor<Self>,
+        mask: BoolTensor<Self>,
+        value: Scalar,
+    ) -> FloatTensor<Self> {
+        tensor.step(Step::Mask(mask.clone(), value), |tensor| B::float_mask_fill(tensor, mask, value))
+    }
+
+    fn float_tanh(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
+        fused::activate(&tensor, Activation::Tanh).unwrap_or_else(|| tensor.view(|_| None, B::float_tanh))
     }
 
     fn float_transpose(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -166,7 +185,7 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
     fn float_select(tensor: FloatTensor<Self>, dim: usize, indices: IntTensor<Self>) -> FloatTensor<Self> {
         match tensor.rows(dim, &indices) {
             Some(rows) => rows,
-            None => Int8Tensor::float(B::float_select(tensor.into_float(), dim, indices)),
+            None => tensor.view(|_| None, |tensor| B::float_select(tensor, dim, indices)),
         }
     }
 

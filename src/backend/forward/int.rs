@@ -6,8 +6,8 @@ use burn::tensor::{
     BoolDType, Distribution, FloatDType, IndexingUpdateOp, IntDType, Scalar, Shape, TensorData,
 };
 
-use super::{argument, forward, lower, lowered, raised};
-use crate::backend::Int8;
+use super::{approximates, argument, forward, lower, lowered, raised};
+use crate::backend::int8::Int8;
 
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
 impl<B: Backend> IntTensorOps<Self> for Int8<B> {

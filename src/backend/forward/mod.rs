@@ -21,7 +21,8 @@ mod transaction;
 macro_rules! forward {
     ($($name:ident($($argument:ident: $kind:tt),* $(,)?) -> $out:tt;)*) => {$(
         fn $name($($argument: argument!($kind)),*) -> lowered!($out) {
-            raised!($out, B::$name($(lower!($kind, $argument)),*))
+            let is_approximate = false $(|| approximates!($kind, $argument))*;
+            raised!($out, is_approximate, B::$name($(lower!($kind, $argument)),*))
         }
     )*};
 }
@@ -31,7 +32,7 @@ macro_rules! forward_quantized {
     ($($name:ident as $float:ident($($argument:ident: $kind:tt),* $(,)?) -> $out:tt;)*) => {$(
         fn $name($($argument: argument!($kind)),*) -> lowered!($out) {
             if [$(lower_quantized!(is_burns $kind, $argument)),*].iter().all(|burns| *burns) {
-                return raised!($out, B::$name($(lower_quantized!(burns $kind, $argument)),*));
+                return raised!($out, false, B::$name($(lower_quantized!(burns $kind, $argument)),*));
             }
             raised_float!($out, Self::$float($(lower_quantized!(float $kind, $argument)),*))
         }
@@ -69,10 +70,10 @@ macro_rules! lower {
         &$value.clone().into_float()
     };
     (OptFloat, $value:expr) => {
-        $value.map($crate::backend::Int8Tensor::into_float)
+        $value.map($crate::backend::tensor::Int8Tensor::into_float)
     };
     (Floats, $value:expr) => {
-        $value.into_iter().map($crate::backend::Int8Tensor::into_float).collect()
+        $value.into_iter().map($crate::backend::tensor::Int8Tensor::into_float).collect()
     };
     ($other:tt, $value:expr) => {
         $value
@@ -92,48 +93,69 @@ macro_rules! lowered {
     ($of_floats:ident) => { $of_floats<Self> };
 }
 
-/// A result of the inner backend as this one's.
-macro_rules! raised {
+/// Says whether an argument is approximate, which makes the result so.
+macro_rules! approximates {
     (Float, $value:expr) => {
-        $crate::backend::Int8Tensor::float($value)
+        $value.is_approximate()
     };
-    (Quant, $value:expr) => {
-        $crate::backend::quantized::Int8QTensor::Burns($value)
+    (FloatRef, $value:expr) => {
+        $value.is_approximate()
     };
-    (Primitive, $value:expr) => {
-        $crate::backend::quantized::raise($value)
+    (OptFloat, $value:expr) => {
+        $value.as_ref().is_some_and($crate::backend::tensor::Int8Tensor::is_approximate)
     };
-    (($a:tt, $b:tt), $value:expr) => {{
-        let (a, b) = $value;
-        (raised!($a, a), raised!($b, b))
-    }};
-    (DeformConv2dBackward, $value:expr) => {{
-        let grads = $value;
-        DeformConv2dBackward {
-            x_grad: Int8Tensor::float(grads.x_grad),
-            offset_grad: Int8Tensor::float(grads.offset_grad),
-            weight_grad: Int8Tensor::float(grads.weight_grad),
-            mask_grad: grads.mask_grad.map(Int8Tensor::float),
-            bias_grad: grads.bias_grad.map(Int8Tensor::float),
-        }
-    }};
-    (MaxPool1dWithIndices, $value:expr) => {{
-        let pooled = $value;
-        MaxPool1dWithIndices { output: Int8Tensor::float(pooled.output), indices: pooled.indices }
-    }};
-    (MaxPool2dWithIndices, $value:expr) => {{
-        let pooled = $value;
-        MaxPool2dWithIndices { output: Int8Tensor::float(pooled.output), indices: pooled.indices }
-    }};
-    (MaxPool1dBackward, $value:expr) => {
-        MaxPool1dBackward { x_grad: Int8Tensor::float($value.x_grad) }
-    };
-    (MaxPool2dBackward, $value:expr) => {
-        MaxPool2dBackward { x_grad: Int8Tensor::float($value.x_grad) }
+    (Floats, $value:expr) => {
+        $value.iter().any($crate::backend::tensor::Int8Tensor::is_approximate)
     };
     ($other:tt, $value:expr) => {
-        $value
+        false
     };
+}
+
+/// A result of the inner backend as this one's.
+macro_rules! raised {
+    (Float, $approximate:expr, $value:expr) => {
+        $crate::backend::tensor::Int8Tensor::new($value, $approximate)
+    };
+    (Quant, $approximate:expr, $value:expr) => {
+        $crate::backend::quantized::Int8QTensor::Burns($value)
+    };
+    (Primitive, $approximate:expr, $value:expr) => {
+        $crate::backend::quantized::raise($value)
+    };
+    (($a:tt, $b:tt), $approximate:expr, $value:expr) => {{
+        let (a, b) = $value;
+        (raised!($a, $approximate, a), raised!($b, $approximate, b))
+    }};
+    (DeformConv2dBackward, $approximate:expr, $value:expr) => {{
+        let grads = $value;
+        let float = |grad| raised!(Float, $approximate, grad);
+        DeformConv2dBackward {
+            x_grad: float(grads.x_grad),
+            offset_grad: float(grads.offset_grad),
+            weight_grad: float(grads.weight_grad),
+            mask_grad: grads.mask_grad.map(float),
+            bias_grad: grads.bias_grad.map(float),
+        }
+    }};
+    (MaxPool1dWithIndices, $approximate:expr, $value:expr) => {{
+        let pooled = $value;
+        MaxPool1dWithIndices { output: raised!(Float, $approximate, pooled.output), indices: pooled.indices }
+    }};
+    (MaxPool2dWithIndices, $approximate:expr, $value:expr) => {{
+        let pooled = $value;
+        MaxPool2dWithIndices { output: raised!(Float, $approximate, pooled.output), indices: pooled.indices }
+    }};
+    (MaxPool1dBackward, $approximate:expr, $value:expr) => {
+        MaxPool1dBackward { x_grad: raised!(Float, $approximate, $value.x_grad) }
+    };
+    (MaxPool2dBackward, $approximate:expr, $value:expr) => {
+        MaxPool2dBackward { x_grad: raised!(Float, $approximate, $value.x_grad) }
+    };
+    ($other:tt, $approximate:expr, $value:expr) => {{
+        let _ = $approximate;
+        $value
+    }};
 }
 
 /// An argument of a method of quantized tensors: whether it is the inner backend's, as that takes it, and as a float.
@@ -184,4 +206,6 @@ macro_rules! raised_float {
     };
 }
 
-use {argument, forward, forward_quantized, lower, lower_quantized, lowered, raised, raised_float};
+use {
+    approximates, argument, forward, forward_quantized, lower, lower_quantized, lowered, raised, raised_float,
+};

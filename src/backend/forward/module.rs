@@ -7,8 +7,10 @@ use burn::tensor::ops::{
     MaxPool2dWithIndices, ModuleOps, UnfoldOptions,
 };
 
-use super::{argument, forward, lower, lowered, raised};
-use crate::backend::{Int8, Int8Tensor};
+use super::{approximates, argument, forward, lower, lowered, raised};
+use crate::backend::fused;
+use crate::backend::int8::Int8;
+use crate::backend::tensor::Int8Tensor;
 
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
 impl<B: Backend> ModuleOps<Self> for Int8<B> {
@@ -96,7 +98,6 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
             query: Float, key: Float, value: Float, mask: OptBool, attn_bias: OptFloat, options:
             AttentionModuleOptions
         ) -> Float;
-        layer_norm(tensor: Float, gamma: Float, beta: OptFloat, epsilon: f64) -> Float;
         ctc_loss(log_probs: Float, targets: Int, input_lengths: Int, target_lengths: Int, blank: usize) -> Float;
         has_ctc_loss_backward() -> bool;
         ctc_loss_backward(
@@ -114,7 +115,9 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
         match weight.linear(&x, &bias) {
             Some(out) => out,
             None => {
-                Int8Tensor::float(B::linear(lower!(Float, x), lower!(Float, weight), lower!(OptFloat, bias)))
+                let is_approximate = x.is_approximate() || weight.is_approximate();
+                let bias = lower!(OptFloat, bias);
+                Int8Tensor::new(B::linear(x.into_float(), weight.into_float(), bias), is_approximate)
             }
         }
     }
@@ -122,7 +125,7 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
     fn embedding(weights: FloatTensor<Self>, indices: IntTensor<Self>) -> FloatTensor<Self> {
         match weights.embedding(&indices) {
             Some(out) => out,
-            None => Int8Tensor::float(B::embedding(weights.into_float(), indices)),
+            None => weights.view(|_| None, |weights| B::embedding(weights, indices)),
         }
     }
 
@@ -134,12 +137,11 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
     ) -> FloatTensor<Self> {
         match weight.convolution::<3>(&x, &bias, &(&options).into()) {
             Some(out) => out,
-            None => Int8Tensor::float(B::conv1d(
-                lower!(Float, x),
-                lower!(Float, weight),
-                lower!(OptFloat, bias),
-                options,
-            )),
+            None => {
+                let is_approximate = x.is_approximate() || weight.is_approximate();
+                let bias = lower!(OptFloat, bias);
+                Int8Tensor::new(B::conv1d(x.into_float(), weight.into_float(), bias, options), is_approximate)
+            }
         }
     }
 
@@ -151,12 +153,14 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
     ) -> FloatTensor<Self> {
         match weight.convolution::<3>(&x, &bias, &(&options).into()) {
             Some(out) => out,
-            None => Int8Tensor::float(B::conv_transpose1d(
-                lower!(Float, x),
-                lower!(Float, weight),
-                lower!(OptFloat, bias),
-                options,
-            )),
+            None => {
+                let is_approximate = x.is_approximate() || weight.is_approximate();
+                let bias = lower!(OptFloat, bias);
+                Int8Tensor::new(
+                    B::conv_transpose1d(x.into_float(), weight.into_float(), bias, options),
+                    is_approximate,
+                )
+            }
         }
     }
 
@@ -168,12 +172,11 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
     ) -> FloatTensor<Self> {
         match weight.convolution::<4>(&x, &bias, &(&options).into()) {
             Some(out) => out,
-            None => Int8Tensor::float(B::conv2d(
-                lower!(Float, x),
-                lower!(Float, weight),
-                lower!(OptFloat, bias),
-                options,
-            )),
+            None => {
+                let is_approximate = x.is_approximate() || weight.is_approximate();
+                let bias = lower!(OptFloat, bias);
+                Int8Tensor::new(B::conv2d(x.into_float(), weight.into_float(), bias, options), is_approximate)
+            }
         }
     }
 
@@ -185,12 +188,14 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
     ) -> FloatTensor<Self> {
         match weight.convolution::<4>(&x, &bias, &(&options).into()) {
             Some(out) => out,
-            None => Int8Tensor::float(B::conv_transpose2d(
-                lower!(Float, x),
-                lower!(Float, weight),
-                lower!(OptFloat, bias),
-                options,
-            )),
+            None => {
+                let is_approximate = x.is_approximate() || weight.is_approximate();
+                let bias = lower!(OptFloat, bias);
+                Int8Tensor::new(
+                    B::conv_transpose2d(x.into_float(), weight.into_float(), bias, options),
+                    is_approximate,
+                )
+            }
         }
     }
 
@@ -202,12 +207,11 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
     ) -> FloatTensor<Self> {
         match weight.convolution::<5>(&x, &bias, &(&options).into()) {
             Some(out) => out,
-            None => Int8Tensor::float(B::conv3d(
-                lower!(Float, x),
-                lower!(Float, weight),
-                lower!(OptFloat, bias),
-                options,
-            )),
+            None => {
+                let is_approximate = x.is_approximate() || weight.is_approximate();
+                let bias = lower!(OptFloat, bias);
+                Int8Tensor::new(B::conv3d(x.into_float(), weight.into_float(), bias, options), is_approximate)
+            }
         }
     }
 
@@ -219,12 +223,26 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
     ) -> FloatTensor<Self> {
         match weight.convolution::<5>(&x, &bias, &(&options).into()) {
             Some(out) => out,
-            None => Int8Tensor::float(B::conv_transpose3d(
-                lower!(Float, x),
-                lower!(Float, weight),
-                lower!(OptFloat, bias),
-                options,
-            )),
+            None => {
+                let is_approximate = x.is_approximate() || weight.is_approximate();
+                let bias = lower!(OptFloat, bias);
+                Int8Tensor::new(
+                    B::conv_transpose3d(x.into_float(), weight.into_float(), bias, options),
+                    is_approximate,
+                )
+            }
         }
+    }
+
+    fn layer_norm(
+        tensor: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: Option<FloatTensor<Self>>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        fused::layer_norm(&tensor, &gamma, &beta, epsilon).unwrap_or_else(|| {
+            let (gamma, beta) = (gamma.into_float(), lower!(OptFloat, beta));
+            tensor.view(|_| None, |tensor| B::layer_norm(tensor, gamma, beta, epsilon))
+        })
     }
 }

@@ -8,8 +8,9 @@ use burn::tensor::{
 };
 
 use super::{argument, forward_quantized, lower_quantized, lowered, raised, raised_float};
+use crate::backend::int8::Int8;
 use crate::backend::quantized::{Int8QTensor, lower, raise};
-use crate::backend::{Int8, Int8Tensor};
+use crate::backend::tensor::Int8Tensor;
 
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
 impl<B: Backend> QTensorOps<Self> for Int8<B> {
@@ -117,7 +118,7 @@ impl<B: Backend> QTensorOps<Self> for Int8<B> {
 
     fn dequantize(tensor: QuantizedTensor<Self>, dtype: FloatDType) -> FloatTensor<Self> {
         match tensor {
-            Int8QTensor::Burns(tensor) => Int8Tensor::float(B::dequantize(tensor, dtype)),
+            Int8QTensor::Burns(tensor) => Int8Tensor::new(B::dequantize(tensor, dtype), false),
             Int8QTensor::Float(tensor) if tensor.dtype() == dtype.into() => tensor,
             Int8QTensor::Float(tensor) => Self::float_cast(tensor, dtype),
         }

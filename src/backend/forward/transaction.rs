@@ -3,7 +3,8 @@
 use burn::tensor::backend::{Backend, ExecutionError};
 use burn::tensor::ops::{TransactionOps, TransactionPrimitive, TransactionPrimitiveData};
 
-use crate::backend::{Int8, Int8Tensor};
+use crate::backend::int8::Int8;
+use crate::backend::tensor::Int8Tensor;
 
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
 impl<B: Backend> TransactionOps<Self> for Int8<B> {

@@ -123,3 +123,56 @@ impl<'de> Visitor<'de> for ParameterVisitor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::module::ParamId;
+    use burn_int8_kernels::QTensor;
+
+    use super::*;
+    use crate::config::LayerScheme;
+
+    fn parameter(kind: &'static str, shape: Vec<usize>, groups: Option<usize>) -> SavedParameter {
+        let integers = (0..shape.iter().product::<usize>()).map(|i| i as i8).collect();
+        let layout = layout_of(kind, &shape, groups.unwrap_or(1)).expect("a kind of layer");
+        let (scales, scheme) = (vec![0.5; layout.channels()], LayerScheme::keras());
+        let (id, shifts, sqnr_db) = (ParamId::new(), None, Some(40.0));
+        SavedParameter {
+            weight: SavedWeight { id, kind, groups, integers, shape, scales, scheme, shifts, sqnr_db },
+            swapped: false,
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        for (kind, shape, groups) in [
+            ("Linear", vec![3, 2], Some(1)),
+            ("Embedding", vec![3, 2], Some(1)),
+            ("Conv2d", vec![4, 1, 3, 2], None),
+            ("ConvTranspose1d", vec![4, 3, 2], Some(2)),
+        ] {
+            let (read, layout) =
+                from_bytes(&bytes_of(parameter(kind, shape.clone(), groups))).expect("its own bytes");
+            assert_eq!((read.weight.kind, &read.weight.shape, read.weight.groups), (kind, &shape, groups));
+            assert_eq!(layout.shape(), shape);
+        }
+    }
+
+    /// Cut or with any bit changed, bytes are an error or a weight that fits its layout.
+    #[test]
+    fn damaged_bytes() {
+        for (kind, shape) in [("Linear", vec![3, 2]), ("ConvTranspose1d", vec![4, 3, 2])] {
+            let bytes = bytes_of(parameter(kind, shape, Some(1)));
+            for at in 0..bytes.len() {
+                assert!(from_bytes(&bytes[..at]).is_err(), "cut to {at}");
+                for bit in 0..8 {
+                    let mut damaged = bytes.clone();
+                    damaged[at] ^= 1 << bit;
+                    let Ok((SavedParameter { weight, .. }, layout)) = from_bytes(&damaged) else { continue };
+                    let tensor = QTensor::new(weight.integers, weight.scales, layout);
+                    assert!(tensor.is_ok(), "byte {at}, bit {bit}: {tensor:?}");
+                }
+            }
+        }
+    }
+}

@@ -3,13 +3,15 @@
 //! Burn shows a visitor or a mapper parameters, never layers. The layers of this crate recognise two walkers by their type and
 //! show them more: [`LayerVisitor`] with any [`LayerWalker`] in it, and [`QuantizeMapper`] with any [`LayerRule`].
 
+mod facts;
 mod parameter;
 mod path;
 mod swap;
 mod visit;
 
+pub(crate) use facts::{FloatBytes, FloatFacts, Int8Facts};
 pub(crate) use parameter::{FloatParameter, ParameterState, quantize_parameter};
 pub(crate) use path::{BurnsParameter, ModulePath};
 pub use swap::QuantizeMapper;
 pub(crate) use swap::{Decision, LayerRule, Swapped};
-pub(crate) use visit::{FloatBytes, FloatFacts, Int8Facts, LayerVisitor, LayerWalker};
+pub(crate) use visit::{LayerVisitor, LayerWalker};

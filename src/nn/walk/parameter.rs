@@ -5,12 +5,11 @@ use burn::prelude::*;
 use burn::tensor::TensorPrimitive;
 use burn_int8_kernels::{NotFinite, WeightLayout};
 
-use super::visit::{FloatBytes, Int8Facts};
+use super::facts::{FloatBytes, Int8Facts};
 use crate::backend::stock_backend;
 use crate::config::LayerScheme;
-use crate::nn::linear::is_transposed;
 use crate::nn::record::layout_of;
-use crate::nn::weight::WeightParam;
+use crate::nn::weight::{WeightParam, is_transposed};
 use crate::outcome::SkipReason;
 
 /// A float parameter, for walkers, who do not know its backend.

@@ -3,15 +3,13 @@
 use std::borrow::Cow;
 
 use burn::tensor::{DType, bf16, f16};
-use burn_flex::{Flex, FlexTensor};
+use burn_flex::FlexTensor;
 
-use crate::backend::Int8Tensor;
 use crate::cast::as_any;
 
-/// The values in row-major order, if `primitive` is a float tensor of this backend, or of `Int8` on it.
+/// The values in row-major order, if `primitive` is a float tensor of this backend.
 pub(in crate::ops::cpu) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {
-    let on_int8 = as_any::<P, Int8Tensor<Flex>>(primitive).and_then(Int8Tensor::as_float);
-    let tensor: &FlexTensor = on_int8.or_else(|| as_any(primitive))?;
+    let tensor: &FlexTensor = as_any(primitive)?;
     if tensor.dtype() == DType::F32
         && let Some(values) = tensor.as_slice::<f32>()
     {

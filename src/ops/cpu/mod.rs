@@ -15,7 +15,7 @@ use super::op::{AttentionOp, ConvOp, LinearOp};
 use crate::config::QuantMode;
 use burn_int8_kernels::conv::{self, ConvInput};
 use burn_int8_kernels::gemm::{self, Product};
-use burn_int8_kernels::{Attention, Kernel, Mask, Norm, PackedWeights, StridedHeads};
+use burn_int8_kernels::{Activation, Attention, Kernel, Mask, Norm, PackedWeights, StridedHeads};
 use slices::{bools, floats, with_floats};
 
 /// The kernels of the instruction set in use.
@@ -105,6 +105,13 @@ pub(crate) fn attention<B: Backend>(tensors: [Tensor<B, 4>; 3], op: AttentionOp<
     };
     let out = burn_int8_kernels::attention(kernel(), &task);
     tensor(out, [batch, queries, heads, width].into(), dtype, &device)
+}
+
+/// The activation of each value.
+pub(crate) fn activate<B: Backend, const D: usize>(x: Tensor<B, D>, activation: Activation) -> Tensor<B, D> {
+    let (shape, dtype, device) = (x.shape(), x.dtype(), x.device());
+    let out = with_floats(x, |x| burn_int8_kernels::activate(kernel(), x, activation));
+    tensor(out, shape, dtype, &device)
 }
 
 /// The last axis of `x + residual`, normalized.

@@ -2,15 +2,13 @@
 
 use std::borrow::Cow;
 
-use burn_ndarray::{NdArray, NdArrayTensor};
+use burn_ndarray::NdArrayTensor;
 
-use crate::backend::Int8Tensor;
 use crate::cast::as_any;
 
-/// The values in row-major order, if `primitive` is a float tensor of this backend, or of `Int8` on it.
+/// The values in row-major order, if `primitive` is a float tensor of this backend.
 pub(in crate::ops::cpu) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [f32]>> {
-    let on_int8 = as_any::<P, Int8Tensor<NdArray>>(primitive).and_then(Int8Tensor::as_float);
-    match on_int8.or_else(|| as_any(primitive))? {
+    match as_any(primitive)? {
         NdArrayTensor::F32(storage) => {
             let view = storage.view();
             Some(values(view.to_slice(), view.iter()))

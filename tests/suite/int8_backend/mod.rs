@@ -1,5 +1,6 @@
 //! `Int8<B>`: Burn's own layers, quantized where they stand.
 
+mod every_backend;
 mod layers;
 mod modules;
 mod saving;

@@ -34,9 +34,11 @@ fn a_trained_model_becomes_int8() {
     let (model, _) = trained::<Ad>();
     let (int8, report) = model.valid().quantize(&Int8Config::new()).expect("float layers");
     assert_eq!(report.int8_layers(), 7);
-    let float = floats(model.valid().forward(tensor([6, 8], 9)));
-    let close = floats(int8.forward(tensor([6, 8], 9))).iter().zip(&float).all(|(a, b)| (a - b).abs() < 0.1);
-    assert!(close);
+    let float = model.valid().forward(tensor([6, 8], 9));
+    let error = (float.clone() - int8.forward(tensor([6, 8], 9))).powf_scalar(2.0).sum()
+        / float.powf_scalar(2.0).sum();
+    let error: f32 = error.into_scalar();
+    assert!(error < 1e-2, "{error}"); // 20 dB; 25 were measured
 }
 
 /// Gradients reach the input and the layers that are float; the weights in INT8 stay as they are.
@@ -45,7 +47,8 @@ fn int8_layers_are_frozen() {
     let config = Int8Config::new().with_exclude(vec!["head".into()]);
     let (int8, _) = StockNet::<Ad>::new(1).valid().quantize(&config).expect("float layers");
     let (ours, _) = Net::<Ad>::new(1).valid().quantize(&config).expect("float layers");
-    let model: StockNet<Ad> = int8.clone().train();
+    let before = [&int8.input, &int8.head].map(|layer| floats(layer.weight.val()));
+    let model: StockNet<Ad> = int8.train(); // a clone would forget which parameters have gradients
     let ours: Net<Ad> = ours.train();
 
     let x = || tensor::<Ad, 2>([6, 8], 9).require_grad();
@@ -62,6 +65,7 @@ fn int8_layers_are_frozen() {
     let model = SgdConfig::new().init().step(1e-3, model, grads);
     let after = model.valid();
     assert_eq!(after.int8_report().int8_layers(), 6);
-    assert_eq!(floats(after.input.weight.val()), floats(int8.input.weight.val()));
-    assert_ne!(floats(after.head.weight.val()), floats(int8.head.weight.val()));
+    let after = [&after.input, &after.head].map(|layer| floats(layer.weight.val()));
+    assert!(after[0] == before[0], "the weight in INT8");
+    assert!(after[1] != before[1], "the float one");
 }
