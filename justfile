@@ -82,14 +82,14 @@ doc:
 
 # Both packages, as they would be published.
 package:
-    cargo package --workspace --exclude minilm --exclude llm --exclude vision --allow-dirty --no-verify
+    cargo package --workspace --exclude minilm --exclude llm --exclude onnx --exclude vision --allow-dirty --no-verify
 
 # The examples, as a reader runs them.
 examples:
     cargo run --release --example quickstart
     cargo run --release --example digits
 
-# MiniLM, EfficientNet-Lite0 and SmolLM2 with their real weights, Gemma 3 with random ones.
+# MiniLM, EfficientNet-Lite0, SmolLM2 and ONNX models with their real weights, Gemma 3 with random ones.
 apps:
     model="$(apps/minilm/download.sh)"; \
         BURN_INT8_MINILM="$model" cargo test --release -p minilm; \
@@ -101,6 +101,10 @@ apps:
         BURN_INT8_SMOLLM2="$model" cargo test --release -p llm; \
         cargo run --release -p llm -- compare --model "$model" --max-tokens 20
     cargo run --release -p llm -- compare --synthetic tiny --max-tokens 32
+    models="$(apps/onnx/download.sh)"; export BURN_INT8_ONNX="$models"; \
+        cargo clippy --release -p onnx --features import --all-targets -- -D warnings; \
+        cargo test --release -p onnx --features import; \
+        cargo run --release -p onnx --features import
 
 # Kernel tests under valgrind, which reports each use of memory that is not initialized or not allocated. It has no AVX-512.
 # The longest tests are left out, and `vecmath`, which computes with plain numbers.
