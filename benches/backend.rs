@@ -30,11 +30,13 @@ fn main() -> Result<(), Int8Error> {
 }
 
 /// What a model does to its input, on one backend.
-type Run<'a> = Box<dyn Fn() + 'a>;
+type Run = Box<dyn Fn()>;
+/// Makes a model on two backends.
+type Pair = fn() -> [Run; 2];
 
 /// Float models on `B` and on `Int8<B>`.
 fn overhead<B: Backend>(name: &str) {
-    let cases: [(&str, fn() -> [Run<'static>; 2]); 3] = [
+    let cases: [(&str, Pair); 3] = [
         ("1000 additions of 4 x 4", || [additions::<B>(), additions::<Int8<B>>()]),
         ("encoder of 6 layers of 384, 1 x 128 tokens", || [encoder::<B>(), encoder::<Int8<B>>()]),
         ("24 convolutions of 64 channels, 28 x 28", || [convolutions::<B>(), convolutions::<Int8<B>>()]),
@@ -46,7 +48,7 @@ fn overhead<B: Backend>(name: &str) {
     }
 }
 
-fn additions<B: Backend>() -> Run<'static> {
+fn additions<B: Backend>() -> Run {
     let x = Tensor::<B, 2>::random([4, 4], Distribution::Default, &Default::default());
     Box::new(move || {
         let sum = (0..1000).fold(x.clone(), |sum, _| sum + x.clone());
@@ -54,14 +56,14 @@ fn additions<B: Backend>() -> Run<'static> {
     })
 }
 
-fn encoder<B: Backend>() -> Run<'static> {
+fn encoder<B: Backend>() -> Run {
     let device = Default::default();
     let encoder = TransformerEncoderConfig::new(384, 1536, 12, 6).init::<B>(&device);
     let x = Tensor::<B, 3>::random([1, 128, 384], Distribution::Default, &device);
     Box::new(move || drop(encoder.forward(TransformerEncoderInput::new(x.clone())).into_data()))
 }
 
-fn convolutions<B: Backend>() -> Run<'static> {
+fn convolutions<B: Backend>() -> Run {
     let device = Default::default();
     let config = Conv2dConfig::new([64, 64], [3, 3]).with_padding(PaddingConfig2d::Same);
     let layers: Vec<Conv2d<B>> = (0..24).map(|_| config.init(&device)).collect();
