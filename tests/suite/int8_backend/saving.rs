@@ -70,8 +70,9 @@ fn check_files<R: FileRecorder<B> + FileRecorder<NdArray>>(tolerance: f32) {
 
 /// Outputs below 10, of norms that drop-in models round in another order.
 const FULL: f32 = 1e-5;
-/// Outputs below 10, of layers whose biases and norms were rounded to 11 bits.
-const HALF: f32 = 0.02;
+/// Outputs below 10, of layers whose biases and norms were rounded to 11 bits: a value that comes to lie on the other side of a tie, or of
+/// zero, moves an input by up to a step of its row, 10 / 127, and there are a few layers.
+const HALF: f32 = 0.2;
 
 #[test]
 fn every_recorder() {
