@@ -12,7 +12,7 @@ mod outcome;
 mod quantize;
 mod table;
 
-pub use backend::{Int8, Int8QTensor, Int8Tensor};
+pub use backend::{Int8, Int8QTensor, Int8Tensor, without_fusion};
 pub use config::{InputCodes, Int8Config, LayerScheme, QuantMode, QuantRange, Rotation, Rounding, Smoothing};
 pub use distortion::Distortion;
 pub use error::{Int8Error, QuantizeError};

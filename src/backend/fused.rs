@@ -1,6 +1,8 @@
 //! Functions between INT8 layers that the CPU's kernels compute in one pass. They round in another order than `B`, so that only
 //! tensors in which an INT8 layer has a part go through them.
 
+use std::cell::Cell;
+
 use burn::prelude::*;
 use burn::tensor::{DType, TensorMetadata};
 
@@ -8,9 +10,48 @@ use super::tensor::Int8Tensor;
 use crate::ops::{self, fuses};
 use burn_int8_kernels::Activation;
 
+thread_local! {
+    /// True within [`without_fusion`].
+    static OFF: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` so that, on this thread, INT8 layers of Burn's on [`Int8`](crate::Int8) compute in integers and everything between them
+/// as their inner backend does: to see what the kernels between layers do to a result, or what they bring.
+///
+/// # Example
+///
+/// ```
+/// use burn::{backend::NdArray, nn, tensor::{Distribution, Tensor}};
+/// use burn_int8::{Int8, prelude::*, without_fusion};
+///
+/// let device = Default::default();
+/// let gru = nn::GruConfig::new(16, 16, true).init::<Int8<NdArray>>(&device);
+/// let (gru, _) = gru.quantize(&Int8Config::new())?;
+/// let x = Tensor::<_, 3>::random([1, 5, 16], Distribution::Default, &device);
+/// let plain = without_fusion(|| gru.forward(x.clone(), None));
+/// assert!((gru.forward(x, None) - plain).abs().max().into_scalar() < 1e-2);
+/// # Ok::<(), Int8Error>(())
+/// ```
+pub fn without_fusion<R>(work: impl FnOnce() -> R) -> R {
+    /// Restores what was, also if `work` panics.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OFF.set(self.0);
+        }
+    }
+    let _restore = Restore(OFF.replace(true));
+    work()
+}
+
+/// Says whether kernels of this thread compute what lies between INT8 layers on this device.
+pub(super) fn is_on<B: Backend>(device: &B::Device) -> bool {
+    !OFF.get() && fuses::<B>(device)
+}
+
 /// Says whether kernels may compute with this tensor in place of `B`.
 fn is_fused<B: Backend>(x: &Int8Tensor<B>) -> bool {
-    let is_plain = |device: &B::Device| x.dtype() == DType::F32 && fuses::<B>(device);
+    let is_plain = |device: &B::Device| x.dtype() == DType::F32 && is_on::<B>(device);
     x.is_approximate() && x.as_float().is_some_and(|float| is_plain(&B::float_device(float)))
 }
 

@@ -25,6 +25,7 @@ use burn::tensor::backend::{BackendTypes, DTypeUsageSet, ExecutionError};
 use burn::tensor::{DType, TensorData};
 
 use crate::cast::as_type;
+pub use fused::without_fusion;
 pub use int8::Int8;
 use int8::NAME;
 pub use quantized::Int8QTensor;

@@ -10,7 +10,8 @@ use burn::prelude::*;
 use burn::tensor::ops::{BoolTensor, FloatTensor};
 use burn::tensor::{DType, Scalar, TensorMetadata, TensorPrimitive};
 
-use crate::ops::{self, AttentionOp, fuses};
+use super::fused;
+use crate::ops::{self, AttentionOp};
 
 /// Scores that nobody has computed yet, shared by all clones of the tensor.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl<B: Backend> Scores<B> {
         let fits = q.num_dims() == 4 && k.num_dims() == 4 && q[0] == k[0] && q[1] == k[1] && q[3] == k[2];
         let plain = query.dtype() == DType::F32 && key.dtype() == DType::F32;
         let has_values = q.num_elements() > 0 && k.num_elements() > 0;
-        (fits && plain && has_values && fuses::<B>(&device)).then(|| Self {
+        (fits && plain && has_values && fused::is_on::<B>(&device)).then(|| Self {
             query: query.clone(),
             key: key.clone(),
             steps: Vec::new(),

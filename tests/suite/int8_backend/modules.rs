@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::nn;
 use burn::prelude::*;
 use burn_int8::prelude::*;
+use burn_int8::without_fusion;
 
 use super::B;
 use crate::support::models::{Net, StockNet, floats, tensor};
@@ -91,6 +92,21 @@ fn transformers() {
     let input = || nn::transformer::TransformerDecoderInput::new(x.clone(), x.clone());
     let float = decoder.forward(input());
     assert!(cosine(float, quantized(&decoder, 20).forward(input())) > NEAR);
+}
+
+/// What kernels compute between the layers differs by roundings of `f32`, which the integers after them may make a step of.
+#[test]
+fn fused_and_not() {
+    let (device, x) = (Default::default(), tensor::<B, 3>([2, 5, 32], 3));
+    let config = nn::transformer::TransformerEncoderConfig::new(32, 64, 4, 2).with_dropout(0.0);
+    let int8 = quantized(&config.init::<B>(&device), 12);
+    let mask = Tensor::<B, 2, Bool>::from_data([[false, false, false, true, true], [false; 5]], &device);
+    let input = || nn::transformer::TransformerEncoderInput::new(x.clone()).mask_pad(mask.clone());
+    let (fused, plain) = (int8.forward(input()), without_fusion(|| int8.forward(input())));
+    assert!(cosine(fused, plain) > 0.99999);
+    let gru = quantized(&nn::GruConfig::new(32, 48, true).init::<B>(&device), 6);
+    let (fused, plain) = (gru.forward(x.clone(), None), without_fusion(|| gru.forward(x.clone(), None)));
+    assert!(cosine(fused, plain) > 0.99999);
 }
 
 #[test]
