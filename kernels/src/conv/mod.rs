@@ -59,7 +59,7 @@ pub struct ConvInput<'a> {
     pub weights: &'a PackedWeights,
 }
 
-/// Convolves with dynamically quantized inputs, one scale per sample, or one per pixel if [`InputCodes::Auto`] says so:
+/// Convolves with dynamically quantized inputs, one scale per sample, or one per pixel if [`InputCodes::Auto`](crate::InputCodes::Auto) says so:
 /// `out = sum as f32 * (x_scale * w_scale) + bias`, `[batch, channels, ..]`, the sums exact.
 ///
 /// # Panics
