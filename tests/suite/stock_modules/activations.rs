@@ -8,8 +8,8 @@ use super::cases;
 use super::run::Run;
 
 cases! {
-    train: [every_activation, with_options, prelu, glu, swiglu, functions],
-    train_nearly: [softplus_and_mish],
+    train: [every_activation, with_options, prelu, glu, swiglu],
+    train_nearly: [softplus_and_mish, functions],
     infer: [],
 }
 
