@@ -109,3 +109,24 @@ fn as_accurate_as_keras_and_exact_after_a_reload() {
     errors.sort_by(f64::total_cmp);
     assert!(errors[0] > 0.0 && errors[50] <= KERAS_MEDIAN, "median {:e}", errors[50]);
 }
+
+/// What modules and tensors draw from the generator of a backend, and the gradients through it.
+fn drawn<B: burn::tensor::backend::AutodiffBackend>() -> Vec<TensorData> {
+    let device = Default::default();
+    B::seed(&device, 7);
+    let x = Tensor::<B, 2>::random([8, 16], Distribution::Default, &device).require_grad();
+    let normal = Tensor::<B, 2>::random([8, 16], Distribution::Normal(0.5, 2.0), &device);
+    let linear = nn::LinearConfig::new(16, 4).init::<B>(&device);
+    let dropped = nn::DropoutConfig::new(0.4).init().forward(x.clone() + normal);
+    let noisy = nn::GaussianNoiseConfig::new(0.3).init().forward(dropped);
+    let out = linear.forward(noisy.clone());
+    let gradients = out.clone().sum().backward();
+    let gradient = x.grad(&gradients).expect("a gradient");
+    vec![x.into_data(), noisy.into_data(), out.into_data(), gradient.into_data()]
+}
+
+#[test]
+fn the_decorated_backend_draws_the_same() {
+    let _generator = GENERATOR.lock().unwrap_or_else(|e| e.into_inner());
+    assert_eq!(drawn::<Train>(), drawn::<Autodiff<burn_int8::Int8<NdArray>>>());
+}

@@ -1,5 +1,8 @@
 //! Random programs of tensor operations give the same on `Int8<NdArray>`, with weights in INT8, and on `NdArray`, where this crate's
 //! layers compute what a layer computes, and everything else reads dequantized weights.
+//!
+//! What kernels compute of INT8 layers' outputs in another order than `NdArray` is near it; no step goes on with that, since a layer
+//! would round two near inputs to two integers.
 
 mod machine;
 mod reference;
@@ -8,8 +11,8 @@ mod step;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
+use burn::tensor::TensorData;
 use burn_int8::prelude::*;
-use burn_int8::without_fusion;
 use machine::Machine;
 use reference::Reference;
 
@@ -23,25 +26,31 @@ fn configs() -> [Int8Config; 4] {
     ]
 }
 
-/// Runs the same steps on both and compares all that is left, bit for bit; what kernels compute between layers is off.
-fn compare(program: &[[u8; 6]], config: &Int8Config) {
-    without_fusion(|| compare_unfused(program, config));
+/// The greatest error of an activation or a softmax of the kernels: some ulps, of values near 1 or their own size.
+const KERNELS: f32 = 4e-6;
+
+fn is_near(got: &TensorData, expected: &TensorData) -> bool {
+    let near = |(got, expected): (f32, f32)| (got - expected).abs() <= KERNELS * expected.abs().max(1.0);
+    got.iter::<f32>().zip(expected.iter::<f32>()).all(near)
 }
 
-fn compare_unfused(program: &[[u8; 6]], config: &Int8Config) {
+/// Runs the same steps on both and compares all that is left, bit for bit.
+fn compare(program: &[[u8; 6]], config: &Int8Config) {
     let mut reference = Reference::new(config);
     let mut machine = Machine::quantized(config);
     let mut steps = Vec::new();
     for code in program {
-        let Some(step) = step::decode(*code, reference.shapes()) else { continue };
+        let Some(step) = reference.decode(*code) else { continue };
         machine.run(&step);
         reference.run(&step);
         steps.push(step);
         assert_eq!(machine.shapes(), reference.shapes(), "{steps:#?}");
     }
+    let near = reference.near();
     for (place, (got, expected)) in machine.into_data().into_iter().zip(reference.into_data()).enumerate() {
         assert_eq!((&got.shape, got.dtype), (&expected.shape, expected.dtype), "value {place} of {steps:#?}");
-        assert!(got.bytes == expected.bytes, "value {place} is {got}, not {expected}, after {steps:#?}");
+        let is_same = got.bytes == expected.bytes || near[place] && is_near(&got, &expected);
+        assert!(is_same, "value {place} is {got}, not {expected}, after {steps:#?}");
     }
 }
 
@@ -64,7 +73,7 @@ fn compute_in_integers() {
         let program = programs.new_tree(&mut runner).expect("no filter").current();
         let mut reference = Reference::new(&Int8Config::new());
         for code in program {
-            if let Some(step) = step::decode(code, reference.shapes()) {
+            if let Some(step) = reference.decode(code) {
                 reference.run(&step);
             }
         }

@@ -10,7 +10,7 @@ use burn_int8::nn::{FloatLayer, QLayer};
 use burn_int8::prelude::*;
 
 use super::machine::{Machine, WEIGHTS, Weights, ranked, weights};
-use super::step::{Call, Step, ints};
+use super::step::{Call, Step, Through, Unary, decode, ints};
 
 type B = NdArray;
 
@@ -25,6 +25,10 @@ struct View {
 pub struct Reference {
     machine: Machine<B>,
     views: Vec<Option<View>>,
+    /// True where an INT8 weight has a part.
+    approximate: Vec<bool>,
+    /// True where kernels may compute in another order.
+    near: Vec<bool>,
     weights: Weights<B>,
     scheme: LayerScheme,
     /// The products, convolutions, transposed convolutions and look-ups that were computed in integers.
@@ -48,28 +52,62 @@ impl Reference {
         dequantized(&mut read.conv_transpose2d, &scheme);
         let machine = Machine::new(&read);
         let view = |place: usize| View { weight: place, rank: machine.shapes()[place].len(), swapped: false };
-        let views = (0..machine.values.len()).map(|place| (place < WEIGHTS).then(|| view(place))).collect();
-        Self { machine, views, weights, scheme, int8: [0; 4] }
+        let views: Vec<_> =
+            (0..machine.values.len()).map(|place| (place < WEIGHTS).then(|| view(place))).collect();
+        let approximate: Vec<_> = views.iter().map(Option::is_some).collect();
+        let near = vec![false; views.len()];
+        Self { machine, views, approximate, near, weights, scheme, int8: [0; 4] }
     }
 
     pub fn shapes(&self) -> &[Vec<usize>] {
         self.machine.shapes()
     }
 
+    pub fn near(&self) -> Vec<bool> {
+        self.near.clone()
+    }
+
+    /// The step that an instruction is, if there is one; near values are no operands.
+    pub fn decode(&self, code: [u8; 6]) -> Option<Step> {
+        let shapes = self.shapes().iter().zip(&self.near);
+        let shapes: Vec<_> =
+            shapes.map(|(shape, near)| if *near { Vec::new() } else { shape.clone() }).collect();
+        decode(code, &shapes).filter(|step| self.has_layer(step))
+    }
+
     pub fn into_data(self) -> Vec<TensorData> {
         self.machine.into_data()
     }
 
+    /// Says whether a drop-in layer computes the step, if it is one of a layer: none has one scale for an output of two groups, as the
+    /// weight of a transposed convolution has whose groups nobody knew.
+    fn has_layer(&self, step: &Step) -> bool {
+        let Step::ConvTranspose(_, weight, _, call) = step else { return true };
+        call.groups == 1 || self.views[*weight].is_none()
+    }
+
     pub fn run(&mut self, step: &Step) {
         let view = self.view(step);
+        let approximate = step.operands().into_iter().any(|place| self.approximate[place]);
         let result = self.layer(step).or_else(|| step.result::<B>(&self.machine.values));
         self.machine.keep(step, result);
         match step {
             Step::Drop(place) => {
                 self.views.swap_remove(*place);
+                self.approximate.swap_remove(*place);
+                self.near.swap_remove(*place);
             }
-            _ => self.views.push(view),
+            _ => {
+                self.views.push(view);
+                // Data that a tensor is made of does not say where it comes from.
+                self.approximate.push(approximate && !matches!(step, Step::Through(Through::Data, _)));
+                self.near.push(approximate && Self::is_of_the_kernels(step));
+            }
         }
+    }
+
+    fn is_of_the_kernels(step: &Step) -> bool {
+        matches!(step, Step::Softmax(..) | Step::Unary(Unary::Gelu | Unary::Sigmoid | Unary::Tanh, _))
     }
 
     /// What the result of a step is a view of.
@@ -95,10 +133,7 @@ impl Reference {
                 let leading = shape.len().checked_sub(own.len())?;
                 (shape[leading..] == own && shape[..leading].iter().all(|size| *size == 1)).then_some(view)
             }),
-            Step::Through(
-                super::step::Through::Clone | super::step::Through::Device | super::step::Through::Detach,
-                x,
-            ) => self.views[*x],
+            Step::Through(Through::Clone | Through::Device | Through::Detach, x) => self.views[*x],
             _ => None,
         }
     }
@@ -213,7 +248,6 @@ impl Reference {
         })
     }
 
-    /// With other groups than its layer has, a weight has one scale for several outputs, and is none of a layer.
     fn conv_transpose(
         &self,
         x: usize,
@@ -223,14 +257,14 @@ impl Reference {
     ) -> Option<FloatTensor<B>> {
         let view = self.views[w].filter(|view| view.rank == self.shapes()[w].len())?;
         let (x, bias) = (self.machine.values[x].clone(), bias.map(|bias| Param::from_tensor(ranked(bias))));
-        let Call { stride, padding, dilation, groups } = call;
+        let Call { stride, padding, dilation, .. } = call;
         Some(match view.weight {
-            5 if groups == 1 => {
+            5 => {
                 let layer = self.weights.conv_transpose1d.clone();
                 let layer = nn::conv::ConvTranspose1d { bias, stride, padding, dilation, ..layer };
                 self.int8(&layer).forward(ranked(x)).into_primitive().tensor()
             }
-            6 if groups == 1 => {
+            6 => {
                 let layer = self.weights.conv_transpose2d.clone();
                 let ([stride, padding], dilation) = ([[stride; 2], [padding; 2]], [dilation; 2]);
                 let layer = nn::conv::ConvTranspose2d { bias, stride, padding, dilation, ..layer };

@@ -81,7 +81,8 @@ impl Code<'_> {
 
     /// A value, one of those for which something holds.
     fn value(&self, at: usize, fits: impl Fn(&[usize]) -> bool) -> Option<usize> {
-        let fitting: Vec<_> = (0..self.shapes.len()).filter(|place| fits(&self.shapes[*place])).collect();
+        let is_operand = |place: &usize| !self.shapes[*place].is_empty() && fits(&self.shapes[*place]);
+        let fitting: Vec<_> = (0..self.shapes.len()).filter(is_operand).collect();
         (!fitting.is_empty()).then(|| fitting[self.pick(at, fitting.len())])
     }
 
@@ -107,7 +108,8 @@ impl Code<'_> {
 /// The greatest number of elements and of axes of a value.
 const LARGEST: (usize, usize) = (2000, 5);
 
-/// The step that an instruction is, given the shapes of the values; none if there is no such step.
+/// The step that an instruction is, given the shapes of the values, empty for those that no step goes on with; none if there is no
+/// such step.
 pub fn decode(code: [u8; 6], shapes: &[Vec<usize>]) -> Option<Step> {
     let c = Code { code, shapes };
     match code[0] % 24 {
@@ -290,6 +292,32 @@ pub fn erased<B: Backend>(tensor: FloatTensor<B>) -> Tensor<B, 1> {
 }
 
 impl Step {
+    /// The places that the step reads.
+    pub fn operands(&self) -> Vec<usize> {
+        match self {
+            Self::Unary(_, x)
+            | Self::Softmax(x, _)
+            | Self::Sum(x, _)
+            | Self::Swap(x, ..)
+            | Self::Permute(x, _)
+            | Self::Reshape(x, _)
+            | Self::Expand(x, _)
+            | Self::Slice(x, _)
+            | Self::Repeat(x, _)
+            | Self::Flip(x, _)
+            | Self::Select(x, ..)
+            | Self::Embedding(x, _)
+            | Self::Through(_, x)
+            | Self::Drop(x) => vec![*x],
+            Self::Binary(_, a, b) | Self::SliceAssign(a, _, b) | Self::Cat(a, b, _) | Self::Matmul(a, b) => {
+                vec![*a, *b]
+            }
+            Self::Linear(x, w, b) | Self::Conv(x, w, b, _) | Self::ConvTranspose(x, w, b, _) => {
+                [*x, *w].into_iter().chain(*b).collect()
+            }
+        }
+    }
+
     /// The result on a backend; none of a step that has no result.
     pub fn result<B: Backend>(&self, values: &[FloatTensor<B>]) -> Option<FloatTensor<B>> {
         let at = |place: &usize| values[*place].clone();

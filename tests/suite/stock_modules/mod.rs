@@ -18,8 +18,8 @@ use burn::backend::NdArray;
 
 use run::Run;
 
-/// Lists the cases of a file: those under `train` are differentiated, too; so are those under `train_nearly`, whose gradients Burn
-/// itself adds up in another order each time; those under `infer` have no gradient in Burn.
+/// Lists the cases of a file: those under `train` are differentiated, too; so are those under `train_nearly`, whose gradients differ
+/// from run to run in Burn itself; those under `infer` have no gradient in Burn.
 macro_rules! cases {
     (
         train: [$($train:ident),* $(,)?],
