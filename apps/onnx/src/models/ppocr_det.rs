@@ -21,7 +21,7 @@ impl OnnxModel for PpocrDet {
     const RUNS: usize = 1;
     const FLOAT_DIFFERENCE: f32 = 1e-4;
     const SCHEMES: &'static [Scheme] = &[
-        Scheme { name: "default", config: Int8Config::new, least_cosine: 0.985, other_decisions: 0.01 },
+        Scheme { name: "default", config: Int8Config::new, least_cosine: 0.996, other_decisions: 0.003 },
         Scheme {
             name: "weight-only",
             config: || Int8Config::new().with_mode(QuantMode::WeightOnly),

@@ -27,7 +27,7 @@ impl OnnxModel for SileroVad {
     /// States of up to 17, after 64 steps.
     const FLOAT_DIFFERENCE: f32 = 1e-4;
     const SCHEMES: &'static [Scheme] = &[
-        Scheme { name: "default", config: Int8Config::new, least_cosine: 0.97, other_decisions: 0.02 },
+        Scheme { name: "default", config: Int8Config::new, least_cosine: 0.98, other_decisions: 0.02 },
         // Its memory adds up the errors of the convolutions.
         Scheme {
             name: "LSTM only",
