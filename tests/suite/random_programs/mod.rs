@@ -1,8 +1,8 @@
 //! Random programs of tensor operations give the same on `Int8<NdArray>`, with weights in INT8, and on `NdArray`, where this crate's
 //! layers compute what a layer computes, and everything else reads dequantized weights.
 //!
-//! What kernels compute of INT8 layers' outputs in another order than `NdArray` is near it; no step goes on with that, since a layer
-//! would round two near inputs to two integers.
+//! What kernels compute between layers in another order than `NdArray`, if they may, is near it; no step goes on with that, since a
+//! layer would round two near inputs to two integers.
 
 mod machine;
 mod reference;
@@ -13,6 +13,7 @@ use proptest::strategy::ValueTree;
 
 use burn::tensor::TensorData;
 use burn_int8::prelude::*;
+use burn_int8::without_fusion;
 use machine::Machine;
 use reference::Reference;
 
@@ -35,8 +36,8 @@ fn is_near(got: &TensorData, expected: &TensorData) -> bool {
 }
 
 /// Runs the same steps on both and compares all that is left, bit for bit.
-fn compare(program: &[[u8; 6]], config: &Int8Config) {
-    let mut reference = Reference::new(config);
+fn compare(program: &[[u8; 6]], config: &Int8Config, is_fused: bool) {
+    let mut reference = Reference::new(config, is_fused);
     let mut machine = Machine::quantized(config);
     let mut steps = Vec::new();
     for code in program {
@@ -57,9 +58,14 @@ fn compare(program: &[[u8; 6]], config: &Int8Config) {
 proptest! {
     #[test]
     fn give_the_same(
-        program in proptest::collection::vec(any::<[u8; 6]>(), 1..40), config in 0usize..4,
+        program in proptest::collection::vec(any::<[u8; 6]>(), 1..40), config in 0usize..4, is_fused in any::<bool>(),
     ) {
-        compare(&program, &configs()[config]);
+        let config = &configs()[config];
+        if is_fused {
+            compare(&program, config, true);
+        } else {
+            without_fusion(|| compare(&program, config, false));
+        }
     }
 }
 
@@ -71,7 +77,7 @@ fn compute_in_integers() {
     let mut products = [0; 4];
     for _ in 0..200 {
         let program = programs.new_tree(&mut runner).expect("no filter").current();
-        let mut reference = Reference::new(&Int8Config::new());
+        let mut reference = Reference::new(&Int8Config::new(), true);
         for code in program {
             if let Some(step) = reference.decode(code) {
                 reference.run(&step);

@@ -27,7 +27,9 @@ pub struct Reference {
     views: Vec<Option<View>>,
     /// True where an INT8 weight has a part.
     approximate: Vec<bool>,
-    /// True where kernels may compute in another order.
+    /// True if kernels compute between layers.
+    is_fused: bool,
+    /// True for the values that kernels have computed in another order.
     near: Vec<bool>,
     weights: Weights<B>,
     scheme: LayerScheme,
@@ -36,7 +38,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    pub fn new(config: &Int8Config) -> Self {
+    pub fn new(config: &Int8Config, is_fused: bool) -> Self {
         let weights = weights::<B>();
         let scheme = config.scheme();
         let mut read = weights.clone();
@@ -56,7 +58,7 @@ impl Reference {
             (0..machine.values.len()).map(|place| (place < WEIGHTS).then(|| view(place))).collect();
         let approximate: Vec<_> = views.iter().map(Option::is_some).collect();
         let near = vec![false; views.len()];
-        Self { machine, views, approximate, near, weights, scheme, int8: [0; 4] }
+        Self { machine, views, approximate, is_fused, near, weights, scheme, int8: [0; 4] }
     }
 
     pub fn shapes(&self) -> &[Vec<usize>] {
@@ -101,7 +103,7 @@ impl Reference {
                 self.views.push(view);
                 // Data that a tensor is made of does not say where it comes from.
                 self.approximate.push(approximate && !matches!(step, Step::Through(Through::Data, _)));
-                self.near.push(approximate && Self::is_of_the_kernels(step));
+                self.near.push(self.is_fused && approximate && Self::is_of_the_kernels(step));
             }
         }
     }

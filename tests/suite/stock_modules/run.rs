@@ -163,9 +163,8 @@ pub fn assert_same(without: Vec<TensorData>, with: Vec<TensorData>) {
     }
 }
 
-/// The greatest share of a tensor's largest magnitude by which two runs of Burn may differ. `NdArray` takes reciprocals, which are the
-/// gradient of a logarithm, to 14 bits or exactly, as the memory of a tensor happens to be aligned; deformable convolutions add
-/// from several threads.
+/// The greatest share of a tensor's largest magnitude by which two runs of Burn's own were seen to differ where a gradient is that of a
+/// logarithm or of a deformable convolution.
 const RUNS: f32 = 1e-4;
 
 /// Asserts that the numbers are the same but for what differs from run to run.
