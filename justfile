@@ -89,7 +89,7 @@ examples:
     cargo run --release --example quickstart
     cargo run --release --example digits
 
-# MiniLM, EfficientNet-Lite0, SmolLM2 and ONNX models with their real weights, Gemma 3 with random ones.
+# MiniLM, EfficientNet-Lite0 and SmolLM2 with their real weights, Gemma 3 with random ones.
 apps:
     model="$(apps/minilm/download.sh)"; \
         BURN_INT8_MINILM="$model" cargo test --release -p minilm; \
@@ -101,6 +101,9 @@ apps:
         BURN_INT8_SMOLLM2="$model" cargo test --release -p llm; \
         cargo run --release -p llm -- compare --model "$model" --max-tokens 20
     cargo run --release -p llm -- compare --synthetic tiny --max-tokens 32
+
+# ONNX models through burn-onnx, with their real weights. The code that it generates takes minutes to compile.
+onnx:
     models="$(apps/onnx/download.sh)"; export BURN_INT8_ONNX="$models"; \
         cargo clippy --release -p onnx --features import --all-targets -- -D warnings; \
         cargo test --release -p onnx --features import; \
