@@ -8,7 +8,7 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::saved::{ExpectedLayer, OutputAxis, SavedWeight};
-use super::weight::WeightItem;
+use super::weight::{InnerWeight, WeightItem};
 
 /// The first item, by which the bytes are told from others.
 const MAGIC: &str = "burn-int8 parameter";
@@ -39,6 +39,11 @@ pub(crate) struct SavedParameter {
     pub(crate) weight: SavedWeight,
     /// True if the tensor shows the last two axes of the weight swapped.
     pub(crate) swapped: bool,
+}
+
+/// The kind of layer of that name, such as `Linear`: one of Burn's that hold most of a model's weights.
+pub(crate) fn kind_of(name: &str) -> Option<&'static str> {
+    KINDS.into_iter().map(|(kind, ..)| kind).find(|kind| *kind == name)
 }
 
 /// The bytes of a parameter.
@@ -117,7 +122,7 @@ impl<'de> Visitor<'de> for ParameterVisitor {
             return Err(de::Error::custom(format!("`{kind}` is no kind of layer")));
         };
         let swapped = seq.next_element()?.ok_or_else(missing("swapped"))?;
-        match seq.next_element_seed(ExpectedLayer { kind, rank, outputs })? {
+        match seq.next_element_seed(InnerWeight(ExpectedLayer { kind, rank, outputs }))? {
             Some(WeightItem::Int8(weight)) => Ok(SavedParameter { weight, swapped }),
             _ => Err(de::Error::custom("there are no integers")),
         }
@@ -127,10 +132,13 @@ impl<'de> Visitor<'de> for ParameterVisitor {
 #[cfg(test)]
 mod tests {
     use burn::module::ParamId;
+    use burn::prelude::*;
+    use burn::tensor::{Bytes, DType};
     use burn_int8_kernels::QTensor;
 
     use super::*;
     use crate::config::LayerScheme;
+    use crate::nn::record::float::FloatItem;
 
     fn parameter(kind: &'static str, shape: Vec<usize>, groups: Option<usize>) -> SavedParameter {
         let integers = (0..shape.iter().product::<usize>()).map(|i| i as i8).collect();
@@ -156,6 +164,20 @@ mod tests {
             assert_eq!((read.weight.kind, &read.weight.shape, read.weight.groups), (kind, &shape, groups));
             assert_eq!(layout.shape(), shape);
         }
+    }
+
+    /// Parameters that hold parameters are refused at once, however deep they go.
+    #[test]
+    fn a_parameter_in_a_parameter() {
+        let mut bytes = bytes_of(parameter("Linear", vec![3, 2], Some(1)));
+        for _ in 0..2_000 {
+            let dtype = DType::QFloat(PARAMETER_SCHEME);
+            let param = TensorData { bytes: Bytes::from_bytes_vec(bytes), shape: [3, 2].into(), dtype };
+            let item = WeightItem::Float(FloatItem { id: ParamId::new().serialize(), param });
+            bytes = rmp_serde::to_vec_named(&(MAGIC, "Linear", false, item)).expect("in memory");
+        }
+        let error = from_bytes(&bytes).err().expect("a parameter holds no other");
+        assert!(error.contains("there are no integers"), "{error}");
     }
 
     /// Cut or with any bit changed, bytes are an error or a weight that fits its layout.

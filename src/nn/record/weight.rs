@@ -28,9 +28,8 @@ pub(super) enum WeightItem {
 const FIELDS: &[&str] = &["id", INTEGERS, "int8"];
 const INTEGERS: &str = "integers";
 
-/// The fields of the INT8 part, `kind` and `groups` since version 3, `rotation` to `shifts` since version 4, `codes` since version 5. The version
-/// comes
-/// first, so that nothing of another version is read; then the kind, so that nothing of another kind is.
+/// The fields of the INT8 part, `kind` and `groups` since version 3, `rotation` to `shifts` since version 4, `codes` since version
+/// 5. The version comes first, so that nothing of another version is read; then the kind, so that nothing of another kind is.
 const PART_FIELDS: &[&str] = &[
     "version",
     "kind",
@@ -92,11 +91,29 @@ impl<'de> DeserializeSeed<'de> for ExpectedLayer {
     type Value = WeightItem;
 
     fn deserialize<De: Deserializer<'de>>(self, deserializer: De) -> Result<WeightItem, De::Error> {
-        deserializer.deserialize_struct("ParamSerde", FIELDS, WeightVisitor(self))
+        let visitor = WeightVisitor { layer: self, takes_parameters: true };
+        deserializer.deserialize_struct("ParamSerde", FIELDS, visitor)
     }
 }
 
-struct WeightVisitor(ExpectedLayer);
+/// Reads the weight of a layer of this kind as it stands in a parameter, which does not hold another one: a file could nest them until
+/// there is no stack left.
+pub(super) struct InnerWeight(pub(super) ExpectedLayer);
+
+impl<'de> DeserializeSeed<'de> for InnerWeight {
+    type Value = WeightItem;
+
+    fn deserialize<De: Deserializer<'de>>(self, deserializer: De) -> Result<WeightItem, De::Error> {
+        let visitor = WeightVisitor { layer: self.0, takes_parameters: false };
+        deserializer.deserialize_struct("ParamSerde", FIELDS, visitor)
+    }
+}
+
+struct WeightVisitor {
+    layer: ExpectedLayer,
+    /// True where the weight may be the INT8 parameter of one of Burn's own layers.
+    takes_parameters: bool,
+}
 
 impl<'de> Visitor<'de> for WeightVisitor {
     type Value = WeightItem;
@@ -110,10 +127,10 @@ impl<'de> Visitor<'de> for WeightVisitor {
         let id = seq.next_element()?.ok_or_else(|| de::Error::missing_field("id"))?;
         let ReadData(param) = seq.next_element()?.ok_or_else(|| de::Error::missing_field("param"))?;
         let part = match param.dtype {
-            DType::I8 => seq.next_element_seed(PartSeed(self.0))?,
+            DType::I8 => seq.next_element_seed(PartSeed(self.layer))?,
             _ => None,
         };
-        self.0.weight(id, param, part).map_err(de::Error::custom)
+        self.weight(id, param, part).map_err(de::Error::custom)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -122,39 +139,37 @@ impl<'de> Visitor<'de> for WeightVisitor {
             match key.as_str() {
                 "id" => id = Some(map.next_value()?),
                 "param" | INTEGERS => param = Some(map.next_value::<ReadData>()?.0),
-                "int8" => part = Some(map.next_value_seed(PartSeed(self.0))?),
+                "int8" => part = Some(map.next_value_seed(PartSeed(self.layer))?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         let id = id.ok_or_else(|| de::Error::missing_field("id"))?;
         let param = param.ok_or_else(|| de::Error::missing_field("param"))?;
-        self.0.weight(id, param, part).map_err(de::Error::custom)
+        self.weight(id, param, part).map_err(de::Error::custom)
     }
 }
 
-impl ExpectedLayer {
+impl WeightVisitor {
     /// Integers must say how they are to be read; floats are Burn's.
     fn weight(&self, id: String, param: TensorData, part: Option<Int8Part>) -> Result<WeightItem, String> {
         if param.dtype == DType::I8 {
             let part = part.ok_or("missing field `int8`")?;
-            let saved = UncheckedWeight { id, integers: param, part }.check(self)?;
+            let saved = UncheckedWeight { id, integers: param, part }.check(&self.layer)?;
             return Ok(WeightItem::Int8(saved));
         }
-        if param.dtype == DType::QFloat(PARAMETER_SCHEME) {
+        if param.dtype == DType::QFloat(PARAMETER_SCHEME) && self.takes_parameters {
             return self.parameter(&param.bytes).map(WeightItem::Int8);
         }
         let item = FloatItem { id, param };
-        item.check(self.rank)?;
+        item.check(self.layer.rank)?;
         Ok(WeightItem::Float(item))
     }
-}
 
-impl ExpectedLayer {
     /// The weight of a layer of Burn's own that was INT8 on the backend [`Int8`](crate::Int8).
     fn parameter(&self, bytes: &[u8]) -> Result<SavedWeight, String> {
         let (SavedParameter { weight, .. }, _) = from_bytes(bytes)?;
         let groups = weight.groups.unwrap_or(Origin::UNKNOWN_GROUPS);
-        Origin { kind: weight.kind.into(), groups }.check(self).map(|()| weight)
+        Origin { kind: weight.kind.into(), groups }.check(&self.layer).map(|()| weight)
     }
 }
 
