@@ -29,7 +29,7 @@ fn main() -> Result<(), Int8Error> {
     encoders::<Flex>("Flex")
 }
 
-/// What a model does to its input, on one backend.
+/// A forward pass on one backend.
 type Run = Box<dyn Fn()>;
 /// Makes a model on two backends.
 type Pair = fn() -> [Run; 2];

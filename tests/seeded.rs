@@ -110,7 +110,7 @@ fn as_accurate_as_keras_and_exact_after_a_reload() {
     assert!(errors[0] > 0.0 && errors[50] <= KERAS_MEDIAN, "median {:e}", errors[50]);
 }
 
-/// What modules and tensors draw from the generator of a backend, and the gradients through it.
+/// The numbers that modules and tensors draw from the generator of a backend, and the gradients through it.
 fn drawn<B: burn::tensor::backend::AutodiffBackend>() -> Vec<TensorData> {
     let device = Default::default();
     B::seed(&device, 7);

@@ -32,7 +32,7 @@ fn rounds() -> usize {
     std::env::var("BURN_INT8_ROUNDS").map_or(20_000, |rounds| rounds.parse().expect("a number"))
 }
 
-/// What the process holds more after the rounds than before: names, and what the test runner keeps.
+/// The bytes that the process holds more after the rounds than before: names, and what the test runner keeps.
 const SLACK: usize = 64 * 1024;
 
 /// Two threads consume the last two clones of each tensor that `make` makes.

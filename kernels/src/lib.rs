@@ -31,5 +31,6 @@ pub use range::{InputCodes, InputScheme, MAX_ABSMAX, MIN_ABSMAX, PRESCALE, Quant
 pub use transform::{BlockRotation, InputTransform};
 pub use vecmath::Activation;
 pub use weight::{
-    ConvSpec, NotFinite, PackOrder, PackedWeights, QTensor, QTensorError, QuantError, Rounding, WeightLayout,
+    ConvSpec, MAX_EXACT_INPUTS, NotFinite, PackOrder, PackedWeights, QTensor, QTensorError, QuantError,
+    Rounding, WeightLayout,
 };

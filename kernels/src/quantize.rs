@@ -1,5 +1,7 @@
 //! From float rows and images to quantized inputs in the encoding of an instruction set.
 
+use std::sync::Mutex;
+
 use crate::isa::{InputEncoding, Isa, Kernel, Op};
 use crate::parallel::{for_each, threads_for};
 use crate::range::{Extent, InputScheme, QuantRange, Quantizer, absmax, extent};
@@ -32,6 +34,23 @@ impl Op for ExtentOf<'_> {
     #[inline(always)]
     fn run<I: Isa>(self, _isa: I) -> Extent {
         extent(self.0)
+    }
+}
+
+/// An extent that several threads widen.
+#[derive(Default)]
+pub(crate) struct SharedExtent(Mutex<Extent>);
+
+impl SharedExtent {
+    /// Widens it so that it holds another one, too.
+    pub(crate) fn join(&self, found: Extent) {
+        let mut extent = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        *extent = extent.join(found);
+    }
+
+    /// The extent of all.
+    pub(crate) fn into_extent(self) -> Extent {
+        self.0.into_inner().unwrap_or_else(|e| e.into_inner())
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::tensor::Shape;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 
-use crate::nn::conv::geometry;
+use crate::nn::conv::{PerAxis, geometry};
 use burn_int8_kernels::ConvSpec;
 use burn_int8_kernels::conv::ConvGeometry;
 
@@ -14,13 +14,8 @@ pub(super) struct ConvCall {
     stride: [usize; 3],
     dilation: [usize; 3],
     groups: usize,
-    /// What is added around the input; of a transposed convolution, what is cut off and what is added behind.
+    /// The zeros around the input; of a transposed convolution, the outputs that are cut off and those that are added behind.
     padding: [[usize; 2]; 3],
-}
-
-/// The numbers of `N` axes as those of three.
-fn widen<const N: usize>(axes: [usize; N], filling: usize) -> [usize; 3] {
-    std::array::from_fn(|axis| if axis + N < 3 { filling } else { axes[axis + N - 3] })
 }
 
 impl<const N: usize> From<&ConvOptions<N>> for ConvCall {
@@ -28,22 +23,22 @@ impl<const N: usize> From<&ConvOptions<N>> for ConvCall {
         Self {
             axes: N,
             transposed: false,
-            stride: widen(options.stride, 1),
-            dilation: widen(options.dilation, 1),
+            stride: options.stride.widen(1),
+            dilation: options.dilation.widen(1),
             groups: options.groups,
-            padding: widen(options.padding, 0).map(|padding| [padding; 2]),
+            padding: options.padding.widen(0).map(|padding| [padding; 2]),
         }
     }
 }
 
 impl<const N: usize> From<&ConvTransposeOptions<N>> for ConvCall {
     fn from(options: &ConvTransposeOptions<N>) -> Self {
-        let (cut, added) = (widen(options.padding, 0), widen(options.padding_out, 0));
+        let (cut, added) = (options.padding.widen(0), options.padding_out.widen(0));
         Self {
             axes: N,
             transposed: true,
-            stride: widen(options.stride, 1),
-            dilation: widen(options.dilation, 1),
+            stride: options.stride.widen(1),
+            dilation: options.dilation.widen(1),
             groups: options.groups,
             padding: std::array::from_fn(|axis| [cut[axis], added[axis]]),
         }

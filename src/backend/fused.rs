@@ -6,7 +6,7 @@ use std::cell::Cell;
 use burn::prelude::*;
 use burn::tensor::{DType, TensorMetadata};
 
-use super::tensor::Int8Tensor;
+use super::tensor::{Int8Tensor, with_rank};
 use crate::ops::{self, fuses};
 use burn_int8_kernels::Activation;
 
@@ -57,16 +57,11 @@ fn is_fused<B: Backend>(x: &Int8Tensor<B>) -> bool {
 
 /// The activation of each value, if kernels compute it.
 pub(super) fn activate<B: Backend>(x: &Int8Tensor<B>, activation: Activation) -> Option<Int8Tensor<B>> {
-    fn run<B: Backend, const D: usize>(x: &Int8Tensor<B>, activation: Activation) -> Int8Tensor<B> {
-        Int8Tensor::made(ops::activate::<B, D>(x.clone().into_tensor(), activation))
-    }
-    match x.rank() {
-        _ if !is_fused(x) => None,
-        2 => Some(run::<B, 2>(x, activation)),
-        3 => Some(run::<B, 3>(x, activation)),
-        4 => Some(run::<B, 4>(x, activation)),
-        _ => None,
-    }
+    let x = is_fused(x).then(|| x.clone())?;
+    let out = with_rank!(x.rank(), D => Int8Tensor::made(ops::activate::<B, D>(x.into_tensor(), activation)), else {
+        return None;
+    });
+    Some(out)
 }
 
 /// The rows along the last axis, normalized, if kernels compute it.
@@ -82,27 +77,10 @@ pub(super) fn layer_norm<B: Backend>(
     if !(is_fused(x) && fits && matches(gamma) && beta.as_ref().is_none_or(matches)) {
         return None;
     }
-    let run = Normalize { x, gamma, beta, epsilon: epsilon as f32 };
-    match shape.num_dims() {
-        2 => Some(run.run::<2>()),
-        3 => Some(run.run::<3>()),
-        4 => Some(run.run::<4>()),
-        _ => None,
-    }
-}
-
-/// The arguments of a normalization.
-struct Normalize<'a, B: Backend> {
-    x: &'a Int8Tensor<B>,
-    gamma: &'a Int8Tensor<B>,
-    beta: &'a Option<Int8Tensor<B>>,
-    epsilon: f32,
-}
-
-impl<B: Backend> Normalize<'_, B> {
-    fn run<const D: usize>(self) -> Int8Tensor<B> {
-        let (x, gamma) = (self.x.clone().into_tensor::<D>(), self.gamma.clone().into_tensor());
-        let beta = self.beta.clone().map(Int8Tensor::into_tensor);
-        Int8Tensor::made(ops::layer_norm(x, None, gamma, beta, self.epsilon))
-    }
+    let (x, gamma) = (x.clone(), gamma.clone().into_tensor());
+    let (beta, epsilon) = (beta.clone().map(Int8Tensor::into_tensor), epsilon as f32);
+    let out = with_rank!(shape.num_dims(), D => {
+        Int8Tensor::made(ops::layer_norm::<B, D>(x.into_tensor(), None, gamma, beta, epsilon))
+    }, else { return None });
+    Some(out)
 }

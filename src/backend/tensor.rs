@@ -10,9 +10,30 @@ use super::conv::ConvCall;
 use super::saved;
 use super::scores::{Scores, SharedScores, Step};
 use super::weight::WeightView;
-use crate::nn::weight::Int8Weight;
 use crate::ops::{ConvOp, LinearOp};
 use burn_int8_kernels::WeightLayout;
+
+/// Evaluates an expression with a rank that models have as the constant `$rank`, another for any other rank.
+macro_rules! with_rank {
+    ($value:expr, $rank:ident => $result:expr, else $other:expr) => {
+        match $value {
+            2 => {
+                const $rank: usize = 2;
+                $result
+            }
+            3 => {
+                const $rank: usize = 3;
+                $result
+            }
+            4 => {
+                const $rank: usize = 4;
+                $result
+            }
+            _ => $other,
+        }
+    };
+}
+pub(super) use with_rank;
 
 /// A float tensor of [`Int8`](super::Int8): one of the inner backend's, or the weight of a layer in INT8, which linear layers,
 /// convolutions, look-ups and products compute with, and which any other operation reads as the floats that it stands for.
@@ -33,7 +54,7 @@ enum Value<B: Backend> {
 }
 
 impl<B: Backend> Int8Tensor<B> {
-    /// What the inner backend has computed of tensors of which some, or none, are approximate.
+    /// A tensor that the inner backend has computed of others, of which some, or none, are approximate.
     pub(super) fn new(tensor: FloatTensor<B>, is_approximate: bool) -> Self {
         Self { value: Value::Float(tensor), is_approximate }
     }
@@ -42,7 +63,7 @@ impl<B: Backend> Int8Tensor<B> {
         Self { value: Value::Weight(view), is_approximate: true }
     }
 
-    /// What an INT8 layer or a kernel beside it has computed, in this shape.
+    /// The output of an INT8 layer or of a kernel beside it, in this shape.
     pub(super) fn computed<const D: usize>(tensor: Tensor<B, D>, shape: Shape) -> Self {
         Self::new(B::float_reshape(tensor.into_primitive().tensor(), shape), true)
     }
@@ -86,7 +107,7 @@ impl<B: Backend> Int8Tensor<B> {
         Tensor::from_primitive(TensorPrimitive::Float(self.into_float()))
     }
 
-    /// What an INT8 layer has computed.
+    /// The output of an INT8 layer or of a kernel beside it.
     pub(super) fn made<const D: usize>(tensor: Tensor<B, D>) -> Self {
         Self::new(tensor.into_primitive().tensor(), true)
     }
@@ -107,11 +128,14 @@ impl<B: Backend> Int8Tensor<B> {
     pub(super) fn moved_to(self, device: &B::Device) -> Self {
         match self.value {
             Value::Weight(view) => Self::weight(view.to_device(device)),
-            _ => {
-                let is_approximate = self.is_approximate;
-                Self::new(B::float_to_device(self.into_float(), device), is_approximate)
-            }
+            _ => self.map(|tensor| B::float_to_device(tensor, device)),
         }
+    }
+
+    /// The result of an operation of the inner backend on this tensor.
+    pub(super) fn map(self, float: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>) -> Self {
+        let is_approximate = self.is_approximate;
+        Self::new(float(self.into_float()), is_approximate)
     }
 
     /// Another view of the same numbers: of an INT8 weight if `weight` has one, else of the floats.
@@ -120,19 +144,17 @@ impl<B: Backend> Int8Tensor<B> {
         weight: impl FnOnce(&WeightView<B>) -> Option<WeightView<B>>,
         float: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
     ) -> Self {
-        let is_approximate = self.is_approximate;
         match self.as_weight().and_then(weight) {
             Some(view) => Self::weight(view),
-            None => Self::new(float(self.into_float()), is_approximate),
+            None => self.map(float),
         }
     }
 
     /// The scores of attention after one more step, if that can be put off; else what the inner backend computes.
     pub(super) fn step(self, step: Step<B>, float: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>) -> Self {
-        let is_approximate = self.is_approximate;
         match self.as_scores().and_then(|scores| scores.then(step)) {
-            Some(scores) => Self { value: Value::Scores(Arc::new(scores)), is_approximate },
-            None => Self::new(float(self.into_float()), is_approximate),
+            Some(scores) => Self { value: Value::Scores(Arc::new(scores)), ..self },
+            None => self.map(float),
         }
     }
 
@@ -148,6 +170,18 @@ impl<B: Backend> Int8Tensor<B> {
             }
         }
         Self::new(B::float_matmul(self.into_float(), other.into_float()), is_approximate)
+    }
+
+    /// The result of an operation of the inner backend on an input, a weight and a bias.
+    pub(super) fn layer(
+        x: Self,
+        weight: Self,
+        bias: Option<Self>,
+        float: impl FnOnce(FloatTensor<B>, FloatTensor<B>, Option<FloatTensor<B>>) -> FloatTensor<B>,
+    ) -> Self {
+        let is_approximate = x.is_approximate || weight.is_approximate;
+        let bias = bias.map(Self::into_float);
+        Self::new(float(x.into_float(), weight.into_float(), bias), is_approximate)
     }
 
     /// The product `x · self + bias`, if this is an INT8 weight that products are computed with.
@@ -166,21 +200,15 @@ impl<B: Backend> Int8Tensor<B> {
             shape.as_slice(),
             view.weight.layout().shape(),
         );
-        let (weight, bias) = (&view.weight, bias.clone().map(Self::into_tensor));
-        let multiply = |int8: &Int8Weight<B>, x: Self| {
-            let op = LinearOp::new(int8.scheme, bias);
-            match outer.len() {
-                1 => Self::made(int8.weights.linear::<2>(x.into_tensor(), op)),
-                2 => Self::made(int8.weights.linear::<3>(x.into_tensor(), op)),
-                3 => Self::made(int8.weights.linear::<4>(x.into_tensor(), op)),
-                _ => {
-                    let rows = Shape::new([outer.iter().product::<usize>(), inputs]);
-                    let product = int8.weights.linear::<2>(x.reshaped(rows), op);
-                    Self::computed(product, [outer, &[outputs]].concat().into())
-                }
-            }
-        };
-        Some(weight.compute(None, |int8| multiply(int8, x.clone())))
+        let bias = bias.clone().map(Self::into_tensor);
+        Some(view.weight.read(|int8| {
+            let (op, x) = (LinearOp::new(int8.scheme, bias), x.clone());
+            with_rank!(shape.num_dims(), D => Self::made(int8.weights.linear::<D>(x.into_tensor(), op)), else {
+                let rows = Shape::new([outer.iter().product::<usize>(), inputs]);
+                let product = int8.weights.linear::<2>(x.reshaped(rows), op);
+                Self::computed(product, [outer, &[outputs]].concat().into())
+            })
+        }))
     }
 
     /// The product `lhs · self`, if this is an INT8 weight that products of `lhs` are computed with.
@@ -192,7 +220,7 @@ impl<B: Backend> Int8Tensor<B> {
     pub(super) fn embedding(&self, indices: &IntTensor<B>) -> Option<Self> {
         let view = self.as_weight().filter(|view| view.is_table())?;
         let indices = Tensor::from_primitive(indices.clone());
-        Some(Self::made(view.weight.compute(None, |int8| int8.weights.embed(indices))))
+        Some(Self::made(view.weight.read(|int8| int8.weights.embed(indices))))
     }
 
     /// The rows of an INT8 table that are selected along its first axis.
@@ -221,9 +249,10 @@ impl<B: Backend> Int8Tensor<B> {
         let geometry = call.geometry(kind, &spec, &x.shape());
         let x: Tensor<B, D> = x.clone().into_tensor();
         let bias = bias.clone().map(Self::into_tensor);
-        Some(Self::made(view.weight.compute(Some(spec), |int8| {
-            int8.weights.conv(x, ConvOp { geometry, scheme: int8.scheme, bias })
-        })))
+        Some(Self::made(
+            view.weight
+                .compute(spec, |int8| int8.weights.conv(x, ConvOp { geometry, scheme: int8.scheme, bias })),
+        ))
     }
 
     /// The bytes of an INT8 weight as it is saved; none for a float.

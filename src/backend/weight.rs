@@ -1,7 +1,7 @@
 //! The weight of one of Burn's own layers in INT8, and the ways in which tensor operations see it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use burn::prelude::*;
 use burn::tensor::ops::FloatTensor;
@@ -40,16 +40,18 @@ impl<B: Backend> StockWeight<B> {
         Self { kind, dtype, asked, layouts, float_reads: AtomicUsize::new(0) }
     }
 
-    /// Reads the weight in its first layout.
-    pub(super) fn read<R>(&self, read: impl FnOnce(&Int8Weight<B>) -> R) -> R {
-        read(&self.layouts.read().unwrap_or_else(|e| e.into_inner()).all[0])
+    fn layouts(&self) -> RwLockReadGuard<'_, Layouts<B>> {
+        self.layouts.read().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Computes with the weight, laid out for a convolution of this kind if it is one.
-    pub(super) fn compute<R>(&self, spec: Option<ConvSpec>, compute: impl FnOnce(&Int8Weight<B>) -> R) -> R {
-        let Some(spec) = spec else { return self.read(compute) };
-        let weight = self.laid_out(WeightLayout::Conv(spec));
-        compute(&weight)
+    /// Reads the weight, or computes with it, in its first layout.
+    pub(super) fn read<R>(&self, read: impl FnOnce(&Int8Weight<B>) -> R) -> R {
+        read(&self.layouts().all[0])
+    }
+
+    /// Computes with the weight, laid out for this convolution.
+    pub(super) fn compute<R>(&self, spec: ConvSpec, compute: impl FnOnce(&Int8Weight<B>) -> R) -> R {
+        compute(&self.laid_out(WeightLayout::Conv(spec)))
     }
 
     /// The weight in a layout of its own; clones share the numbers.
@@ -58,7 +60,7 @@ impl<B: Backend> StockWeight<B> {
             let mut all = layouts.all.iter();
             all.find(|weight| layouts.is_called && weight.weights.layout() == layout).cloned()
         };
-        if let Some(weight) = find(&self.layouts.read().unwrap_or_else(|e| e.into_inner())) {
+        if let Some(weight) = find(&self.layouts()) {
             return weight;
         }
         let mut layouts = self.layouts.write().unwrap_or_else(|e| e.into_inner());
@@ -89,7 +91,7 @@ impl<B: Backend> StockWeight<B> {
 
     /// Says whether the groups of a convolution are known: those of a regular one are once it was called.
     pub(super) fn knows_groups(&self) -> bool {
-        let layouts = self.layouts.read().unwrap_or_else(|e| e.into_inner());
+        let layouts = self.layouts();
         match layouts.all[0].weights.layout() {
             WeightLayout::Conv(spec) => spec.transposed || layouts.is_called,
             _ => true,
@@ -98,7 +100,7 @@ impl<B: Backend> StockWeight<B> {
 
     /// The bytes of all layouts in memory, and a number that tells this copy from others.
     pub(super) fn memory(&self) -> (usize, usize) {
-        let layouts = self.layouts.read().unwrap_or_else(|e| e.into_inner());
+        let layouts = self.layouts();
         let bytes = layouts.all.iter().map(|weight| weight.weights.memory().0).sum();
         (bytes, layouts.all[0].weights.memory().1)
     }
@@ -109,7 +111,7 @@ impl<B: Backend> StockWeight<B> {
 
     fn to_device(&self, device: &B::Device) -> Self {
         let moved = self.read(|int8| int8.to_device(device));
-        let layouts = self.layouts.read().unwrap_or_else(|e| e.into_inner());
+        let layouts = self.layouts();
         let moved = RwLock::new(Layouts { all: vec![moved], is_called: layouts.is_called });
         Self { layouts: moved, float_reads: AtomicUsize::new(self.float_reads()), ..*self }
     }

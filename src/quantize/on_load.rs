@@ -1,7 +1,6 @@
 //! Carries out a plan while weights are loaded, in one pass of the loader through the model.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::prelude::*;
@@ -13,7 +12,7 @@ use super::report::Report;
 use super::swap::PlanRule;
 use crate::config::LayerScheme;
 use crate::error::{Int8Error, QuantizeError};
-use crate::nn::walk::{Decision, FloatParameter, ModulePath, QuantizeMapper, quantize_parameter};
+use crate::nn::walk::{Decision, ModulePath, QuantizeMapper, quantize_parameter};
 use crate::nn::weight::{Int8Weight, WeightParam};
 use crate::outcome::SkipReason;
 
@@ -34,7 +33,7 @@ pub(super) fn quantize_on_load<B: Backend, M: Module<B>, L: ModuleMapper<B>>(
     let rule = PlanRule::new(&plan, |index, scheme| match loaded.remove(&index) {
         Some(Loaded::Integers(weight)) => Decision::Take(Box::new(weight)),
         Some(Loaded::Parameter) => Decision::Loaded,
-        Some(Loaded::Floats) => Decision::Quantize(scheme, Arc::default()),
+        Some(Loaded::Floats) => Decision::Quantize(plan.layers[index].how_to_quantize(scheme)),
         None => Decision::Skip(SkipReason::NoWeights),
     });
     let mut mapper = QuantizeMapper::following(rule);
@@ -105,12 +104,12 @@ impl<'a, B: Backend, L> QuantizeOnLoad<'a, B, L> {
         if !param.is_initialized() {
             return param; // the loader has no weight for it: the values that it would draw are nobody's
         }
-        if weight.is_parameter {
-            return self.quantize_parameter(param, weight, path);
-        }
         if WeightParam::shape(&param) != weight.layout.shape() {
             self.loaded.insert(weight.index, Loaded::Floats);
             return param;
+        }
+        if weight.is_parameter {
+            return self.quantize_parameter(param, weight, path);
         }
         match param.quantize(weight.layout, weight.scheme) {
             Ok(mut int8) => {
@@ -126,19 +125,14 @@ impl<'a, B: Backend, L> QuantizeOnLoad<'a, B, L> {
         }
     }
 
-    /// Makes a parameter INT8 where it stands, unless it has another shape than before.
+    /// Makes a parameter INT8 where it stands.
     fn quantize_parameter<const D: usize>(
         &mut self,
         param: Param<Tensor<B, D>>,
         weight: Awaited,
         path: String,
     ) -> Param<Tensor<B, D>> {
-        let kind = weight.kind;
-        let layout = Some(weight.layout).filter(|layout| layout.shape() == param.shape_in(kind));
-        let (param, result) = match layout {
-            Some(layout) => quantize_parameter(param, kind, Some(layout), weight.scheme),
-            None => (param, Err(SkipReason::NoWeights)),
-        };
+        let (param, result) = quantize_parameter(param, weight.kind, weight.layout, weight.scheme);
         match result {
             Ok(_) => drop(self.loaded.insert(weight.index, Loaded::Parameter)),
             Err(SkipReason::NonFiniteWeight { channel }) => {

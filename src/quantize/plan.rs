@@ -7,6 +7,7 @@ use glob::{MatchOptions, Pattern};
 use super::inspect::{FoundLayer, FoundState, LayerCollector};
 use crate::config::{Int8Config, LayerScheme};
 use crate::error::Int8Error;
+use crate::nn::walk::HowToQuantize;
 use crate::outcome::{LayerInfo, SkipReason};
 
 /// A closure of the user's: the scheme of a layer, or none to leave it float.
@@ -112,6 +113,13 @@ impl PlannedLayer {
             }
             _ => Ok(Self { found, decision, inputs: Arc::default() }),
         }
+    }
+
+    /// The way in which it is quantized by this scheme.
+    pub(crate) fn how_to_quantize(&self, scheme: LayerScheme) -> HowToQuantize {
+        let layout =
+            if let FoundState::Float { layout, .. } = self.found.state { Some(layout) } else { None };
+        HowToQuantize { inputs: self.inputs.clone(), layout, ..scheme.into() }
     }
 }
 

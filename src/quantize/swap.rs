@@ -1,11 +1,9 @@
 //! Carries out a plan on a model whose weights are there.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 use burn::module::Module;
 use burn::prelude::*;
-use burn_int8_kernels::WeightLayout;
 
 use super::inspect::{FoundState, LayerCollector};
 use super::plan::{Plan, Rules};
@@ -35,7 +33,7 @@ pub(super) fn carry_out<B: Backend, M: Module<B>>(model: M, plan: &Plan) -> (M, 
 
 /// The model as `plan` has it, and the mapper that has passed through it.
 pub(super) fn map<B: Backend, M: Module<B>>(model: M, plan: &Plan) -> (M, QuantizeMapper) {
-    let quantize = |index: usize, scheme| Decision::Quantize(scheme, plan.layers[index].inputs.clone());
+    let quantize = |index: usize, scheme| Decision::Quantize(plan.layers[index].how_to_quantize(scheme));
     let mut mapper = QuantizeMapper::following(PlanRule::new(plan, quantize));
     (model.map(&mut mapper), mapper)
 }
@@ -55,7 +53,7 @@ impl QuantizeMapper {
 impl LayerRule for Rules {
     fn decide(&mut self, layer: &LayerInfo) -> Decision {
         match Rules::decide(self, layer) {
-            Ok(scheme) => Decision::Quantize(scheme, Arc::default()),
+            Ok(scheme) => Decision::Quantize(scheme.into()),
             Err(reason) => Decision::Skip(reason),
         }
     }
@@ -64,24 +62,21 @@ impl LayerRule for Rules {
 /// The decisions of a plan by the path of their layer; where several layers have one path, in the order of the model.
 pub(super) struct PlanRule {
     decisions: HashMap<String, VecDeque<Decision>>,
-    layouts: HashMap<String, WeightLayout>,
 }
 
 impl PlanRule {
     /// Follows `plan`; `swap` says how the layer with an index gets its integers.
     pub(super) fn new(plan: &Plan, mut swap: impl FnMut(usize, LayerScheme) -> Decision) -> Self {
         let mut decisions = HashMap::<String, VecDeque<Decision>>::new();
-        let mut layouts = HashMap::new();
         for (index, layer) in plan.layers.iter().enumerate() {
-            let FoundState::Float { layout, .. } = layer.found.state else { continue };
+            let FoundState::Float { .. } = layer.found.state else { continue };
             let decision = match &layer.decision {
                 Ok(scheme) => swap(index, *scheme),
                 Err(reason) => Decision::Skip(reason.clone()),
             };
             decisions.entry(layer.found.info.path.clone()).or_default().push_back(decision);
-            layouts.insert(layer.found.info.path.clone(), layout);
         }
-        Self { decisions, layouts }
+        Self { decisions }
     }
 }
 
@@ -90,10 +85,6 @@ impl LayerRule for PlanRule {
         let planned = self.decisions.get_mut(&layer.path).and_then(VecDeque::pop_front);
         // A module that hides a layer from visitors and shows it to mappers has not been asked about it.
         planned.unwrap_or(Decision::Skip(SkipReason::NotAsked))
-    }
-
-    fn layout(&self, layer: &LayerInfo) -> Option<WeightLayout> {
-        self.layouts.get(&layer.path).copied().filter(|layout| layout.shape() == layer.shape)
     }
 
     fn was_loaded(&mut self, layer: &LayerInfo) -> bool {

@@ -1,4 +1,4 @@
-//! What can go wrong with the models.
+//! The errors of the models.
 
 use std::io;
 

@@ -16,7 +16,7 @@ use crate::reference::Reference;
 
 const TURNS: usize = 9;
 
-/// What the table says of a model.
+/// The rows that the table has for a model.
 pub struct Measured {
     pub name: &'static str,
     pub parts: &'static str,

@@ -10,7 +10,7 @@ use super::tiles::{OutputRun, Tile, Tiles};
 use crate::epilogue::Epilogue;
 use crate::isa::{ConvOperands, ConvTile, Isa, Kernel, MR, Op, Role, Sum, Sums, TileSize};
 use crate::scratch::CacheAligned;
-use crate::uninit::{Block, init_map};
+use crate::uninit::Block;
 use crate::weight::{KR, NR, PackedWeights};
 
 /// The weights of a group, as its microkernel reads them.
@@ -249,10 +249,8 @@ impl<E> GroupConv<'_, E> {
                 if self.plan.interleaved {
                     block.overwrite(row, run.column, run.step, totals.iter().enumerate().map(output));
                 } else {
-                    block.append(row, run.column..run.column + totals.len(), |out| {
-                        let outputs: Vec<_> = totals.iter().enumerate().map(output).collect();
-                        init_map(out, &outputs, |output| output)
-                    });
+                    let outputs: Vec<_> = totals.iter().enumerate().map(output).collect();
+                    block.append_copy::<1>(row, run.column..run.column + totals.len(), &outputs);
                 }
             }
         }

@@ -1,12 +1,10 @@
 //! One scale for each pixel, where each output reads a single one: such a convolution is a product whose rows are pixels.
 
-use std::sync::Mutex;
-
 use super::ConvInput;
 use crate::isa::{Isa, Kernel, Op};
 use crate::parallel::{for_each, threads_for};
-use crate::quantize::ABSMAX_COST;
-use crate::range::{Extent, InputScheme, Quantizer, steps};
+use crate::quantize::{ABSMAX_COST, SharedExtent};
+use crate::range::{Extent, InputScheme, Quantizer, round_and_clip, steps};
 
 /// The ways of all pixels to integers.
 pub(super) struct PixelQuantizers {
@@ -79,12 +77,12 @@ impl PixelFactors<'_> {
         let mut integers = [0; N];
         if self.usual {
             for ((q, x), inverse) in integers.iter_mut().zip(x).zip(inverses) {
-                *q = crate::range::round_and_clip(x * inverse, self.limits);
+                *q = round_and_clip(x * inverse, self.limits);
             }
             return integers;
         }
         for (((q, x), prescale), inverse) in integers.iter_mut().zip(x).zip(prescales).zip(inverses) {
-            *q = crate::range::round_and_clip((x * prescale) * inverse, self.limits);
+            *q = round_and_clip((x * prescale) * inverse, self.limits);
         }
         integers
     }
@@ -93,20 +91,15 @@ impl PixelFactors<'_> {
 /// The largest magnitude of each pixel, and the extent of each sample.
 fn absmaxes(kernel: Kernel, input: &ConvInput<'_>, volume: usize) -> (Vec<f32>, Vec<Extent>) {
     let mut absmaxes = vec![0.0; input.batch * volume];
-    let extents: Vec<_> = (0..input.batch).map(|_| Mutex::new(Extent::default())).collect();
+    let extents: Vec<_> = (0..input.batch).map(|_| SharedExtent::default()).collect();
     let samples = absmaxes.chunks_mut(volume).zip(input.values.chunks(input.geometry.sample())).zip(&extents);
     let strips = samples.flat_map(|((absmaxes, x), extent)| {
         let strips = absmaxes.chunks_mut(STRIP).zip((0..).step_by(STRIP));
         strips.map(move |(absmaxes, first)| (PixelExtents { x, volume, first, absmaxes }, extent))
     });
     let threads = threads_for(input.values.len().saturating_mul(ABSMAX_COST));
-    for_each(threads, strips, |(strip, extent)| {
-        let found = kernel.run(strip);
-        let mut extent = extent.lock().unwrap_or_else(|e| e.into_inner());
-        *extent = extent.join(found);
-    });
-    let extents = extents.into_iter().map(|extent| extent.into_inner().unwrap_or_else(|e| e.into_inner()));
-    (absmaxes, extents.collect())
+    for_each(threads, strips, |(strip, extent)| extent.join(kernel.run(strip)));
+    (absmaxes, extents.into_iter().map(SharedExtent::into_extent).collect())
 }
 
 /// Finds the largest magnitude of each pixel of a strip, which starts with the pixel `first`; the result is the extent of all.

@@ -1,13 +1,12 @@
 //! The way of each sample to what is multiplied: integers by its extent, or floats that leave room for their sums.
 
 use std::borrow::Cow;
-use std::sync::Mutex;
 
 use super::ConvInput;
 use super::pixels::PixelQuantizers;
 use crate::isa::Kernel;
 use crate::parallel::{for_each, threads_for};
-use crate::quantize::{ABSMAX_COST, ExtentOf};
+use crate::quantize::{ABSMAX_COST, ExtentOf, SharedExtent};
 use crate::range::{Extent, InputCodes, InputScheme, Quantizer, overflow_guard};
 
 /// The ways of a batch to what is multiplied.
@@ -53,18 +52,14 @@ impl ConvInput<'_> {
     /// The extent of each sample.
     fn extents(&self, kernel: Kernel) -> Vec<Extent> {
         const AT_ONCE: usize = 1 << 15;
-        let extents: Vec<_> = (0..self.batch).map(|_| Mutex::new(Extent::default())).collect();
+        let extents: Vec<_> = (0..self.batch).map(|_| SharedExtent::default()).collect();
         let sample = self.geometry.sample();
         if sample > 0 {
             let samples = self.values.chunks(sample).zip(&extents);
             let parts = samples.flat_map(|(x, all)| x.chunks(AT_ONCE).map(move |x| (x, all)));
-            let work = |(x, all): (&[f32], &Mutex<Extent>)| {
-                let extent = kernel.run(ExtentOf(x));
-                let mut all = all.lock().unwrap_or_else(|e| e.into_inner());
-                *all = all.join(extent);
-            };
+            let work = |(x, all): (&[f32], &SharedExtent)| all.join(kernel.run(ExtentOf(x)));
             for_each(threads_for(self.values.len().saturating_mul(ABSMAX_COST)), parts, work);
         }
-        extents.into_iter().map(|all| all.into_inner().unwrap_or_else(|e| e.into_inner())).collect()
+        extents.into_iter().map(SharedExtent::into_extent).collect()
     }
 }

@@ -7,7 +7,7 @@ pub(crate) const KR: usize = 4;
 /// The bytes that the order of a tensor without weights may take: nothing else says how large its other sizes may be.
 const LARGEST_EMPTY: usize = 1 << 32;
 /// The most inputs whose products surely fit an `i32` sum: `65,792 * 255 * 128 < 2^31`.
-pub(crate) const MAX_EXACT_INPUTS: usize = 65_792;
+pub const MAX_EXACT_INPUTS: usize = 65_792;
 
 /// The weights of a layer, in Burn's layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ mod qtensor;
 mod rounding;
 
 pub use channel::QuantError;
-pub use layout::{ConvSpec, PackOrder, WeightLayout};
-pub(crate) use layout::{KR, MAX_EXACT_INPUTS, Subconvolution};
+pub use layout::{ConvSpec, MAX_EXACT_INPUTS, PackOrder, WeightLayout};
+pub(crate) use layout::{KR, Subconvolution};
 pub(crate) use pack::{COLUMN_BLOCK, NR, Panel};
 pub use pack::{NotFinite, PackedWeights};
 pub use qtensor::{QTensor, QTensorError};

@@ -27,19 +27,15 @@ impl<B: Backend> ActivationOps<Self> for Int8<B> {
     }
 
     fn gelu(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
-        fused::activate(&tensor, Activation::Gelu).unwrap_or_else(|| tensor.view(|_| None, B::gelu))
+        fused::activate(&tensor, Activation::Gelu).unwrap_or_else(|| tensor.map(B::gelu))
     }
 
     fn sigmoid(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
-        fused::activate(&tensor, Activation::Sigmoid).unwrap_or_else(|| tensor.view(|_| None, B::sigmoid))
+        fused::activate(&tensor, Activation::Sigmoid).unwrap_or_else(|| tensor.map(B::sigmoid))
     }
 
     fn softmax(tensor: FloatTensor<Self>, dim: usize) -> FloatTensor<Self> {
         let float = |tensor| B::softmax(tensor, dim);
-        if dim + 1 == tensor.rank() {
-            tensor.step(Step::Softmax, float)
-        } else {
-            tensor.view(|_| None, float)
-        }
+        if dim + 1 == tensor.rank() { tensor.step(Step::Softmax, float) } else { tensor.map(float) }
     }
 }

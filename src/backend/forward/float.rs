@@ -162,7 +162,7 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
     }
 
     fn float_tanh(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
-        fused::activate(&tensor, Activation::Tanh).unwrap_or_else(|| tensor.view(|_| None, B::float_tanh))
+        fused::activate(&tensor, Activation::Tanh).unwrap_or_else(|| tensor.map(B::float_tanh))
     }
 
     fn float_transpose(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -185,7 +185,7 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
     fn float_select(tensor: FloatTensor<Self>, dim: usize, indices: IntTensor<Self>) -> FloatTensor<Self> {
         match tensor.rows(dim, &indices) {
             Some(rows) => rows,
-            None => tensor.view(|_| None, |tensor| B::float_select(tensor, dim, indices)),
+            None => tensor.map(|tensor| B::float_select(tensor, dim, indices)),
         }
     }
 

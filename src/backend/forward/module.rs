@@ -12,6 +12,23 @@ use crate::backend::fused;
 use crate::backend::int8::Int8;
 use crate::backend::tensor::Int8Tensor;
 
+/// The methods of convolutions, each with the rank of its tensors and the type of its options.
+macro_rules! convolutions {
+    ($($name:ident($rank:literal, $options:ty);)*) => {$(
+        fn $name(
+            x: FloatTensor<Self>,
+            weight: FloatTensor<Self>,
+            bias: Option<FloatTensor<Self>>,
+            options: $options,
+        ) -> FloatTensor<Self> {
+            match weight.convolution::<$rank>(&x, &bias, &(&options).into()) {
+                Some(out) => out,
+                None => Int8Tensor::layer(x, weight, bias, |x, weight, bias| B::$name(x, weight, bias, options)),
+            }
+        }
+    )*};
+}
+
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
 impl<B: Backend> ModuleOps<Self> for Int8<B> {
     forward! {
@@ -114,124 +131,24 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
     ) -> FloatTensor<Self> {
         match weight.linear(&x, &bias) {
             Some(out) => out,
-            None => {
-                let is_approximate = x.is_approximate() || weight.is_approximate();
-                let bias = lower!(OptFloat, bias);
-                Int8Tensor::new(B::linear(x.into_float(), weight.into_float(), bias), is_approximate)
-            }
+            None => Int8Tensor::layer(x, weight, bias, B::linear),
         }
     }
 
     fn embedding(weights: FloatTensor<Self>, indices: IntTensor<Self>) -> FloatTensor<Self> {
         match weights.embedding(&indices) {
             Some(out) => out,
-            None => weights.view(|_| None, |weights| B::embedding(weights, indices)),
+            None => weights.map(|weights| B::embedding(weights, indices)),
         }
     }
 
-    fn conv1d(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Option<FloatTensor<Self>>,
-        options: ConvOptions<1>,
-    ) -> FloatTensor<Self> {
-        match weight.convolution::<3>(&x, &bias, &(&options).into()) {
-            Some(out) => out,
-            None => {
-                let is_approximate = x.is_approximate() || weight.is_approximate();
-                let bias = lower!(OptFloat, bias);
-                Int8Tensor::new(B::conv1d(x.into_float(), weight.into_float(), bias, options), is_approximate)
-            }
-        }
-    }
-
-    fn conv_transpose1d(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Option<FloatTensor<Self>>,
-        options: ConvTransposeOptions<1>,
-    ) -> FloatTensor<Self> {
-        match weight.convolution::<3>(&x, &bias, &(&options).into()) {
-            Some(out) => out,
-            None => {
-                let is_approximate = x.is_approximate() || weight.is_approximate();
-                let bias = lower!(OptFloat, bias);
-                Int8Tensor::new(
-                    B::conv_transpose1d(x.into_float(), weight.into_float(), bias, options),
-                    is_approximate,
-                )
-            }
-        }
-    }
-
-    fn conv2d(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Option<FloatTensor<Self>>,
-        options: ConvOptions<2>,
-    ) -> FloatTensor<Self> {
-        match weight.convolution::<4>(&x, &bias, &(&options).into()) {
-            Some(out) => out,
-            None => {
-                let is_approximate = x.is_approximate() || weight.is_approximate();
-                let bias = lower!(OptFloat, bias);
-                Int8Tensor::new(B::conv2d(x.into_float(), weight.into_float(), bias, options), is_approximate)
-            }
-        }
-    }
-
-    fn conv_transpose2d(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Option<FloatTensor<Self>>,
-        options: ConvTransposeOptions<2>,
-    ) -> FloatTensor<Self> {
-        match weight.convolution::<4>(&x, &bias, &(&options).into()) {
-            Some(out) => out,
-            None => {
-                let is_approximate = x.is_approximate() || weight.is_approximate();
-                let bias = lower!(OptFloat, bias);
-                Int8Tensor::new(
-                    B::conv_transpose2d(x.into_float(), weight.into_float(), bias, options),
-                    is_approximate,
-                )
-            }
-        }
-    }
-
-    fn conv3d(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Option<FloatTensor<Self>>,
-        options: ConvOptions<3>,
-    ) -> FloatTensor<Self> {
-        match weight.convolution::<5>(&x, &bias, &(&options).into()) {
-            Some(out) => out,
-            None => {
-                let is_approximate = x.is_approximate() || weight.is_approximate();
-                let bias = lower!(OptFloat, bias);
-                Int8Tensor::new(B::conv3d(x.into_float(), weight.into_float(), bias, options), is_approximate)
-            }
-        }
-    }
-
-    fn conv_transpose3d(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: Option<FloatTensor<Self>>,
-        options: ConvTransposeOptions<3>,
-    ) -> FloatTensor<Self> {
-        match weight.convolution::<5>(&x, &bias, &(&options).into()) {
-            Some(out) => out,
-            None => {
-                let is_approximate = x.is_approximate() || weight.is_approximate();
-                let bias = lower!(OptFloat, bias);
-                Int8Tensor::new(
-                    B::conv_transpose3d(x.into_float(), weight.into_float(), bias, options),
-                    is_approximate,
-                )
-            }
-        }
+    convolutions! {
+        conv1d(3, ConvOptions<1>);
+        conv2d(4, ConvOptions<2>);
+        conv3d(5, ConvOptions<3>);
+        conv_transpose1d(3, ConvTransposeOptions<1>);
+        conv_transpose2d(4, ConvTransposeOptions<2>);
+        conv_transpose3d(5, ConvTransposeOptions<3>);
     }
 
     fn layer_norm(
@@ -242,7 +159,7 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
     ) -> FloatTensor<Self> {
         fused::layer_norm(&tensor, &gamma, &beta, epsilon).unwrap_or_else(|| {
             let (gamma, beta) = (gamma.into_float(), lower!(OptFloat, beta));
-            tensor.view(|_| None, |tensor| B::layer_norm(tensor, gamma, beta, epsilon))
+            tensor.map(|tensor| B::layer_norm(tensor, gamma, beta, epsilon))
         })
     }
 }

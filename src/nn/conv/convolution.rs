@@ -143,9 +143,8 @@ macro_rules! convolution {
             ///
             /// `sum as f32 * (scale_of_sample * scale_of_channel) + bias`, the sum exact in integers, each sample of the
             /// batch quantized as it comes; with 1x1 taps, no padding and one group, each pixel
-            /// ([`InputCodes::Auto`](crate::InputCodes::Auto)). A sample or pixel with a NaN or an infinity gives NaN, others are not
-            /// touched. With
-            /// [`QuantMode::WeightOnly`](crate::QuantMode::WeightOnly) the input stays float.
+            /// ([`InputCodes::Auto`](crate::InputCodes::Auto)). A sample or pixel with a NaN or an infinity gives NaN, others
+            /// are not touched. With [`QuantMode::WeightOnly`](crate::QuantMode::WeightOnly) the input stays float.
             ///
             /// # Panics
             ///

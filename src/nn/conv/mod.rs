@@ -8,3 +8,4 @@ mod padding;
 
 pub use layers::*;
 pub(crate) use options::geometry;
+pub(crate) use padding::PerAxis;

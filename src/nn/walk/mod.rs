@@ -13,5 +13,5 @@ pub(crate) use facts::{FloatBytes, FloatFacts, Int8Facts};
 pub(crate) use parameter::{FloatParameter, ParameterState, quantize_parameter};
 pub(crate) use path::{BurnsParameter, ModulePath};
 pub use swap::QuantizeMapper;
-pub(crate) use swap::{Decision, LayerRule, Swapped};
+pub(crate) use swap::{Decision, HowToQuantize, LayerRule, Swapped};
 pub(crate) use visit::{LayerVisitor, LayerWalker};

@@ -8,7 +8,6 @@ use burn_int8_kernels::{NotFinite, WeightLayout};
 use super::facts::{FloatBytes, Int8Facts};
 use crate::backend::stock_backend;
 use crate::config::LayerScheme;
-use crate::nn::record::layout_of;
 use crate::nn::weight::{WeightParam, is_transposed};
 use crate::outcome::SkipReason;
 
@@ -71,11 +70,10 @@ impl<B: Backend, const D: usize> FloatParameter for Param<Tensor<B, D>> {
 pub(crate) fn quantize_parameter<B: Backend, const D: usize>(
     param: Param<Tensor<B, D>>,
     kind: &'static str,
-    layout: Option<WeightLayout>,
+    layout: WeightLayout,
     scheme: LayerScheme,
 ) -> (Param<Tensor<B, D>>, Result<LayerScheme, SkipReason>) {
-    let layout = layout.or_else(|| layout_of(kind, &param.shape_in(kind), 1));
-    let (Some(layout), Some(backend)) = (layout, stock_backend::<B>(&param.lazy_device())) else {
+    let Some(backend) = stock_backend::<B>(&param.lazy_device()) else {
         return (param, Err(SkipReason::BurnsLayer { kind: kind.into() }));
     };
     match backend.quantize(param.val().into_primitive(), param.id, kind, layout, scheme) {

@@ -1,20 +1,9 @@
 //! The way from a model to the module at hand, and Burn's own layers that can be recognised by it.
 
+use crate::nn::record::kind_of;
 use crate::outcome::SkipReason;
 
-/// Layers of Burn's that hold most of a model's weights.
-const BURNS_LAYERS: &[&str] = &[
-    "Linear",
-    "Conv1d",
-    "Conv2d",
-    "Conv3d",
-    "ConvTranspose1d",
-    "ConvTranspose2d",
-    "ConvTranspose3d",
-    "Embedding",
-];
-
-/// Modules of Burn's that have such layers inside, which a user of the module can't exchange.
+/// Modules of Burn's that have layers of its own inside, which a user of the module can't exchange.
 const BURNS_MODULES: &[&str] = &[
     "MultiHeadAttention",
     "CrossAttention",
@@ -83,7 +72,7 @@ impl ModulePath {
     pub(crate) fn burns_parameter(&self) -> Option<BurnsParameter> {
         let (name, container) = self.names.last()?;
         let kind = container.strip_prefix("Struct:")?;
-        let kind = *BURNS_LAYERS.iter().find(|layer| **layer == kind)?;
+        let kind = kind_of(kind)?;
         match name.as_str() {
             "weight" => {
                 Some(BurnsParameter::Weight { path: self.holder(), kind, reason: self.why_burns(kind) })

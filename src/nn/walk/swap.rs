@@ -24,11 +24,6 @@ pub(crate) trait LayerRule {
     /// Decides about a float layer; called once for each, in the order of the model.
     fn decide(&mut self, layer: &LayerInfo) -> Decision;
 
-    /// The layout of the weight of a layer of Burn's, if more is known of it than the weight tells.
-    fn layout(&self, _layer: &LayerInfo) -> Option<WeightLayout> {
-        None
-    }
-
     /// Says whether a layer of Burn's became INT8 while it was loaded; called once for each that is INT8.
     fn was_loaded(&mut self, _layer: &LayerInfo) -> bool {
         false
@@ -37,8 +32,8 @@ pub(crate) trait LayerRule {
 
 /// The decision about a float layer.
 pub(crate) enum Decision {
-    /// It is quantized like this, given the largest magnitude that was seen of each of its inputs.
-    Quantize(LayerScheme, Arc<[f32]>),
+    /// It is quantized like this.
+    Quantize(HowToQuantize),
     /// It gets these integers, an [`Int8Weight`] of its backend that was made of its own weight.
     Take(Box<dyn Any>),
     /// It is Burn's own, and became INT8 while it was loaded.
@@ -47,6 +42,22 @@ pub(crate) enum Decision {
     Skip(SkipReason),
     /// It stays float and is observed.
     Observe(Observation),
+}
+
+/// The way in which a layer is quantized, and what is known of it.
+pub(crate) struct HowToQuantize {
+    pub(crate) scheme: LayerScheme,
+    /// The largest magnitude that was seen of each of its inputs; empty if nobody has looked.
+    pub(crate) inputs: Arc<[f32]>,
+    /// The layout of its weight, if more is known than a parameter of a layer of Burn's tells.
+    pub(crate) layout: Option<WeightLayout>,
+}
+
+/// A scheme for a layer of which nothing else is known.
+impl From<LayerScheme> for HowToQuantize {
+    fn from(scheme: LayerScheme) -> Self {
+        Self { scheme, inputs: Arc::default(), layout: None }
+    }
 }
 
 /// A layer after the mapper has passed.
@@ -107,7 +118,7 @@ impl QuantizeMapper {
         let shape = L::layout(&float.options()).shape();
         let layer = LayerInfo { path: self.path.module(), kind: L::KIND, shape };
         let int8 = match self.rule.decide(&layer) {
-            Decision::Quantize(scheme, inputs) => QLayer::quantized_seen(&float, scheme, &inputs)
+            Decision::Quantize(how) => QLayer::quantized_seen(&float, how.scheme, &how.inputs)
                 .map_err(|NotFinite { channel }| SkipReason::NonFiniteWeight { channel }),
             // A weight of another backend would be none of this layer's.
             Decision::Take(weight) => match weight.downcast::<Int8Weight<L::Backend>>() {
@@ -128,16 +139,17 @@ impl QuantizeMapper {
         }
     }
 
-    /// Decides about the weight of a layer of Burn's, on a backend where it can be INT8.
+    /// Decides about the weight of a layer of Burn's, on a backend where it can be INT8; it has this layout as far as it tells.
     fn swap_parameter<B: Backend, const D: usize>(
         &mut self,
         param: Param<Tensor<B, D>>,
         layer: LayerInfo,
+        layout: WeightLayout,
     ) -> Param<Tensor<B, D>> {
         let (param, result) = match self.rule.decide(&layer) {
-            Decision::Quantize(scheme, _) => {
-                let layout = self.rule.layout(&layer);
-                let (param, result) = quantize_parameter(param, layer.kind, layout, scheme);
+            Decision::Quantize(how) => {
+                let layout = how.layout.filter(|known| known.shape() == layer.shape).unwrap_or(layout);
+                let (param, result) = quantize_parameter(param, layer.kind, layout, how.scheme);
                 (if result.is_ok() { self.tie_parameter(param) } else { param }, result)
             }
             Decision::Skip(reason) => (param, Err(reason)),
@@ -204,11 +216,9 @@ impl<B: Backend> ModuleMapper<B> for QuantizeMapper {
             return param;
         };
         let layer = LayerInfo { path, kind, shape: param.shape_in(kind) };
-        match param.state() {
-            ParameterState::Float if layout_of(kind, &layer.shape, 1).is_some() => {
-                self.swap_parameter(param, layer)
-            }
-            ParameterState::Int8(facts) => {
+        match (param.state(), layout_of(kind, &layer.shape, 1)) {
+            (ParameterState::Float, Some(layout)) => self.swap_parameter(param, layer, layout),
+            (ParameterState::Int8(facts), _) => {
                 let loaded = self.rule.was_loaded(&layer);
                 let result = if loaded { Ok(facts.scheme) } else { Err(SkipReason::AlreadyInt8) };
                 self.outcomes.push(LayerOutcome { layer, result });

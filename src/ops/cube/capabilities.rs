@@ -12,10 +12,7 @@ use super::buffer::Buffer;
 use super::fusion::{ClientQuery, ask, is_cube};
 use super::kernels::dot::dots;
 use crate::ops::portable::weights::Capabilities;
-use burn_int8_kernels::WeightLayout;
-
-/// The most inputs whose products surely fit an `i32` sum.
-const MAX_EXACT_INPUTS: usize = 65_792;
+use burn_int8_kernels::{MAX_EXACT_INPUTS, WeightLayout};
 
 /// The most values that a processor's vectors hold.
 const WIDEST_VECTORS: u32 = 8;

@@ -94,7 +94,7 @@ fn transformers() {
     assert!(cosine(float, quantized(&decoder, 20).forward(input())) > NEAR);
 }
 
-/// What kernels compute between the layers differs by roundings of `f32`, which the integers after them may make a step of.
+/// The kernels between the layers differ from Burn by roundings of `f32`, which the integers after them may make a step of.
 #[test]
 fn fused_and_not() {
     let (device, x) = (Default::default(), tensor::<B, 3>([2, 5, 32], 3));

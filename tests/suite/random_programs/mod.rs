@@ -1,8 +1,8 @@
 //! Random programs of tensor operations give the same on `Int8<NdArray>`, with weights in INT8, and on `NdArray`, where this crate's
 //! layers compute what a layer computes, and everything else reads dequantized weights.
 //!
-//! What kernels compute between layers in another order than `NdArray`, if they may, is near it; no step goes on with that, since a
-//! layer would round two near inputs to two integers.
+//! The values that kernels compute between layers in another order than `NdArray`, if they may, are near its own; no step goes on
+//! with them, since a layer would round two near inputs to two integers.
 
 mod machine;
 mod reference;

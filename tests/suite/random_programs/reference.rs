@@ -1,4 +1,4 @@
-//! What a program gives on `NdArray`: layers compute as this crate's drop-in layers do, all else on dequantized weights.
+//! The results of a program on `NdArray`: layers compute as this crate's drop-in layers do, all else on dequantized weights.
 
 use burn::backend::NdArray;
 use burn::module::Param;
@@ -112,7 +112,7 @@ impl Reference {
         matches!(step, Step::Softmax(..) | Step::Unary(Unary::Gelu | Unary::Sigmoid | Unary::Tanh, _))
     }
 
-    /// What the result of a step is a view of.
+    /// The view that the result of a step is.
     fn view(&self, step: &Step) -> Option<View> {
         let at = |place: &usize| self.views[*place].map(|view| (view, self.shapes()[*place].len()));
         match step {
@@ -169,7 +169,7 @@ impl Reference {
         last.then_some(View { swapped: !view.swapped, ..view })
     }
 
-    /// What a layer gives, if the step is one.
+    /// The output of a layer, if the step is one.
     fn layer(&mut self, step: &Step) -> Option<FloatTensor<B>> {
         let bias = |place: &Option<usize>| place.map(|place| self.machine.values[place].clone());
         let (kind, result) = match step {

@@ -14,6 +14,17 @@ cases! {
     infer: [interpolate_smoothly, max_pool_indices],
 }
 
+/// Runs the layer of each configuration on an input of this shape.
+macro_rules! pool {
+    ($run:ident, $configs:ident, $shape:expr) => {
+        for config in $configs {
+            let layer = $run.plain(config.init());
+            let x = $run.input($shape);
+            $run.output(layer.forward(x));
+        }
+    };
+}
+
 fn avg_pool1d<B: Backend>(run: &mut Run<B>) {
     let config = AvgPool1dConfig::new(3);
     let padded = config.clone().with_stride(2).with_padding(PaddingConfig1d::Explicit(1, 1));
@@ -24,11 +35,7 @@ fn avg_pool1d<B: Backend>(run: &mut Run<B>) {
         padded.clone().with_ceil_mode(true),
         padded.with_padding(PaddingConfig1d::Explicit(1, 0)),
     ];
-    for config in configs {
-        let layer = run.plain(config.init());
-        let x = run.input([2, 3, 10]);
-        run.output(layer.forward(x));
-    }
+    pool!(run, configs, [2, 3, 10]);
 }
 
 fn avg_pool2d<B: Backend>(run: &mut Run<B>) {
@@ -41,11 +48,7 @@ fn avg_pool2d<B: Backend>(run: &mut Run<B>) {
         padded.clone().with_ceil_mode(true),
         padded.with_padding(PaddingConfig2d::Explicit(1, 0, 1, 1)),
     ];
-    for config in configs {
-        let layer = run.plain(config.init());
-        let x = run.input([2, 3, 8, 7]);
-        run.output(layer.forward(x));
-    }
+    pool!(run, configs, [2, 3, 8, 7]);
 }
 
 fn max_pool1d<B: Backend>(run: &mut Run<B>) {
@@ -57,11 +60,7 @@ fn max_pool1d<B: Backend>(run: &mut Run<B>) {
         padded.clone().with_ceil_mode(true),
         padded.with_padding(PaddingConfig1d::Explicit(1, 0)),
     ];
-    for config in configs {
-        let layer = run.plain(config.init());
-        let x = run.input([2, 3, 10]);
-        run.output(layer.forward(x));
-    }
+    pool!(run, configs, [2, 3, 10]);
 }
 
 fn max_pool2d<B: Backend>(run: &mut Run<B>) {
@@ -73,11 +72,7 @@ fn max_pool2d<B: Backend>(run: &mut Run<B>) {
         padded.clone().with_ceil_mode(true),
         padded.with_padding(PaddingConfig2d::Explicit(1, 0, 1, 1)),
     ];
-    for config in configs {
-        let layer = run.plain(config.init());
-        let x = run.input([2, 3, 8, 7]);
-        run.output(layer.forward(x));
-    }
+    pool!(run, configs, [2, 3, 8, 7]);
 }
 
 fn max_pool_indices<B: Backend>(run: &mut Run<B>) {

@@ -138,12 +138,12 @@ impl<B: Backend> ModuleMapper<B> for Fill<'_, B> {
     }
 }
 
-/// What a case computes.
+/// The outputs of a case.
 pub fn outputs<B: Backend>(case: fn(&mut Run<B>)) -> Vec<TensorData> {
     Run::of(case).outputs
 }
 
-/// What a case computes, then the gradients of its inputs and parameters; an empty one where there is none.
+/// The outputs of a case, then the gradients of its inputs and parameters; an empty one where there is none.
 pub fn gradients<B: AutodiffBackend>(case: fn(&mut Run<B>)) -> Vec<TensorData> {
     let Run { outputs, loss, tracked, .. } = Run::of(case);
     let gradients = loss.expect("an output of floats").backward();

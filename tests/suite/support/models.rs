@@ -78,20 +78,27 @@ impl<B: Backend> StockNet<B> {
     }
 }
 
-impl<B: Backend> StockNet<B> {
-    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let mut x = self.act.forward(self.input.forward(x));
-        for block in &self.blocks {
-            x = block.fc2.forward(self.act.forward(block.fc1.forward(x.clone()))) + x;
+/// The `forward` of models that have these fields, whoever's layers are in them.
+macro_rules! forward {
+    ($($net:ident)*) => {$(
+        impl<B: Backend> $net<B> {
+            pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+                let mut x = self.act.forward(self.input.forward(x));
+                for block in &self.blocks {
+                    x = block.fc2.forward(self.act.forward(block.fc1.forward(x.clone()))) + x;
+                }
+                let x = self.norm.forward(x);
+                let gated = match &self.gate {
+                    Some(gate) => gate.forward(x.clone()) * x,
+                    None => x,
+                };
+                self.head.forward(gated)
+            }
         }
-        let x = self.norm.forward(x);
-        let gated = match &self.gate {
-            Some(gate) => gate.forward(x.clone()) * x,
-            None => x,
-        };
-        self.head.forward(gated)
-    }
+    )*};
 }
+
+forward! { StockNet Net }
 
 impl<B: Backend> From<StockNet<B>> for Net<B> {
     fn from(stock: StockNet<B>) -> Self {
@@ -130,19 +137,6 @@ impl<B: Backend> Net<B> {
             head: linear(16, 5, true),
             act: nn::Relu::new(),
         }
-    }
-
-    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let mut x = self.act.forward(self.input.forward(x));
-        for block in &self.blocks {
-            x = block.fc2.forward(self.act.forward(block.fc1.forward(x.clone()))) + x;
-        }
-        let x = self.norm.forward(x);
-        let gated = match &self.gate {
-            Some(gate) => gate.forward(x.clone()) * x,
-            None => x,
-        };
-        self.head.forward(gated)
     }
 }
 

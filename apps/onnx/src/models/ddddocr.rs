@@ -4,7 +4,7 @@ use burn::nn::BiLstm;
 use burn::prelude::*;
 use burn_int8::prelude::*;
 
-use super::{OnnxModel, Scheme, generated, largest, values};
+use super::{OnnxModel, Scheme, generated, largest, values, whole_model};
 use crate::reference::Reference;
 
 generated! {
@@ -33,15 +33,7 @@ impl OnnxModel for Ddddocr {
     const SCHEMES: &'static [Scheme] =
         &[Scheme { name: "default", config: Int8Config::new, least_cosine: 0.998, other_decisions: 0.0 }];
 
-    type Model<B: Backend> = Model<B>;
-
-    fn new<B: Backend>(device: &B::Device) -> Model<B> {
-        Model::new(device)
-    }
-
-    fn load<B: Backend>(device: &B::Device) -> Model<B> {
-        Model::from_file(WEIGHTS, device)
-    }
+    whole_model!();
 
     fn answers<B: Backend>(model: &Model<B>, inputs: &Reference) -> Vec<f32> {
         let words = Tensor::<B, 3>::from_data(inputs.words.clone(), &Default::default()) / 255.0;
@@ -95,9 +87,5 @@ impl OnnxModel for DdddocrLstm {
 
     fn sample(answers: &[f32]) -> Vec<f32> {
         answers.iter().step_by(VALUE_STEP).copied().collect()
-    }
-
-    fn decisions(_: &[f32]) -> Vec<usize> {
-        Vec::new()
     }
 }

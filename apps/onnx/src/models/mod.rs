@@ -29,7 +29,7 @@ pub struct Scheme {
 /// A model as burn-onnx wrote it, for any backend.
 pub trait OnnxModel {
     const NAME: &'static str;
-    /// What it is made of.
+    /// The parts that it is made of.
     const PARTS: &'static str;
     /// Runs that it takes to answer all inputs.
     const RUNS: usize;
@@ -55,11 +55,13 @@ pub trait OnnxModel {
     /// The answers of these that are in the reference, in its order.
     fn sample(answers: &[f32]) -> Vec<f32>;
 
-    /// What a program concludes from the answers, such as the letters of a word; nothing if it uses the values themselves.
-    fn decisions(answers: &[f32]) -> Vec<usize>;
+    /// The conclusions that a program draws from the answers, such as the letters of a word; none if it uses the values themselves.
+    fn decisions(_answers: &[f32]) -> Vec<usize> {
+        Vec::new()
+    }
 }
 
-/// What burn-onnx wrote into the file of a model, whose style is not ours, and what has to see its private fields.
+/// The code that burn-onnx wrote for a model, whose style is not ours, and items that have to see its private fields.
 macro_rules! generated {
     ($model:literal $($added:item)*) => {
         #[allow(clippy::all, unused, missing_docs)]
@@ -72,6 +74,22 @@ macro_rules! generated {
     };
 }
 pub(crate) use generated;
+
+/// The items of an [`OnnxModel`] that is all of a generated model.
+macro_rules! whole_model {
+    () => {
+        type Model<B: Backend> = Model<B>;
+
+        fn new<B: Backend>(device: &B::Device) -> Model<B> {
+            Model::new(device)
+        }
+
+        fn load<B: Backend>(device: &B::Device) -> Model<B> {
+            Model::from_file(WEIGHTS, device)
+        }
+    };
+}
+pub(crate) use whole_model;
 
 /// The values of a tensor, in order.
 fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {

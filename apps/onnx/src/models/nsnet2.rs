@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use burn_int8::prelude::*;
 
-use super::{OnnxModel, Scheme, generated, values};
+use super::{OnnxModel, Scheme, generated, values, whole_model};
 use crate::reference::Reference;
 
 generated!("nsnet2");
@@ -18,15 +18,7 @@ impl OnnxModel for Nsnet2 {
     const SCHEMES: &'static [Scheme] =
         &[Scheme { name: "default", config: Int8Config::new, least_cosine: 0.9999, other_decisions: 0.0 }];
 
-    type Model<B: Backend> = Model<B>;
-
-    fn new<B: Backend>(device: &B::Device) -> Model<B> {
-        Model::new(device)
-    }
-
-    fn load<B: Backend>(device: &B::Device) -> Model<B> {
-        Model::from_file(WEIGHTS, device)
-    }
+    whole_model!();
 
     fn answers<B: Backend>(model: &Model<B>, inputs: &Reference) -> Vec<f32> {
         let spectra = Tensor::<B, 2>::from_data(inputs.spectra.clone(), &Default::default());
@@ -39,9 +31,5 @@ impl OnnxModel for Nsnet2 {
 
     fn sample(answers: &[f32]) -> Vec<f32> {
         answers.to_vec()
-    }
-
-    fn decisions(_: &[f32]) -> Vec<usize> {
-        Vec::new()
     }
 }

@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use burn_int8::prelude::*;
 
-use super::{OnnxModel, Scheme, generated, values};
+use super::{OnnxModel, Scheme, generated, values, whole_model};
 use crate::reference::Reference;
 
 generated!("ppocr_det");
@@ -30,15 +30,7 @@ impl OnnxModel for PpocrDet {
         },
     ];
 
-    type Model<B: Backend> = Model<B>;
-
-    fn new<B: Backend>(device: &B::Device) -> Model<B> {
-        Model::new(device)
-    }
-
-    fn load<B: Backend>(device: &B::Device) -> Model<B> {
-        Model::from_file(WEIGHTS, device)
-    }
+    whole_model!();
 
     /// The page has two words above two words, in grey.
     fn answers<B: Backend>(model: &Model<B>, inputs: &Reference) -> Vec<f32> {

@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use burn_int8::prelude::*;
 
-use super::{OnnxModel, Scheme, generated, values};
+use super::{OnnxModel, Scheme, generated, values, whole_model};
 use crate::reference::Reference;
 
 generated!("silero_vad");
@@ -37,15 +37,7 @@ impl OnnxModel for SileroVad {
         },
     ];
 
-    type Model<B: Backend> = Model<B>;
-
-    fn new<B: Backend>(device: &B::Device) -> Model<B> {
-        Model::new(device)
-    }
-
-    fn load<B: Backend>(device: &B::Device) -> Model<B> {
-        Model::from_file(WEIGHTS, device)
-    }
+    whole_model!();
 
     fn answers<B: Backend>(model: &Model<B>, inputs: &Reference) -> Vec<f32> {
         let device = B::Device::default();
