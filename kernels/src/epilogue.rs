@@ -9,15 +9,41 @@ use crate::uninit::{Block, init_map, init_map_pairs};
 use crate::vecmath::Activation;
 use crate::weight::NR;
 
-/// Turns sums into outputs. A row is a row of a product's inputs, or a sample of a convolution's. `at` is a row, a channel and the
-/// first of some pixels.
-pub(crate) trait Epilogue<S: Sum>: Sync {
+/// One of the steps that outputs go through before they are stored.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// A function of each output.
+    Activate(Activation),
+    /// The sum with another tensor, of the shape and the layout of the outputs.
+    Add(&'a [f32]),
+}
+
+/// # Panics
+///
+/// If a tensor that is added has another number of values than the outputs.
+pub(crate) fn check_steps(steps: &[Step<'_>], outputs: usize) {
+    for step in steps {
+        if let Step::Add(other) = step {
+            let len = other.len();
+            assert!(len == outputs, "{len} values are to be added to {outputs} outputs");
+        }
+    }
+}
+
+/// Turns sums into outputs whose channels lie side by side.
+pub(crate) trait RowEpilogue<S: Sum>: Sync {
     /// The element of an output.
     type Output: Copy + Default + Send;
 
-    /// Writes what the sums of neighbouring channels give, the first of them `channel`. Channels past the last are padding:
-    /// nobody uses what they give.
-    fn channels(&self, row: usize, channel: usize, sums: &[S], out: &mut [Self::Output]);
+    /// Writes what the sums of neighbouring channels of one row give, the first of them `channel`. The inputs of the row have the
+    /// scale `x_scale`. Channels past the last are padding: nobody uses what they give.
+    fn channels(&self, row: usize, x_scale: f32, channel: usize, sums: &[S], out: &mut [Self::Output]);
+}
+
+/// Turns sums into outputs whose pixels lie side by side. `at` is a sample, a channel and the first of some pixels.
+pub(crate) trait Epilogue<S: Sum>: Sync {
+    /// The element of an output.
+    type Output: Copy + Default + Send;
 
     /// Writes what the sums of neighbouring pixels of one channel give, after `offset` is taken out of them.
     fn pixels<'o>(
@@ -87,17 +113,64 @@ impl<S: Sum, E: Epilogue<S>> Op for FinishTransposed<'_, '_, '_, S, E> {
     }
 }
 
-/// `sum as f32 * (x_scale * w_scale) + bias`, in that order everywhere, and the activation of that.
+/// `sum as f32 * (x_scale * w_scale) + bias`, in that order everywhere, and some steps with that, in rows of channels.
+#[derive(Clone, Copy)]
+pub(crate) struct DequantizeRows<'a> {
+    /// The scale of each channel's weights.
+    pub(crate) w_scales: &'a [f32],
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) steps: &'a [Step<'a>],
+}
+
+impl DequantizeRows<'_> {
+    /// The outputs of one row, from `channel` on.
+    #[inline(always)]
+    pub(crate) fn scale(
+        &self,
+        (row, x_scale, channel): (usize, f32, usize),
+        sums: impl Iterator<Item = f32>,
+        out: &mut [f32],
+    ) {
+        let scaled = sums.zip(&self.w_scales[channel..]).map(|(sum, w_scale)| sum * (x_scale * w_scale));
+        match self.bias {
+            None => out.iter_mut().zip(scaled).for_each(|(out, y)| *out = y),
+            Some(bias) => {
+                let biased = scaled.zip(&bias[channel..]).map(|(y, b)| y + b);
+                out.iter_mut().zip(biased).for_each(|(out, y)| *out = y);
+            }
+        }
+        for step in self.steps {
+            match step {
+                Step::Activate(activation) => activation.apply(out),
+                Step::Add(other) => {
+                    let channels = self.w_scales.len();
+                    let row = &other[row * channels..][channel..channels];
+                    out.iter_mut().zip(row).for_each(|(out, y)| *out += y);
+                }
+            }
+        }
+    }
+}
+
+impl<S: Sum> RowEpilogue<S> for DequantizeRows<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn channels(&self, row: usize, x_scale: f32, channel: usize, sums: &[S], out: &mut [f32]) {
+        self.scale((row, x_scale, channel), sums.iter().map(|sum| sum.to_f32(0)), out);
+    }
+}
+
+/// `sum as f32 * (x_scale * w_scale) + bias`, in that order everywhere.
 #[derive(Clone, Copy)]
 pub(crate) struct Dequantize<'a> {
-    /// The scales of each row's inputs; empty if all are 1.
+    /// The scales of each sample's inputs; empty if all are 1.
     pub(crate) x_scales: &'a [f32],
-    /// The scales of one row: one, or one for each pixel.
+    /// The scales of one sample: one, or one for each pixel.
     pub(crate) row_scales: usize,
     /// The scale of each channel's weights.
     pub(crate) w_scales: &'a [f32],
     pub(crate) bias: Option<&'a [f32]>,
-    pub(crate) activation: Activation,
 }
 
 impl Dequantize<'_> {
@@ -113,31 +186,10 @@ impl Dequantize<'_> {
         (self.row_scales > 1).then(|| &self.x_scales[row * self.row_scales..][pixel..self.row_scales])
     }
 
-    /// The outputs of one row, from `channel` on.
-    #[inline(always)]
-    pub(crate) fn scale(&self, row: usize, channel: usize, sums: impl Iterator<Item = f32>, out: &mut [f32]) {
-        let (x_scale, w_scales) = (self.x_scale(row, 0), &self.w_scales[channel..]);
-        let scaled = sums.zip(w_scales).map(|(sum, w_scale)| sum * (x_scale * w_scale));
-        match self.bias {
-            None => out.iter_mut().zip(scaled).for_each(|(out, y)| *out = y),
-            Some(bias) => {
-                let biased = scaled.zip(&bias[channel..]).map(|(y, b)| y + b);
-                out.iter_mut().zip(biased).for_each(|(out, y)| *out = y);
-            }
-        }
-        self.activation.apply(out);
-    }
-
     /// The scale of one pixel's sums for one channel, and the channel's bias.
     #[inline(always)]
     fn scale_and_bias(&self, [row, channel, pixel]: [usize; 3]) -> [f32; 2] {
         [self.x_scale(row, pixel) * self.w_scales[channel], self.bias.map_or(0.0, |bias| bias[channel])]
-    }
-
-    fn activated(&self, y: f32) -> f32 {
-        let mut y = [y];
-        self.activation.apply(&mut y);
-        y[0]
     }
 }
 
@@ -175,11 +227,6 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
     type Output = f32;
 
     #[inline(always)]
-    fn channels(&self, row: usize, channel: usize, sums: &[S], out: &mut [f32]) {
-        self.scale(row, channel, sums.iter().map(|sum| sum.to_f32(0)), out);
-    }
-
-    #[inline(always)]
     fn pixels<'o>(
         &self,
         at: [usize; 3],
@@ -189,7 +236,7 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
     ) -> &'o mut [f32] {
         let [scale, bias] = self.scale_and_bias(at);
         let [row, channel, pixel] = at;
-        let out = match self.pixel_scales(row, pixel) {
+        match self.pixel_scales(row, pixel) {
             Some(x_scales) => {
                 let w_scale = self.w_scales[channel];
                 init_map_pairs(out, (sums, x_scales), |sum, x_scale| {
@@ -197,9 +244,7 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
                 })
             }
             None => init_map(out, sums, |sum| sum.to_f32(offset) * scale + bias),
-        };
-        self.activation.apply(out);
-        out
+        }
     }
 
     #[inline(always)]
@@ -225,7 +270,6 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
                 }
                 None => dequantize_pixels(&chunk.sums[first..], by, &mut scaled.0),
             }
-            self.activation.apply(scaled.0.as_flattened_mut());
             transpose(isa, &scaled.0, columns, &mut transposed.0);
             let pixels = start..chunk.columns.end.min(start + TRANSPOSED_ROWS);
             let rows = chunk.block_row..chunk.block_row + chunk.channels.len();
@@ -235,12 +279,12 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
 
     fn one(&self, at: [usize; 3], sum: S, offset: i32) -> f32 {
         let [scale, bias] = self.scale_and_bias(at);
-        self.activated(sum.to_f32(offset) * scale + bias)
+        sum.to_f32(offset) * scale + bias
     }
 
     fn total(&self, at: [usize; 3], total: i64) -> f32 {
         let [scale, bias] = self.scale_and_bias(at);
-        self.activated(total as f32 * scale + bias)
+        total as f32 * scale + bias
     }
 }
 
@@ -248,13 +292,17 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct RawAccumulators;
 
-impl<S: Sum> Epilogue<S> for RawAccumulators {
+impl<S: Sum> RowEpilogue<S> for RawAccumulators {
     type Output = i32;
 
     #[inline(always)]
-    fn channels(&self, _row: usize, _channel: usize, sums: &[S], out: &mut [i32]) {
+    fn channels(&self, _row: usize, _x_scale: f32, _channel: usize, sums: &[S], out: &mut [i32]) {
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum.exact(0));
     }
+}
+
+impl<S: Sum> Epilogue<S> for RawAccumulators {
+    type Output = i32;
 
     #[inline(always)]
     fn pixels<'o>(

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::epilogue::{Dequantize, Epilogue, RawAccumulators};
+use crate::epilogue::{DequantizeRows, RawAccumulators, RowEpilogue, Step, check_steps};
 use crate::isa::{
     Accumulator, Integers, Isa, Kernel, MR, Matrix, Microkernel, Op, Operands, Role, Sum, Sums, WeightOnly,
     gemm_tile,
@@ -12,7 +12,6 @@ use crate::quantize::{Absmax, CodeBytes, TransformRow, quantize_into};
 use crate::range::{InputScheme, MAX_ABSMAX, overflow_guard};
 use crate::scratch::{CacheAligned, QUANTIZED, SCALES, with_scratch};
 use crate::uninit::{BLOCK_ROWS, Block, collect_uninit};
-use crate::vecmath::Activation;
 use crate::weight::{KR, NR, PackedWeights, Panel};
 
 /// The weights that an input is multiplied with, and what becomes of the products.
@@ -22,27 +21,24 @@ pub struct Product<'a> {
     pub weights: &'a PackedWeights,
     /// One bias an output, if there are any.
     pub bias: Option<&'a [f32]>,
-    /// The function that is applied to each output.
-    pub activation: Activation,
+    /// The steps that outputs go through, in this order.
+    pub steps: &'a [Step<'a>],
 }
 
 impl<'a> Product<'a> {
-    /// Plain products, without an activation.
+    /// Plain products, without further steps.
     pub fn new(weights: &'a PackedWeights, bias: Option<&'a [f32]>) -> Self {
-        Self { weights, bias, activation: Activation::Identity }
+        Self { weights, bias, steps: &[] }
     }
 
-    fn dequantize<'e>(&self, x_scales: &'e [f32]) -> Dequantize<'e>
-    where
-        'a: 'e,
-    {
-        let Self { weights, bias, activation } = *self;
-        Dequantize { x_scales, row_scales: 1, w_scales: weights.scales(), bias, activation }
+    fn dequantize(&self) -> DequantizeRows<'a> {
+        let Self { weights, bias, steps } = *self;
+        DequantizeRows { w_scales: weights.scales(), bias, steps }
     }
 }
 
 /// `x · weights` of each product with dynamically quantized inputs:
-/// `out[i, j] = activation(sum as f32 * (x_scale[i] * w_scale[j]) + bias[j])`.
+/// `out[i, j] = steps(sum as f32 * (x_scale[i] * w_scale[j]) + bias[j])`.
 ///
 /// `x` is `[m, k]`, an output `[m, n]`, all row-major; the sums are exact. `x` is quantized once for all products.
 ///
@@ -74,8 +70,8 @@ pub fn dynamic<const N: usize>(
     if shapes.iter().all(Shape::is_empty) {
         return [(); N].map(|()| Vec::new());
     }
-    with_quantized(kernel, first, x, scheme.into(), |input, x_scales| {
-        let epilogues = products.map(|product| product.dequantize(x_scales));
+    with_quantized(kernel, first, x, scheme.into(), |input| {
+        let epilogues = products.map(|product| product.dequantize());
         if shapes.iter().any(|shape| shape.weights.k_blocks().len() > 1) {
             return std::array::from_fn(|i| split(kernel, &shapes[i], input, &epilogues[i]));
         }
@@ -102,11 +98,11 @@ pub fn accumulators(
     if shape.is_empty() {
         return Vec::new();
     }
-    with_quantized(kernel, &shape, x, scheme.into(), |input, _| raw(kernel, &shape, input, 0))
+    with_quantized(kernel, &shape, x, scheme.into(), |input| raw(kernel, &shape, input, 0))
 }
 
 /// `x · weights` with float inputs:
-/// `out[i, j] = activation((sum over k of x[i, k] * q[k, j]) * w_scale[j] + bias[j])`.
+/// `out[i, j] = steps((sum over k of x[i, k] * q[k, j]) * w_scale[j] + bias[j])`.
 ///
 /// The integers become floats in registers; the sum is a float sum, in an order of the kernel's own. It overflows only where
 /// the output does, for weight scales below `2^64`: rows near the largest float are multiplied by a power of two before the
@@ -122,8 +118,8 @@ pub fn weight_only(kernel: Kernel, (x, m): (&[f32], usize), product: Product<'_>
     }
     let (k, padded) = (shape.k, shape.padded());
     let multiply = |x: &[u8], x_scales: &[f32]| {
-        let input = Input { x, stride: padded * size_of::<f32>(), offsets: &[] };
-        let epilogue = product.dequantize(x_scales);
+        let input = Input { x, stride: padded * size_of::<f32>(), scales: x_scales, offsets: &[] };
+        let epilogue = product.dequantize();
         let [out] = run(std::array::from_ref(&shape), |_, block| {
             let part = shape.all(input);
             kernel.run(MultiplyBlock::<WeightOnly, _> { part, epilogue: &epilogue, block });
@@ -157,7 +153,7 @@ pub fn weight_only(kernel: Kernel, (x, m): (&[f32], usize), product: Product<'_>
 }
 
 /// More inputs than one `i32` sum holds: exact sums of one block of `k` after the other, added up in `i64`.
-fn split(kernel: Kernel, shape: &Shape<'_>, input: Input<'_>, epilogue: &Dequantize<'_>) -> Vec<f32> {
+fn split(kernel: Kernel, shape: &Shape<'_>, input: Input<'_>, epilogue: &DequantizeRows<'_>) -> Vec<f32> {
     let mut totals = vec![0i64; shape.m * shape.n];
     for k_block in 0..shape.weights.k_blocks().len() {
         let sums = raw(kernel, shape, input, k_block);
@@ -166,7 +162,7 @@ fn split(kernel: Kernel, shape: &Shape<'_>, input: Input<'_>, epilogue: &Dequant
     let mut out = vec![0.0; totals.len()];
     let n = shape.n.max(1);
     for (row, (totals, out)) in totals.chunks_exact(n).zip(out.chunks_exact_mut(n)).enumerate() {
-        epilogue.scale(row, 0, totals.iter().map(|&total| total as f32), out);
+        epilogue.scale((row, input.scale(row), 0), totals.iter().map(|&total| total as f32), out);
     }
     out
 }
@@ -195,11 +191,12 @@ const FEW_ROWS: usize = 3;
 /// The sizes of several products of one input, which share the threads.
 fn shapes<'a, const N: usize>(x: &[f32], m: usize, products: &[Product<'a>; N]) -> [Shape<'a>; N] {
     let outputs: usize = products.iter().map(|product| product.weights.shape()[1]).sum();
-    products.map(|Product { weights, bias, .. }| {
+    products.map(|Product { weights, bias, steps }| {
         let [k, n] = weights.shape();
         assert_eq!(m.checked_mul(k), Some(x.len()), "the input does not match [{m}, {k}]");
         assert!(m.checked_mul(n).is_some(), "an output of [{m}, {n}] is too large");
         assert!(bias.is_none_or(|bias| bias.len() == n), "the bias does not match {n} outputs");
+        check_steps(steps, m * n);
         let transform = products[0].weights.transform();
         assert!(weights.transform() == transform, "the products transform their inputs in different ways");
         let work = m.max(FEW_ROWS).saturating_mul(k).saturating_mul(outputs);
@@ -274,7 +271,7 @@ fn with_quantized<R>(
     shape: &Shape<'_>,
     x: &[f32],
     scheme: InputScheme,
-    run: impl FnOnce(Input<'_>, &[f32]) -> R,
+    run: impl FnOnce(Input<'_>) -> R,
 ) -> R {
     with_scratch(&QUANTIZED, |out| {
         with_scratch(&SCALES, |scales| {
@@ -291,7 +288,7 @@ fn with_quantized<R>(
                 let (scheme, out) = ((scheme, shape.weights.transform()), (&mut *out, stride));
                 quantize_into(kernel, x, shape.k, scheme, out, (&mut *scales, &mut *offsets));
             }
-            run(Input { x: out, stride, offsets }, scales)
+            run(Input { x: out, stride, scales, offsets })
         })
     })
 }
@@ -303,8 +300,16 @@ struct Input<'a> {
     x: &'a [u8],
     /// The bytes from one row to the next.
     stride: usize,
+    /// The scale of each row; none if all are 1.
+    scales: &'a [f32],
     /// The number that the encoding adds to each input of a row; none if inputs are floats.
     offsets: &'a [i32],
+}
+
+impl Input<'_> {
+    fn scale(&self, row: usize) -> f32 {
+        self.scales.get(row).copied().unwrap_or(1.0)
+    }
 }
 
 /// A part of a product: some of the K steps.
@@ -317,13 +322,13 @@ struct PartialProduct<'a> {
 }
 
 /// Computes one block of an output.
-struct MultiplyBlock<'a, 'b, 'o, R: Role, E: Epilogue<R::Sum>> {
+struct MultiplyBlock<'a, 'b, 'o, R: Role, E: RowEpilogue<R::Sum>> {
     part: PartialProduct<'a>,
     epilogue: &'a E,
     block: &'b mut Block<'o, E::Output>,
 }
 
-impl<R: Role, E: Epilogue<R::Sum>> Op for MultiplyBlock<'_, '_, '_, R, E> {
+impl<R: Role, E: RowEpilogue<R::Sum>> Op for MultiplyBlock<'_, '_, '_, R, E> {
     type Output = ();
 
     #[inline(always)]
@@ -410,7 +415,7 @@ fn multiply_steps<I: Isa, R: Role>(
 
 /// Writes the outputs of some rows of a block, of the panel that is `offset` columns from its corner.
 #[inline(always)]
-fn finish_rows<R: Role, E: Epilogue<R::Sum>>(
+fn finish_rows<R: Role, E: RowEpilogue<R::Sum>>(
     part: &PartialProduct<'_>,
     epilogue: &E,
     block: &mut Block<'_, E::Output>,
@@ -423,7 +428,7 @@ fn finish_rows<R: Role, E: Epilogue<R::Sum>>(
         let of_input = block.first_row + row + i;
         let offset = part.input.offsets.get(of_input).copied().unwrap_or_default();
         R::compensate(&mut sums[..width], part.column_sums.get(column..).unwrap_or_default(), offset);
-        epilogue.channels(of_input, column, &sums[..width], &mut out.0[..width]);
+        epilogue.channels(of_input, part.input.scale(of_input), column, &sums[..width], &mut out.0[..width]);
         block.append_copy::<NR>(row + i, columns.clone(), &out.0);
     }
 }

@@ -23,6 +23,7 @@ mod vecmath;
 mod weight;
 
 pub use activate::activate;
+pub use epilogue::Step;
 pub use attention::{Attention, Mask, StridedHeads, attention};
 pub use isa::{Kernel, KernelError, OVERRIDE};
 pub use norm::{Norm, layer_norm};

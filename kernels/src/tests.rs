@@ -234,11 +234,12 @@ fn layers_of_one_input_are_as_each_alone() {
         let packed =
             [1, 0, 200].map(|n| packed(&numbers.int8(k * n), &vec![0.01; n], WeightLayout::Linear([k, n])));
         let activations = [Activation::Gelu, Activation::Identity, Activation::GeluApproximate];
+        let steps = activations.map(|activation| [Step::Activate(activation)]);
         for kernel in Kernel::tested() {
-            let mut each = packed.iter().zip(activations);
+            let mut each = packed.iter().zip(&steps);
             let layers = [(); 3].map(|()| {
-                let (weights, activation) = each.next().unwrap();
-                Product { activation, ..Product::new(weights, None) }
+                let (weights, steps) = each.next().unwrap();
+                Product { steps, ..Product::new(weights, None) }
             });
             let together = dynamic(kernel, (&x, m), QuantRange::Symmetric, layers);
             for ((layer, out), activation) in layers.iter().zip(together).zip(activations) {

@@ -17,6 +17,10 @@ pub enum Activation {
     Gelu,
     /// `x / (1 + exp(-2z))` with `z = sqrt(2 / π) * (x + 0.044715 x³)`, the same as `0.5 x (1 + tanh z)`.
     GeluApproximate,
+    /// The larger of `x` and 0; NaN stays NaN.
+    Relu,
+    /// `x` between two limits; NaN stays NaN.
+    Clamp([f32; 2]),
     /// `1 / (1 + exp(-x))`, to 2e-7.
     Sigmoid,
     /// The hyperbolic tangent, to 2e-7.
@@ -30,6 +34,11 @@ impl Activation {
             Self::Identity => {}
             Self::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
             Self::GeluApproximate => values.iter_mut().for_each(|x| *x = gelu_approximate(*x)),
+            Self::Relu => values.iter_mut().for_each(|x| *x = if *x <= 0.0 { 0.0 } else { *x }),
+            Self::Clamp([low, high]) => values.iter_mut().for_each(|x| {
+                let y = if *x < low { low } else { *x };
+                *x = if y > high { high } else { y };
+            }),
             Self::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid(*x)),
             Self::Tanh => values.iter_mut().for_each(|x| *x = 2.0 * sigmoid(2.0 * *x) - 1.0),
         }

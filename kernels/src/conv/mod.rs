@@ -15,7 +15,9 @@
 //! | `direct` | tiles of channels x neighbouring pixels |
 //! | `igemm` | tiles of pixels x neighbouring channels |
 //! | `depthwise` | groups that read a single channel |
+//! | `channels_last` | images whose channels lie side by side |
 
+pub mod channels_last;
 mod depthwise;
 mod direct;
 mod geometry;
@@ -36,7 +38,6 @@ use crate::parallel::{for_each, threads_for};
 use crate::range::{InputScheme, Quantizer};
 use crate::scratch::{QUANTIZED, UNPACKED, with_scratch};
 use crate::uninit::{BLOCK_ROWS, Block, UninitSlice, collect_uninit};
-use crate::vecmath::Activation;
 use crate::weight::{COLUMN_BLOCK, MAX_EXACT_INPUTS, NR, PackedWeights, WeightLayout};
 use direct::{ConvWeights, GroupConv};
 use input::InputFiller;
@@ -130,6 +131,11 @@ impl ConvInput<'_> {
         self.geometry.spec().group_channels()[0] == 1
     }
 
+    /// The values of all outputs.
+    fn outputs(&self) -> usize {
+        self.batch * self.geometry.spec().channels[1] * self.geometry.output().iter().product::<usize>()
+    }
+
     /// True if there is no output.
     fn is_empty(&self) -> bool {
         self.batch * self.geometry.spec().channels[1] == 0
@@ -154,8 +160,7 @@ impl ConvInput<'_> {
 
     fn dequantize<'e>(&'e self, x_scales: &'e [f32], bias: Option<&'e [f32]>) -> Dequantize<'e> {
         let row_scales = x_scales.len() / self.batch.max(1);
-        let (w_scales, activation) = (self.weights.scales(), Activation::Identity);
-        Dequantize { x_scales, row_scales, w_scales, bias, activation }
+        Dequantize { x_scales, row_scales, w_scales: self.weights.scales(), bias }
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) enum InputKind {
 }
 
 /// The products of integers whose sums are exact in `f32`: `512 * 255 * 128 < 2^24`.
-const EXACT_IN_F32: usize = 512;
+pub(super) const EXACT_IN_F32: usize = 512;
 
 impl InputKind {
     /// The channels of a block.

@@ -8,10 +8,10 @@ use crate::weight::ConvSpec;
 mod pixels;
 
 /// A small generator: the tests need variety, not randomness.
-struct Numbers(u64);
+pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
-    fn next(&mut self) -> usize {
+    pub(super) fn next(&mut self) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize
     }
@@ -20,7 +20,7 @@ impl Numbers {
         from[self.next() % N]
     }
 
-    fn int8(&mut self, len: usize) -> Vec<i8> {
+    pub(super) fn int8(&mut self, len: usize) -> Vec<i8> {
         (0..len).map(|_| self.next() as u8 as i8).collect()
     }
 }
@@ -29,21 +29,21 @@ impl Numbers {
 const AUTO: InputScheme = InputScheme { range: QuantRange::Full, codes: InputCodes::Auto };
 
 /// A convolution of integers that survive quantization unchanged.
-struct Case {
-    spec: ConvSpec,
-    padding: [[usize; 2]; 3],
-    input: [usize; 3],
-    batch: usize,
+pub(super) struct Case {
+    pub(super) spec: ConvSpec,
+    pub(super) padding: [[usize; 2]; 3],
+    pub(super) input: [usize; 3],
+    pub(super) batch: usize,
 }
 
 impl Case {
-    fn new(channels: [usize; 2], kernel: [usize; 3], input: [usize; 3]) -> Self {
+    pub(super) fn new(channels: [usize; 2], kernel: [usize; 3], input: [usize; 3]) -> Self {
         let (groups, stride, dilation) = (1, [1; 3], [1; 3]);
         let spec = ConvSpec { axes: 3, channels, groups, kernel, stride, dilation, transposed: false };
         Self { spec, padding: [[0; 2]; 3], input, batch: 1 }
     }
 
-    fn random(numbers: &mut Numbers) -> Self {
+    pub(super) fn random(numbers: &mut Numbers) -> Self {
         let n = numbers;
         let groups = n.pick([1, 1, 1, 2, 3, 7]);
         let channels =

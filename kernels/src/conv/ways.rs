@@ -31,6 +31,17 @@ impl InputWays {
         Self { quantizers, ..Self::default() }
     }
 
+    /// The ways of samples whose channels lie side by side, and whether each pixel has a scale of its own.
+    pub(super) fn channels_last(
+        kernel: Kernel,
+        input: &ConvInput<'_>,
+        scheme: InputScheme,
+    ) -> (Vec<Option<Quantizer>>, bool) {
+        let extents = input.extents(kernel).into_iter();
+        let quantizers = extents.map(|extent| Quantizer::of_inputs(extent, scheme)).collect();
+        (quantizers, scheme.codes == InputCodes::Auto && input.geometry.is_pointwise())
+    }
+
     /// Floats that leave room for their sums, and the factors that take that back from outputs.
     pub(super) fn floats(kernel: Kernel, input: &ConvInput<'_>) -> (Self, Vec<f32>) {
         let guards = input.extents(kernel).into_iter().map(|extent| overflow_guard(extent.absmax()));

@@ -1,5 +1,6 @@
 //! The backends whose tensors are in host memory: borrow slices, call the kernels, wrap the result.
 
+mod conv;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "ndarray")]
@@ -11,11 +12,11 @@ use std::any::TypeId;
 use burn::prelude::*;
 use burn::tensor::{DType, TensorPrimitive};
 
-use super::op::{AttentionOp, ConvOp, LinearOp};
+use super::op::{AttentionOp, LinearOp};
 use crate::config::QuantMode;
-use burn_int8_kernels::conv::{self, ConvInput};
 use burn_int8_kernels::gemm::{self, Product};
-use burn_int8_kernels::{Activation, Attention, Kernel, Mask, Norm, PackedWeights, StridedHeads};
+use burn_int8_kernels::{Activation, Attention, Kernel, Mask, Norm, PackedWeights, Step, StridedHeads};
+pub(super) use conv::conv;
 use slices::{bools, floats, with_floats};
 
 /// The kernels of the instruction set in use.
@@ -51,9 +52,9 @@ pub(super) fn linear<B: Backend, const D: usize, const N: usize>(
     };
     let biases = layers.each_ref().map(|(_, op)| op.bias.clone().map(|bias| bias.into_primitive().tensor()));
     let biases = biases.each_ref().map(|bias| bias.as_ref().map(floats::<B>));
+    let steps = layers.each_ref().map(|(_, op)| [Step::Activate(op.activation)]);
     let products: [Product<'_>; N] = std::array::from_fn(|i| {
-        let (weights, LinearOp { activation, .. }) = &layers[i];
-        Product { weights, bias: biases[i].as_deref(), activation: *activation }
+        Product { weights: layers[i].0, bias: biases[i].as_deref(), steps: &steps[i] }
     });
     let mut outs = with_floats(x, |x| match scheme.mode {
         QuantMode::Auto | QuantMode::Dynamic => gemm::dynamic(kernel(), (x, rows), scheme.inputs(), products),
@@ -131,29 +132,6 @@ pub(crate) fn layer_norm<B: Backend, const D: usize>(
     let gamma = floats::<B>(&gamma);
     let norm = Norm { gamma: &gamma, beta: beta.as_deref(), epsilon };
     let out = burn_int8_kernels::layer_norm(kernel(), &floats::<B>(&x), residual.as_deref(), &norm);
-    tensor(out, shape, dtype, &device)
-}
-
-/// The convolution of `x` `[batch, channels, ..]`.
-pub(super) fn conv<B: Backend, const D: usize>(
-    weights: &PackedWeights,
-    x: Tensor<B, D>,
-    op: ConvOp<B>,
-) -> Tensor<B, D> {
-    let (shape, dtype, device) = (op.output(&x.shape()), x.dtype(), x.device());
-    let ConvOp { geometry, scheme, bias } = op;
-    let batch = shape[0];
-    let run = |values: &[f32], bias: Option<&[f32]>| {
-        let images = ConvInput { values, batch, geometry: &geometry, weights };
-        match scheme.mode {
-            QuantMode::Auto | QuantMode::Dynamic => conv::dynamic(kernel(), &images, scheme.inputs(), bias),
-            QuantMode::WeightOnly => conv::weight_only(kernel(), &images, bias),
-        }
-    };
-    let out = with_floats(x, |x| match bias {
-        Some(bias) => with_floats(bias, |bias| run(x, Some(bias))),
-        None => run(x, None),
-    });
     tensor(out, shape, dtype, &device)
 }
 

@@ -18,6 +18,14 @@ pub(in crate::ops::cpu) fn borrow<P: 'static>(primitive: &P) -> Option<Cow<'_, [
     }
 }
 
+/// The values in row-major order, if they lie so in memory.
+pub(in crate::ops::cpu) fn contiguous<P: 'static>(primitive: &P) -> Option<&[f32]> {
+    match as_any(primitive)? {
+        NdArrayTensor::F32(storage) => storage.view().to_slice(),
+        _ => None,
+    }
+}
+
 /// The values of a tensor of bools, row-major. As Burn's `TensorData` they would be copied one by one.
 pub(in crate::ops::cpu) fn borrow_bools<P: 'static>(primitive: &P) -> Option<Cow<'_, [bool]>> {
     match as_any(primitive)? {

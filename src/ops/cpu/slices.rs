@@ -28,6 +28,20 @@ pub(super) fn floats<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Cow<'_,
     })
 }
 
+/// The values, row-major, as `f32`, if that takes no copy.
+pub(super) fn contiguous<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Option<&[f32]> {
+    #[cfg(feature = "ndarray")]
+    if let Some(values) = ndarray::contiguous(primitive) {
+        return Some(values);
+    }
+    #[cfg(feature = "flex")]
+    if let Some(values) = flex::contiguous(primitive) {
+        return Some(values);
+    }
+    let _ = primitive;
+    None
+}
+
 fn borrow<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Option<Cow<'_, [f32]>> {
     #[cfg(feature = "ndarray")]
     if let Some(values) = ndarray::borrow(primitive) {

@@ -1,0 +1,159 @@
+//! Convolutions in one group: products whose rows are pixels, anywhere in the window.
+
+use super::bands::{Band, Bands, position};
+use super::fill::WindowFiller;
+use super::window::Window;
+use super::{Images, RowEpilogue};
+use crate::isa::{
+    Accumulator, GatheredRows, InputEncoding, Integers, Isa, KSteps, MR, Microkernel, Op, Operands, Role,
+    TileSizes, gemm_tile,
+};
+use crate::range::Quantizer;
+use crate::scratch::{CacheAligned, QUANTIZED, SCALES, with_scratch};
+use crate::uninit::{BLOCK_ROWS, Block};
+use crate::weight::{ConvSpec, KR, NR, PackedWeights};
+
+/// The bytes of a window's integers that leave room for weights in the second-level cache.
+const WINDOW_BYTES: usize = 128 << 10;
+
+impl Images<'_> {
+    /// Computes all outputs.
+    pub(super) fn dense<E: RowEpilogue<i32>>(&self, epilogue: &E) -> Vec<E::Output> {
+        let spec = self.geometry().spec();
+        let [_, size] = self.kernel.run(TileSizes::<Integers>::new());
+        let pixel_bytes = spec.channels[0].div_ceil(KR) * size.block_bytes;
+        let bands = Bands::new(self, [pixel_bytes, WINDOW_BYTES], true);
+        let window = bands.window(self, 0);
+        let steps = KSteps::new(steps(spec, &window, size.block_bytes));
+        bands.run(self, |band| {
+            let window = bands.window(self, band.first);
+            with_scratch(&QUANTIZED, |codes| {
+                with_scratch(&SCALES, |scales| {
+                    let pixels = if self.by_pixel { window.pixels() } else { 0 };
+                    let scales = bytemuck::cast_slice_mut(scales.at_least(pixels * size_of::<f32>()));
+                    let codes = codes.at_least(window.pixels() * pixel_bytes);
+                    let (axis, steps) = (bands.axis, &steps);
+                    self.kernel.run(DenseBand { images: self, window, axis, steps, band, codes, scales, epilogue });
+                });
+            });
+        })
+    }
+}
+
+/// The places of each step's inputs, from the pixel under the first tap on, in the order of the packed weights.
+fn steps(spec: &ConvSpec, window: &Window, block_bytes: usize) -> Vec<usize> {
+    let blocks = spec.channels[0].div_ceil(KR);
+    let [depth, height, width] = spec.kernel;
+    let taps = (0..depth).flat_map(|z| (0..height).flat_map(move |y| (0..width).map(move |x| [z, y, x])));
+    let taps: Vec<_> = taps.map(|tap| window.of_tap(tap) * blocks).collect();
+    (0..blocks).flat_map(|block| taps.iter().map(move |tap| (tap + block) * block_bytes)).collect()
+}
+
+/// Computes a band.
+struct DenseBand<'a, 'o, E: RowEpilogue<i32>> {
+    images: &'a Images<'a>,
+    window: Window,
+    axis: usize,
+    steps: &'a KSteps,
+    band: Band<'o, E::Output>,
+    /// Room for the window's integers, pixel after pixel.
+    codes: &'a mut [u8],
+    /// Room for the scale of each pixel, if each has its own.
+    scales: &'a mut [f32],
+    epilogue: &'a E,
+}
+
+impl<E: RowEpilogue<i32>> Op for DenseBand<'_, '_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Self { images, window, axis, steps, mut band, codes, scales, epilogue } = self;
+        let (geometry, weights) = (images.geometry(), images.weights());
+        let quantizer = images.quantizers[band.sample].as_ref();
+        let offset = I::Input::offset(quantizer.is_some_and(Quantizer::is_unsigned));
+        let channels = geometry.spec().channels[0];
+        let filler = WindowFiller { x: images.sample(band.sample), channels, window: &window };
+        let cells = bytemuck::cast_slice_mut(codes);
+        if images.by_pixel {
+            filler.encode_pixels::<I::Input>(images.scheme_of(band.sample), offset, (cells, scales));
+        } else {
+            filler.encode::<I::Input>(quantizer, offset, cells);
+        }
+        let scale = quantizer.map_or(f32::NAN, |quantizer| quantizer.scale);
+        let line: usize = geometry.output()[axis + 1..].iter().product();
+        let rows_before = band.sample * geometry.output().iter().product::<usize>() + band.first * line;
+        let pixel_bytes = channels.div_ceil(KR) * I::Gemm::INPUT_BYTES;
+        for block in &mut band.blocks {
+            let mut positions = [0; BLOCK_ROWS];
+            for (i, place) in positions.iter_mut().enumerate().take(block.rows()) {
+                let pixel = block.first_row + i;
+                *place = window.of_output(position(pixel, axis, geometry.output())) * pixel_bytes;
+            }
+            let scales = Scales { by_pixel: scales, sample: scale };
+            let rows = BlockRows { codes, positions: &positions[..block.rows()], steps, offset, scales };
+            multiply(isa, weights, &rows, rows_before, epilogue, block);
+        }
+    }
+}
+
+/// The scales of a band's pixels.
+#[derive(Clone, Copy)]
+struct Scales<'a> {
+    /// One for each; none if all have that of the sample.
+    by_pixel: &'a [f32],
+    sample: f32,
+}
+
+/// The inputs of a block, a row for each pixel.
+struct BlockRows<'a> {
+    codes: &'a [u8],
+    positions: &'a [usize],
+    steps: &'a KSteps,
+    /// The number that the encoding adds to each input.
+    offset: i32,
+    scales: Scales<'a>,
+}
+
+/// Computes one block of the output; `rows_before` outputs of a channel are in front of the band.
+#[inline(always)]
+fn multiply<I: Isa, E: RowEpilogue<i32>>(
+    isa: I,
+    weights: &PackedWeights,
+    rows: &BlockRows<'_>,
+    rows_before: usize,
+    epilogue: &E,
+    block: &mut Block<'_, E::Output>,
+) {
+    let tiles = block.rows().div_ceil(I::Gemm::rows(block.rows()));
+    let lanes = <I::Gemm as Accumulator>::LANES;
+    let mut sums = CacheAligned([[0; NR]; MR]);
+    let mut out = CacheAligned([E::Output::default(); NR]);
+    for column in (0..block.columns()).step_by(NR) {
+        let channel = block.first_column + column;
+        let panel = weights.panel(channel);
+        let column_sums = weights.sums(0).get(channel..).unwrap_or_default();
+        let columns = column..block.columns().min(column + panel.columns);
+        let mut first = 0;
+        for left in (1..=tiles).rev() {
+            let count = (block.rows() - first).div_ceil(left); // even: 8 pixels are 4 + 4, not 6 + 2
+            let gathered = GatheredRows::new(&rows.positions[first..first + count], rows.steps);
+            let width = lanes * I::Gemm::vectors(count);
+            for at in (0..panel.columns).step_by(width) {
+                let w = &panel.bytes[at * KR..];
+                let operands = Operands { x: rows.codes, rows: gathered, w, w_stride: panel.stride };
+                let vectors = width.min(panel.columns - at) / lanes;
+                gemm_tile::<I, Integers, _>(isa, [count, vectors], &operands, at, &mut sums.0);
+            }
+            for (row, sums) in (first..first + count).zip(&mut sums.0) {
+                let sums = &mut sums[..panel.columns];
+                Integers::compensate(sums, column_sums, rows.offset);
+                let pixel = block.first_row + row;
+                let x_scale = rows.scales.by_pixel.get(pixel).copied().unwrap_or(rows.scales.sample);
+                epilogue.channels(rows_before + pixel, x_scale, channel, sums, &mut out.0[..panel.columns]);
+                block.append_copy::<NR>(row, columns.clone(), &out.0);
+            }
+            first += count;
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Convolutions of images whose channels lie side by side, `[batch, .., channels]`, as their outputs do.
+//!
+//! A band of lines of the output is computed at a time: what it reads of the input is quantized into a window that stays in the
+//! cache. Sums and outputs are those of the other ways to convolve, bit for bit.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `bands` | the cut of the output into bands, and of a band into blocks |
+//! | `turn` | from images with channels first |
+//! | `window` | the part of the input that a band reads |
+//! | `fill` | from the values of the input to the numbers in a window |
+//! | `dense` | all channels in one product |
+//! | `depthwise` | each channel by itself |
+
+mod bands;
+mod dense;
+mod depthwise;
+mod fill;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod window;
+
+use super::ConvInput;
+use super::geometry::ConvGeometry;
+use super::ways::InputWays;
+use crate::epilogue::{DequantizeRows, RawAccumulators, RowEpilogue, Step, check_steps};
+use crate::isa::Kernel;
+use crate::range::{InputCodes, InputScheme, Quantizer};
+use crate::weight::{ConvSpec, MAX_EXACT_INPUTS, PackedWeights};
+
+pub use turn::from_channels_first;
+
+/// Says whether [`dynamic`] computes such a convolution: in one group, or with one filter for each channel.
+///
+/// # Example
+///
+/// ```
+/// use burn_int8_kernels::{ConvSpec, conv::channels_last};
+///
+/// let spec = ConvSpec {
+///     axes: 2,
+///     channels: [16, 32],
+///     groups: 1,
+///     kernel: [1, 3, 3],
+///     stride: [1; 3],
+///     dilation: [1; 3],
+///     transposed: false,
+/// };
+/// assert!(channels_last::computes(&spec));
+/// assert!(!channels_last::computes(&ConvSpec { groups: 2, ..spec }));
+/// ```
+pub fn computes(spec: &ConvSpec) -> bool {
+    let dense = spec.groups == 1 && spec.channels[0] > 1 && spec.channels[0] * spec.taps() <= MAX_EXACT_INPUTS;
+    !spec.transposed && spec.channels[1] > 0 && (dense || is_depthwise(spec))
+}
+
+/// True if each channel has one filter, short enough that `f32` holds the sums of integers exactly.
+fn is_depthwise(spec: &ConvSpec) -> bool {
+    spec.groups > 0 && spec.channels == [spec.groups; 2] && spec.taps() <= super::plan::EXACT_IN_F32
+}
+
+/// [`conv::dynamic`](super::dynamic) of images `[batch, .., channels]`, and some steps with the outputs, `[batch, .., channels]`, too.
+///
+/// # Panics
+///
+/// If a slice does not match the shapes, the weights are not those of the geometry's convolution, or it is one that this
+/// way does not [compute](computes).
+pub fn dynamic(
+    kernel: Kernel,
+    input: &ConvInput<'_>,
+    scheme: impl Into<InputScheme>,
+    bias: Option<&[f32]>,
+    steps: &[Step<'_>],
+) -> Vec<f32> {
+    input.check(bias);
+    check_steps(steps, input.outputs());
+    run(kernel, input, scheme.into(), &DequantizeRows { w_scales: input.weights.scales(), bias, steps })
+}
+
+/// The exact integer sums of [`dynamic`], before any scale.
+///
+/// # Panics
+///
+/// The same as those of [`dynamic`].
+pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, scheme: impl Into<InputScheme>) -> Vec<i32> {
+    input.check(None);
+    run(kernel, input, scheme.into(), &RawAccumulators)
+}
+
+fn run<T: Copy + Default + Send, E>(
+    kernel: Kernel,
+    input: &ConvInput<'_>,
+    scheme: InputScheme,
+    epilogue: &E,
+) -> Vec<T>
+where
+    E: RowEpilogue<i32, Output = T> + RowEpilogue<f32, Output = T>,
+{
+    let spec = input.geometry.spec();
+    assert!(computes(spec), "{spec:?} is not computed with channels last");
+    if input.is_empty() {
+        return Vec::new();
+    }
+    let (quantizers, by_pixel) = InputWays::channels_last(kernel, input, scheme);
+    let images = Images { kernel, input, scheme, quantizers, by_pixel };
+    if is_depthwise(spec) { images.depthwise(epilogue) } else { images.dense(epilogue) }
+}
+
+/// A batch, and how its values become integers.
+struct Images<'a> {
+    kernel: Kernel,
+    input: &'a ConvInput<'a>,
+    scheme: InputScheme,
+    /// One a sample; `None` where it has a NaN or an infinity.
+    quantizers: Vec<Option<Quantizer>>,
+    /// True if each pixel has a scale of its own; that of its sample then says whether integers have a sign.
+    by_pixel: bool,
+}
+
+impl<'a> Images<'a> {
+    fn geometry(&self) -> &'a ConvGeometry {
+        self.input.geometry
+    }
+
+    fn weights(&self) -> &'a PackedWeights {
+        self.input.weights
+    }
+
+    /// The values of one sample.
+    fn sample(&self, sample: usize) -> &'a [f32] {
+        let len = self.geometry().sample();
+        &self.input.values[sample * len..][..len]
+    }
+
+    /// The scheme of the pixels of a sample.
+    fn scheme_of(&self, sample: usize) -> InputScheme {
+        let unsigned = self.quantizers[sample].as_ref().is_some_and(Quantizer::is_unsigned);
+        self.scheme.with_codes(if unsigned { InputCodes::Auto } else { InputCodes::Signed })
+    }
+}

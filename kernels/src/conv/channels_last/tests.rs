@@ -1,0 +1,140 @@
+//! Images with channels last give the bits of the other ways to convolve, which are tested against loops in `i64`.
+
+use super::*;
+use crate::conv;
+use crate::conv::tests::{Case, Numbers};
+use crate::range::QuantRange;
+use crate::tests::packed;
+use crate::vecmath::Activation;
+use crate::weight::WeightLayout;
+
+/// The values of `[batch, channels, pixels]` as `[batch, pixels, channels]`.
+fn turned<T: Copy>(values: &[T], [batch, channels, pixels]: [usize; 3]) -> Vec<T> {
+    let at = |i: usize, pixel: usize, channel: usize| values[(i * channels + channel) * pixels + pixel];
+    (0..batch)
+        .flat_map(|i| (0..pixels).flat_map(move |pixel| (0..channels).map(move |channel| at(i, pixel, channel))))
+        .collect()
+}
+
+#[test]
+fn channels_move_to_the_end() {
+    for shape @ [batch, channels, pixels] in [[1, 3, 5], [2, 70, 130], [1, 1, 1], [3, 0, 4], [2, 8, 64]] {
+        let x: Vec<_> = (0..batch * channels * pixels).map(|i| i as f32).collect();
+        for kernel in Kernel::tested() {
+            assert_eq!(from_channels_first(kernel, &x, shape), turned(&x, shape), "{kernel:?} {shape:?}");
+        }
+    }
+}
+
+/// A value of the kind that layers see: of any sign or never negative, with zeros.
+fn value(numbers: &mut Numbers, unsigned: bool) -> f32 {
+    let x = numbers.next() as f32 / (1u64 << 31) as f32 - 0.5;
+    if unsigned { x.max(0.0) } else { x * x * x }
+}
+
+/// Compares sums and outputs of all kernels with those of the way with channels first.
+fn check(case: &Case, numbers: &mut Numbers) -> bool {
+    let Case { spec, batch, .. } = *case;
+    let Ok(geometry) = spec.geometry(case.input, case.padding) else { return false };
+    if !computes(&spec) {
+        return false;
+    }
+    let layout = WeightLayout::Conv(spec);
+    let [inputs, outputs] = spec.channels;
+    let scales: Vec<_> = (0..outputs).map(|i| 0.01 + i as f32 / 777.0).collect();
+    let weights = packed(&numbers.int8(layout.len()), &scales, layout);
+    let volume: usize = case.input.iter().product();
+    let unsigned: Vec<_> = (0..batch).map(|_| numbers.next().is_multiple_of(2)).collect();
+    let mut x: Vec<_> =
+        unsigned.iter().flat_map(|&u| (0..inputs * volume).map(|_| value(numbers, u)).collect::<Vec<_>>()).collect();
+    if numbers.next().is_multiple_of(8) {
+        let at = numbers.next() % x.len();
+        x[at] = f32::NAN;
+    }
+    let bias: Vec<_> = (0..outputs).map(|_| value(numbers, false)).collect();
+    let turned_x = turned(&x, [batch, inputs, volume]);
+    let first = ConvInput { values: &x, batch, geometry: &geometry, weights: &weights };
+    let last = ConvInput { values: &turned_x, ..first };
+    let pixels: usize = geometry.output().iter().product();
+    for kernel in Kernel::tested() {
+        for codes in [InputCodes::Auto, InputCodes::Signed] {
+            let scheme = InputScheme::from(QuantRange::Symmetric).with_codes(codes);
+            let expected = turned(&conv::accumulators(kernel, &first, scheme), [batch, outputs, pixels]);
+            let sums = accumulators(kernel, &last, scheme);
+            // What stands for a NaN is multiplied with a scale of NaN.
+            let is_finite = x.iter().all(|x| x.is_finite());
+            assert!(sums == expected || !is_finite, "{kernel:?} {spec:?} {geometry:?} {codes:?}");
+            let expected = conv::dynamic(kernel, &first, scheme, Some(&bias));
+            let expected = turned(&expected, [batch, outputs, pixels]);
+            let out = dynamic(kernel, &last, scheme, Some(&bias), &[]);
+            let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&out) == bits(&expected), "{kernel:?} {spec:?} {geometry:?} {codes:?} outputs");
+            let other: Vec<_> = expected.iter().rev().map(|x| x * 0.5).collect();
+            let steps = [Step::Add(&other), Step::Activate(Activation::Relu)];
+            let stepped = dynamic(kernel, &last, scheme, Some(&bias), &steps);
+            let one = |(&y, &other): (&f32, &f32)| if y + other <= 0.0 { 0.0 } else { y + other };
+            let expected: Vec<_> = expected.iter().zip(&other).map(one).collect();
+            assert!(bits(&stepped) == bits(&expected), "{kernel:?} {spec:?} {geometry:?} {codes:?} steps");
+        }
+    }
+    true
+}
+
+#[test]
+fn random_convolutions_are_those_with_channels_first() {
+    let mut numbers = Numbers(17);
+    let count = if cfg!(debug_assertions) { 200 } else { 600 };
+    let mut checked = 0;
+    while checked < count {
+        let mut case = Case::random(&mut numbers);
+        let spec = &mut case.spec;
+        spec.transposed = false;
+        if numbers.next().is_multiple_of(2) {
+            spec.groups = 1;
+        } else {
+            spec.groups = numbers.next() % 90 + 1;
+            spec.channels = [spec.groups; 2];
+        }
+        checked += usize::from(check(&case, &mut numbers));
+    }
+}
+
+/// Layers of real networks, on as many threads as there are.
+#[test]
+fn large_convolutions_are_those_with_channels_first() {
+    let mut numbers = Numbers(18);
+    let layers: [([usize; 2], usize, usize, usize); 8] = [
+        ([3, 32], 3, 2, 65),
+        ([96, 24], 1, 1, 30),
+        ([64, 128], 1, 2, 28),
+        ([64, 64], 3, 1, 28),
+        ([256, 512], 3, 1, 7),
+        ([200, 200], 3, 1, 33),
+        ([144, 144], 5, 2, 31),
+        ([72, 72], 5, 1, 64),
+    ];
+    for (channels, kernel, stride, size) in layers {
+        let mut case = Case::new(channels, [1, kernel, kernel], [1, size, size]);
+        case.spec.stride = [1, stride, stride];
+        case.padding = [[0; 2], [kernel / 2; 2], [kernel / 2; 2]];
+        if channels[0] == channels[1] && channels[0] != 64 {
+            case.spec.groups = channels[0];
+        }
+        for batch in [1, 3] {
+            case.batch = batch;
+            assert!(check(&case, &mut numbers));
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "is not computed with channels last")]
+fn groups_have_another_way() {
+    let mut case = Case::new([4, 4], [1, 3, 3], [1, 5, 5]);
+    case.spec.groups = 2;
+    let geometry = case.spec.geometry(case.input, case.padding).unwrap();
+    let layout = WeightLayout::Conv(case.spec);
+    let weights = packed(&vec![1; layout.len()], &[1.0; 4], layout);
+    let input = ConvInput { values: &[0.0; 100], batch: 1, geometry: &geometry, weights: &weights };
+    dynamic(Kernel::detect(), &input, QuantRange::Symmetric, None, &[]);
+}
