@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use crate::isa::{Isa, Op, Sum, TRANSPOSED_ROWS, transpose};
+use crate::isa::{Isa, MR, Op, Sum, Sums, TRANSPOSED_ROWS, transpose};
 use crate::scratch::CacheAligned;
 use crate::uninit::{Block, init_map, init_map_pairs};
 use crate::vecmath::Activation;
@@ -30,14 +30,56 @@ pub(crate) fn check_steps(steps: &[Step<'_>], outputs: usize) {
     }
 }
 
-/// Turns sums into outputs whose channels lie side by side.
+
+/// The sums of a tile: some neighbouring channels of a panel for some rows, which follow one another.
+pub(crate) struct TileSums<'a, S> {
+    pub(crate) first_row: usize,
+    pub(crate) rows: usize,
+    /// The first channel, which is the panel's first, too.
+    pub(crate) channel: usize,
+    /// The channels, and the padding of the last of them: whole vectors.
+    pub(crate) columns: usize,
+    /// The scale of each row's inputs.
+    pub(crate) x_scales: [f32; MR],
+    /// The number that the encoding added to each input of a row.
+    pub(crate) offsets: [i32; MR],
+    pub(crate) sums: &'a Sums<S>,
+}
+
+/// Turns sums into outputs whose channels lie side by side, up to [`NR`] of them in a panel.
 pub(crate) trait RowEpilogue<S: Sum>: Sync {
     /// The element of an output.
     type Output: Copy + Default + Send;
+    /// What all rows of a panel have in common.
+    type Panel;
 
-    /// Writes what the sums of neighbouring channels of one row give, the first of them `channel`. The inputs of the row have the
-    /// scale `x_scale`. Channels past the last are padding: nobody uses what they give.
-    fn channels(&self, row: usize, x_scale: f32, channel: usize, sums: &[S], out: &mut [Self::Output]);
+    /// The panel from this channel on, whose weights have these column sums; none if inputs have no offset.
+    fn panel(&self, channel: usize, column_sums: &[i32]) -> Self::Panel;
+
+    /// Writes the outputs of a tile. Those past the last channel are padding: nobody uses what they give.
+    fn tile(&self, panel: &Self::Panel, tile: &TileSums<'_, S>, out: &mut [[Self::Output; NR]; MR]);
+}
+
+/// The first of `values`, and zeros where there are none.
+#[inline(always)]
+fn padded<T: Copy + Default>(values: &[T]) -> [T; NR] {
+    let mut all = [T::default(); NR];
+    all.iter_mut().zip(values).for_each(|(all, value)| *all = *value);
+    all
+}
+
+/// The channels that are computed at once: a loop whose length is a constant becomes vectors.
+const LANES: usize = 16;
+
+/// Writes `f(i, sum)` for each of the first `columns` of a row.
+#[inline(always)]
+fn map_row<S: Copy, T>(sums: &[S; NR], columns: usize, out: &mut [T; NR], f: impl Fn(usize, S) -> T) {
+    let rows = sums.as_chunks::<LANES>().0.iter().zip(out.as_chunks_mut::<LANES>().0);
+    for (chunk, (sums, out)) in rows.enumerate().take(columns / LANES) {
+        for i in 0..LANES {
+            out[i] = f(chunk * LANES + i, sums[i]);
+        }
+    }
 }
 
 /// Turns sums into outputs whose pixels lie side by side. `at` is a sample, a channel and the first of some pixels.
@@ -122,42 +164,69 @@ pub(crate) struct DequantizeRows<'a> {
     pub(crate) steps: &'a [Step<'a>],
 }
 
+/// What a panel's outputs are made with.
+pub(crate) struct DequantizedPanel {
+    column_sums: [i32; NR],
+    w_scales: [f32; NR],
+    biases: Option<[f32; NR]>,
+}
+
 impl DequantizeRows<'_> {
-    /// The outputs of one row, from `channel` on.
-    #[inline(always)]
-    pub(crate) fn scale(
-        &self,
-        (row, x_scale, channel): (usize, f32, usize),
-        sums: impl Iterator<Item = f32>,
-        out: &mut [f32],
-    ) {
-        let scaled = sums.zip(&self.w_scales[channel..]).map(|(sum, w_scale)| sum * (x_scale * w_scale));
-        match self.bias {
-            None => out.iter_mut().zip(scaled).for_each(|(out, y)| *out = y),
-            Some(bias) => {
-                let biased = scaled.zip(&bias[channel..]).map(|(y, b)| y + b);
-                out.iter_mut().zip(biased).for_each(|(out, y)| *out = y);
-            }
+    /// The outputs of sums that took more than one tile.
+    pub(crate) fn totals(&self, (row, x_scale): (usize, f32), totals: &[i64], out: &mut [f32]) {
+        for (i, (out, &total)) in out.iter_mut().zip(totals).enumerate() {
+            let y = total as f32 * (x_scale * self.w_scales[i]);
+            *out = self.bias.map_or(y, |bias| y + bias[i]);
         }
         for step in self.steps {
             match step {
                 Step::Activate(activation) => activation.apply(out),
-                Step::Add(other) => {
-                    let channels = self.w_scales.len();
-                    let row = &other[row * channels..][channel..channels];
-                    out.iter_mut().zip(row).for_each(|(out, y)| *out += y);
-                }
+                Step::Add(other) => add(out, &other[row * out.len()..]),
             }
         }
     }
 }
 
+#[inline(always)]
+fn add(out: &mut [f32], other: &[f32]) {
+    out.iter_mut().zip(other).for_each(|(out, y)| *out += y);
+}
+
 impl<S: Sum> RowEpilogue<S> for DequantizeRows<'_> {
     type Output = f32;
+    type Panel = DequantizedPanel;
 
     #[inline(always)]
-    fn channels(&self, row: usize, x_scale: f32, channel: usize, sums: &[S], out: &mut [f32]) {
-        self.scale((row, x_scale, channel), sums.iter().map(|sum| sum.to_f32(0)), out);
+    fn panel(&self, channel: usize, column_sums: &[i32]) -> DequantizedPanel {
+        let biases = self.bias.map(|bias| padded(&bias[channel..]));
+        DequantizedPanel { column_sums: padded(column_sums), w_scales: padded(&self.w_scales[channel..]), biases }
+    }
+
+    #[inline(always)]
+    fn tile(&self, panel: &DequantizedPanel, tile: &TileSums<'_, S>, out: &mut [[f32; NR]; MR]) {
+        let DequantizedPanel { column_sums, w_scales, biases } = panel;
+        let columns = tile.columns;
+        for (i, out) in out.iter_mut().enumerate().take(tile.rows) {
+            let (sums, x_scale, offset) = (&tile.sums[i], tile.x_scales[i], tile.offsets[i]);
+            let scaled = |i: usize, sum: S| {
+                sum.to_f32(column_sums[i].wrapping_mul(offset)) * (x_scale * w_scales[i])
+            };
+            match biases {
+                None => map_row(sums, columns, out, scaled),
+                Some(biases) => map_row(sums, columns, out, |i, sum| scaled(i, sum) + biases[i]),
+            }
+        }
+        for step in self.steps {
+            for (row, out) in (tile.first_row..).zip(out.iter_mut()).take(tile.rows) {
+                match step {
+                    Step::Activate(activation) => activation.apply(&mut out[..columns]),
+                    Step::Add(other) => {
+                        let row = &other[row * self.w_scales.len()..][..self.w_scales.len()];
+                        add(&mut out[..columns], &row[tile.channel..]);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -294,10 +363,19 @@ pub(crate) struct RawAccumulators;
 
 impl<S: Sum> RowEpilogue<S> for RawAccumulators {
     type Output = i32;
+    type Panel = [i32; NR];
 
     #[inline(always)]
-    fn channels(&self, _row: usize, _x_scale: f32, _channel: usize, sums: &[S], out: &mut [i32]) {
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum.exact(0));
+    fn panel(&self, _channel: usize, column_sums: &[i32]) -> [i32; NR] {
+        padded(column_sums)
+    }
+
+    #[inline(always)]
+    fn tile(&self, panel: &[i32; NR], tile: &TileSums<'_, S>, out: &mut [[i32; NR]; MR]) {
+        for (i, out) in out.iter_mut().enumerate().take(tile.rows) {
+            let offset = tile.offsets[i];
+            map_row(&tile.sums[i], tile.columns, out, |i, sum| sum.exact(panel[i].wrapping_mul(offset)));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::epilogue::{DequantizeRows, RawAccumulators, RowEpilogue, Step, check_steps};
+use crate::epilogue::{DequantizeRows, RawAccumulators, RowEpilogue, Step, TileSums, check_steps};
 use crate::isa::{
     Accumulator, Integers, Isa, Kernel, MR, Matrix, Microkernel, Op, Operands, Role, Sum, Sums, WeightOnly,
     gemm_tile,
@@ -162,7 +162,7 @@ fn split(kernel: Kernel, shape: &Shape<'_>, input: Input<'_>, epilogue: &Dequant
     let mut out = vec![0.0; totals.len()];
     let n = shape.n.max(1);
     for (row, (totals, out)) in totals.chunks_exact(n).zip(out.chunks_exact_mut(n)).enumerate() {
-        epilogue.scale((row, input.scale(row), 0), totals.iter().map(|&total| total as f32), out);
+        epilogue.totals((row, input.scale(row)), totals, out);
     }
     out
 }
@@ -340,18 +340,14 @@ impl<R: Role, E: RowEpilogue<R::Sum>> Op for MultiplyBlock<'_, '_, '_, R, E> {
         let tiles = block.rows().div_ceil(R::Gemm::<I>::rows(block.rows()));
         let mut sums = CacheAligned([[Default::default(); NR]; MR]);
         for offset in (0..block.columns()).step_by(NR) {
-            let panel = part.weights.panel(block.first_column + offset);
+            let column = block.first_column + offset;
+            let panel = part.weights.panel(column);
+            let finish = epilogue.panel(column, part.column_sums.get(column..).unwrap_or_default());
             let mut row = 0;
             for left in (1..=tiles).rev() {
                 let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
                 multiply_rows::<I, R>(isa, &part, &panel, [block.first_row + row, rows], kc, &mut sums.0);
-                finish_rows::<R, E>(
-                    &part,
-                    epilogue,
-                    block,
-                    ([row, rows], offset, panel.columns),
-                    &mut sums.0,
-                );
+                finish_rows(&part.input, (epilogue, &finish), block, ([row, rows], offset, panel.columns), &sums.0);
                 row += rows;
             }
         }
@@ -415,20 +411,26 @@ fn multiply_steps<I: Isa, R: Role>(
 
 /// Writes the outputs of some rows of a block, of the panel that is `offset` columns from its corner.
 #[inline(always)]
-fn finish_rows<R: Role, E: RowEpilogue<R::Sum>>(
-    part: &PartialProduct<'_>,
-    epilogue: &E,
+fn finish_rows<S: Sum, E: RowEpilogue<S>>(
+    input: &Input<'_>,
+    (epilogue, panel): (&E, &E::Panel),
     block: &mut Block<'_, E::Output>,
     ([row, rows], offset, width): ([usize; 2], usize, usize),
-    sums: &mut Sums<R::Sum>,
+    sums: &Sums<S>,
 ) {
-    let (column, columns) = (block.first_column + offset, offset..(offset + width).min(block.columns()));
-    let mut out = CacheAligned([E::Output::default(); NR]);
-    for (i, sums) in sums.iter_mut().enumerate().take(rows) {
-        let of_input = block.first_row + row + i;
-        let offset = part.input.offsets.get(of_input).copied().unwrap_or_default();
-        R::compensate(&mut sums[..width], part.column_sums.get(column..).unwrap_or_default(), offset);
-        epilogue.channels(of_input, part.input.scale(of_input), column, &sums[..width], &mut out.0[..width]);
-        block.append_copy::<NR>(row + i, columns.clone(), &out.0);
-    }
+    let first_row = block.first_row + row;
+    let mut tile = TileSums {
+        first_row,
+        rows,
+        channel: block.first_column + offset,
+        columns: width,
+        x_scales: [1.0; MR],
+        offsets: [0; MR],
+        sums,
+    };
+    tile.x_scales.iter_mut().zip(input.scales.iter().skip(first_row)).for_each(|(to, scale)| *to = *scale);
+    tile.offsets.iter_mut().zip(input.offsets.iter().skip(first_row)).for_each(|(to, offset)| *to = *offset);
+    let mut out = CacheAligned([[E::Output::default(); NR]; MR]);
+    epilogue.tile(panel, &tile, &mut out.0);
+    block.append_rows(row..row + rows, offset..(offset + width).min(block.columns()), &out.0);
 }

@@ -141,13 +141,13 @@ impl<T: Copy> Block<'_, T> {
 
     /// Writes the next elements of a row: as many of `values` as there are `columns`.
     #[inline(always)]
-    pub(crate) fn append_copy<const USUALLY: usize>(
+    pub(crate) fn append_copy<const AT_ONCE: usize>(
         &mut self,
         row: usize,
         columns: Range<usize>,
         values: &[T],
     ) {
-        self.append(row, columns, |out| init_copy::<_, USUALLY>(out, values));
+        self.append(row, columns, |out| init_copy::<_, AT_ONCE>(out, values));
     }
 
     /// Writes the next elements of some rows: the start of one of `values` each, as many as there are `columns`.
@@ -161,7 +161,7 @@ impl<T: Copy> Block<'_, T> {
         for (row, values) in self.rows[rows].iter_mut().zip(values) {
             assert!(row.initialized == columns.start, "a row is written from left to right");
             let out = &mut row.elements[columns.clone()];
-            row.initialized += init_copy::<_, N>(out, values).len();
+            row.initialized += init_copy::<_, 16>(out, values).len();
         }
     }
 
@@ -242,22 +242,22 @@ impl<'a, T: Copy> Iterator for Blocks<'a, T> {
     }
 }
 
-/// Writes the first of `values`, as many as there is room for; `USUALLY` so many: then in whole vectors, without a call.
+/// Writes the first of `values`, as many as there is room for, `AT_ONCE` at a time: in whole vectors, without a call.
 ///
 /// # Panics
 ///
 /// If there are fewer values.
 #[inline(always)]
 #[allow(unsafe_code, reason = "what is written is initialised")]
-pub(crate) fn init_copy<'o, T: Copy, const USUALLY: usize>(
+pub(crate) fn init_copy<'o, T: Copy, const AT_ONCE: usize>(
     out: &'o mut [MaybeUninit<T>],
     values: &[T],
 ) -> &'o mut [T] {
     let values = &values[..out.len()];
-    match (out.as_chunks_mut::<USUALLY>(), values.as_chunks::<USUALLY>()) {
-        (([out], []), ([values], [])) => *out = values.map(MaybeUninit::new),
-        _ => out.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value)),
-    }
+    let (chunks, rest) = out.as_chunks_mut::<AT_ONCE>();
+    let (from, values) = values.as_chunks::<AT_ONCE>();
+    chunks.iter_mut().zip(from).for_each(|(out, values)| *out = values.map(MaybeUninit::new));
+    rest.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value));
     // SAFETY: `values` is as long as `out`, and each element of `out` has been written.
     unsafe { assume_init(out) }
 }

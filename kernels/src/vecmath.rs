@@ -32,17 +32,22 @@ impl Activation {
     pub(crate) fn apply(self, values: &mut [f32]) {
         match self {
             Self::Identity => {}
-            Self::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
-            Self::GeluApproximate => values.iter_mut().for_each(|x| *x = gelu_approximate(*x)),
-            Self::Relu => values.iter_mut().for_each(|x| *x = if *x <= 0.0 { 0.0 } else { *x }),
-            Self::Clamp([low, high]) => values.iter_mut().for_each(|x| {
-                let y = if *x < low { low } else { *x };
-                *x = if y > high { high } else { y };
+            Self::Gelu => each(values, gelu),
+            Self::GeluApproximate => each(values, gelu_approximate),
+            Self::Relu => each(values, |x| if x <= 0.0 { 0.0 } else { x }),
+            Self::Clamp([low, high]) => each(values, |x| {
+                let y = if x < low { low } else { x };
+                if y > high { high } else { y }
             }),
-            Self::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid(*x)),
-            Self::Tanh => values.iter_mut().for_each(|x| *x = 2.0 * sigmoid(2.0 * *x) - 1.0),
+            Self::Sigmoid => each(values, sigmoid),
+            Self::Tanh => each(values, |x| 2.0 * sigmoid(2.0 * x) - 1.0),
         }
     }
+}
+
+#[inline(always)]
+fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
+    values.iter_mut().for_each(|x| *x = f(*x));
 }
 
 /// `ln 2` in two parts: products of the first with small integers are exact.

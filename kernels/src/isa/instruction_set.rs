@@ -46,10 +46,6 @@ pub(crate) unsafe trait Role: Copy + Send + Sync + 'static {
     type Gemm<I: Isa>: Microkernel<Sum = Self::Sum>;
     /// The microkernel of convolutions.
     type Conv<I: Isa>: ConvMicrokernel<Sum = Self::Sum>;
-
-    /// Takes out of sums what the encoding of the inputs put in: an offset in each of them, times the column sums of the weights.
-    #[inline(always)]
-    fn compensate(_sums: &mut [Self::Sum], _column_sums: &[i32], _offset: i32) {}
 }
 
 /// Quantized inputs and INT8 weights, summed in `i32`.
@@ -61,16 +57,6 @@ unsafe impl Role for Integers {
     type Sum = i32;
     type Gemm<I: Isa> = I::Gemm;
     type Conv<I: Isa> = I::Conv;
-
-    /// `sum((x + offset) * w) - offset * sum(w)`, modulo 2^32.
-    #[inline(always)]
-    fn compensate(sums: &mut [i32], column_sums: &[i32], offset: i32) {
-        if offset != 0 {
-            for (sum, column) in sums.iter_mut().zip(column_sums) {
-                *sum = sum.wrapping_sub(column.wrapping_mul(offset));
-            }
-        }
-    }
 }
 
 /// Float inputs and float weights, summed in `f32`.

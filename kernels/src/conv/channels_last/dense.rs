@@ -4,8 +4,9 @@ use super::bands::{Band, Bands, position};
 use super::fill::WindowFiller;
 use super::window::Window;
 use super::{Images, RowEpilogue};
+use crate::epilogue::TileSums;
 use crate::isa::{
-    Accumulator, GatheredRows, InputEncoding, Integers, Isa, KSteps, MR, Microkernel, Op, Operands, Role,
+    Accumulator, GatheredRows, InputEncoding, Integers, Isa, KSteps, MR, Microkernel, Op, Operands,
     TileSizes, gemm_tile,
 };
 use crate::range::Quantizer;
@@ -76,7 +77,7 @@ impl<E: RowEpilogue<i32>> Op for DenseBand<'_, '_, E> {
         let filler = WindowFiller { x: images.sample(band.sample), channels, window: &window };
         let cells = bytemuck::cast_slice_mut(codes);
         if images.by_pixel {
-            filler.encode_pixels::<I::Input>(images.scheme_of(band.sample), offset, (cells, scales));
+            filler.encode_pixels::<I::Input>(images.codes_of(band.sample), offset, (cells, scales));
         } else {
             filler.encode::<I::Input>(quantizer, offset, cells);
         }
@@ -128,11 +129,11 @@ fn multiply<I: Isa, E: RowEpilogue<i32>>(
     let tiles = block.rows().div_ceil(I::Gemm::rows(block.rows()));
     let lanes = <I::Gemm as Accumulator>::LANES;
     let mut sums = CacheAligned([[0; NR]; MR]);
-    let mut out = CacheAligned([E::Output::default(); NR]);
+    let mut out = CacheAligned([[E::Output::default(); NR]; MR]);
     for column in (0..block.columns()).step_by(NR) {
         let channel = block.first_column + column;
         let panel = weights.panel(channel);
-        let column_sums = weights.sums(0).get(channel..).unwrap_or_default();
+        let finish = epilogue.panel(channel, weights.sums(0).get(channel..).unwrap_or_default());
         let columns = column..block.columns().min(column + panel.columns);
         let mut first = 0;
         for left in (1..=tiles).rev() {
@@ -145,14 +146,21 @@ fn multiply<I: Isa, E: RowEpilogue<i32>>(
                 let vectors = width.min(panel.columns - at) / lanes;
                 gemm_tile::<I, Integers, _>(isa, [count, vectors], &operands, at, &mut sums.0);
             }
-            for (row, sums) in (first..first + count).zip(&mut sums.0) {
-                let sums = &mut sums[..panel.columns];
-                Integers::compensate(sums, column_sums, rows.offset);
-                let pixel = block.first_row + row;
-                let x_scale = rows.scales.by_pixel.get(pixel).copied().unwrap_or(rows.scales.sample);
-                epilogue.channels(rows_before + pixel, x_scale, channel, sums, &mut out.0[..panel.columns]);
-                block.append_copy::<NR>(row, columns.clone(), &out.0);
-            }
+            let pixel = block.first_row + first;
+            let by_pixel = rows.scales.by_pixel.get(pixel..).unwrap_or_default();
+            let mut x_scales = [rows.scales.sample; MR];
+            x_scales.iter_mut().zip(by_pixel).for_each(|(to, scale)| *to = *scale);
+            let tile = TileSums {
+                first_row: rows_before + pixel,
+                rows: count,
+                channel,
+                columns: panel.columns,
+                x_scales,
+                offsets: [rows.offset; MR],
+                sums: &sums.0,
+            };
+            epilogue.tile(&finish, &tile, &mut out.0);
+            block.append_rows(first..first + count, columns.clone(), &out.0);
             first += count;
         }
     }

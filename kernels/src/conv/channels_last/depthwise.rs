@@ -1,17 +1,18 @@
 //! Convolutions with one filter for each channel: integers as `f32`, which holds such short sums exactly, in vectors of channels.
 
+use std::ops::Range;
+
 use super::bands::{Band, Bands, position};
 use super::fill::WindowFiller;
 use super::window::Window;
 use super::{Images, RowEpilogue};
-use crate::isa::{Isa, Op};
+use crate::epilogue::TileSums;
+use crate::isa::{Isa, MR, Op, Sums};
 use crate::scratch::{CacheAligned, QUANTIZED, UNPACKED, with_scratch};
-use crate::uninit::Block;
+use crate::weight::NR;
 
-/// The channels of a vector.
+/// The channels whose sums are made at once.
 const LANES: usize = 16;
-/// The channels whose window is in the cache at the same time.
-const CHANNELS: usize = 64;
 /// The neighbouring outputs that share what they read.
 const PIXELS: usize = 4;
 /// The bytes of a window that the second-level cache holds beside the input and the output.
@@ -22,7 +23,8 @@ impl Images<'_> {
     pub(super) fn depthwise<E: RowEpilogue<f32>>(&self, epilogue: &E) -> Vec<E::Output> {
         let spec = self.geometry().spec();
         let (channels, taps) = (spec.groups, spec.taps());
-        let width = channels.min(CHANNELS).next_multiple_of(LANES);
+        // Even: 144 channels are three times 48.
+        let width = channels.div_ceil(channels.div_ceil(NR)).next_multiple_of(LANES);
         let bands = Bands::new(self, [width * size_of::<f32>(), WINDOW_BYTES], false);
         let window = bands.window(self, 0);
         let [depth, height, columns] = spec.kernel;
@@ -85,35 +87,37 @@ impl<E: RowEpilogue<f32>> Op for DepthwiseBand<'_, '_, E> {
         let output = geometry.output();
         let line: usize = output[axis + 1..].iter().product();
         let rows_before = band.sample * output.iter().product::<usize>() + band.first * line;
+        let mut out = CacheAligned([[E::Output::default(); NR]; MR]);
         for first in (0..channels).step_by(filters.width) {
             let some = first..channels.min(first + filters.width);
+            let panel = epilogue.panel(first, &[]);
             filler.integers(quantizer, some.clone(), filters.width, integers);
             for block in &mut band.blocks {
                 let mut row = 0;
                 while row < block.rows() {
                     // Neighbours in a line.
                     let pixel = block.first_row + row;
-                    let left = output[2] - pixel % output[2];
-                    let count = PIXELS.min(left).min(block.rows() - row);
+                    let left = (output[2] - pixel % output[2]).min(block.rows() - row);
+                    let count = if left < PIXELS { 1 } else { PIXELS };
                     let at = window.of_output(position(pixel, axis, output)) * filters.width;
-                    let x = &integers[at..];
-                    let next = if count == PIXELS { window.stride() * filters.width } else { 0 };
-                    for vector in some.clone().step_by(LANES) {
-                        let w = &filters.weights[vector..];
-                        let x = &x[vector - first..];
-                        let mut sums = CacheAligned([[0.0; LANES]; PIXELS]);
-                        if count == PIXELS {
-                            sum_pixels::<PIXELS>(x, next, (filters.taps, w, filters.padded), &mut sums.0);
-                        } else {
-                            for (i, sums) in sums.0.iter_mut().enumerate().take(count) {
-                                let x = &x[i * window.stride() * filters.width..];
-                                let sums = std::array::from_mut(sums);
-                                sum_pixels::<1>(x, 0, (filters.taps, w, filters.padded), sums);
-                            }
-                        }
-                        let columns = vector..channels.min(vector + LANES);
-                        finish(block, (row, count), columns, (rows_before, scale), &sums.0, epilogue);
+                    let next = window.stride() * filters.width;
+                    let mut sums = CacheAligned([[0.0; NR]; MR]);
+                    if count == PIXELS {
+                        filters.sum_pixels::<PIXELS>(&integers[at..], next, some.clone(), &mut sums.0);
+                    } else {
+                        filters.sum_pixels::<1>(&integers[at..], next, some.clone(), &mut sums.0);
                     }
+                    let tile = TileSums {
+                        first_row: rows_before + pixel,
+                        rows: count,
+                        channel: first,
+                        columns: some.len().next_multiple_of(LANES),
+                        x_scales: [scale; MR],
+                        offsets: [0; MR],
+                        sums: &sums.0,
+                    };
+                    epilogue.tile(&panel, &tile, &mut out.0);
+                    block.append_rows(row..row + count, some.clone(), &out.0);
                     row += count;
                 }
             }
@@ -121,38 +125,31 @@ impl<E: RowEpilogue<f32>> Op for DepthwiseBand<'_, '_, E> {
     }
 }
 
-/// The sums of `LANES` channels of pixels that are `next` numbers apart.
-#[inline(always)]
-fn sum_pixels<const N: usize>(
-    x: &[f32],
-    next: usize,
-    (taps, w, padded): (&[usize], &[f32], usize),
-    sums: &mut [[f32; LANES]; N],
-) {
-    let mut acc = [[0.0; LANES]; N];
-    for (row, tap) in taps.iter().enumerate() {
-        let Some(w) = w[row * padded..].first_chunk::<LANES>() else { unreachable!("a vector of weights") };
-        for (i, acc) in acc.iter_mut().enumerate() {
-            let Some(x) = x[tap + i * next..].first_chunk::<LANES>() else { unreachable!("a vector of inputs") };
-            acc.iter_mut().zip(x).zip(w).for_each(|((acc, x), w)| *acc += x * w);
+impl Filters<'_> {
+    /// The sums of some channels of `N` pixels that are `next` numbers apart.
+    #[inline(always)]
+    fn sum_pixels<const N: usize>(
+        &self,
+        x: &[f32],
+        next: usize,
+        channels: Range<usize>,
+        sums: &mut Sums<f32>,
+    ) {
+        for (at, channel) in (0..).step_by(LANES).zip(channels.step_by(LANES)) {
+            let (x, w) = (&x[at..], &self.weights[channel..]);
+            let mut acc = [[0.0; LANES]; N];
+            for (tap, w) in self.taps.iter().zip(w.chunks(self.padded)) {
+                let Some(w) = w.first_chunk::<LANES>() else { unreachable!("a vector of weights") };
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let Some(x) = x[tap + i * next..].first_chunk::<LANES>() else {
+                        unreachable!("a vector of inputs")
+                    };
+                    acc.iter_mut().zip(x).zip(w).for_each(|((acc, x), w)| *acc += x * w);
+                }
+            }
+            for (sums, acc) in sums.iter_mut().zip(acc) {
+                sums[at..at + LANES].copy_from_slice(&acc);
+            }
         }
-    }
-    *sums = acc;
-}
-
-/// Writes the outputs of some channels of neighbouring pixels.
-#[inline(always)]
-fn finish<E: RowEpilogue<f32>>(
-    block: &mut Block<'_, E::Output>,
-    (first, count): (usize, usize),
-    columns: std::ops::Range<usize>,
-    (rows_before, scale): (usize, f32),
-    sums: &[[f32; LANES]; PIXELS],
-    epilogue: &E,
-) {
-    let mut out = CacheAligned([E::Output::default(); LANES]);
-    for (row, sums) in (first..).zip(sums).take(count) {
-        epilogue.channels(rows_before + block.first_row + row, scale, columns.start, sums, &mut out.0);
-        block.append_copy::<LANES>(row, columns.clone(), &out.0);
     }
 }

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::window::{Window, WindowLine};
 use crate::isa::InputEncoding;
-use crate::range::{InputScheme, Quantizer, extent};
+use crate::range::{Quantizer, absmax, round_and_clip, steps};
 use crate::weight::KR;
 
-/// The values that lie side by side before vectors of them begin anew.
-const LANES: usize = 16;
+/// The pixels whose steps are found together.
+const PIXELS: usize = 16;
 
 /// Fills a window from the values of a sample.
 #[derive(Clone, Copy)]
@@ -45,27 +45,33 @@ impl WindowFiller<'_> {
         }
     }
 
-    /// The integers of each pixel in a way of its own, and its scale.
+    /// The integers of each pixel in a way of its own, and its scale. All pixels are inputs.
     #[inline(always)]
     pub(super) fn encode_pixels<E: InputEncoding>(
         &self,
-        scheme: InputScheme,
+        (limits, divisor): ([i32; 2], f32),
         offset: i32,
         (out, scales): (&mut [E::Code], &mut [f32]),
     ) {
         let (padded, zero) = (self.channels.next_multiple_of(KR), E::encode(0, offset));
-        let pixels = self.window.lines().flat_map(|line| self.pixels(&line));
-        for ((out, scale), from) in out.chunks_exact_mut(padded).zip(scales).zip(pixels) {
-            let x = &self.x[from * self.channels..][..self.channels];
-            let (body, padding) = out.split_at_mut(x.len());
-            padding.fill(zero);
-            let Some(quantizer) = Quantizer::of_inputs(extent(x), scheme) else {
-                body.fill(zero);
-                *scale = f32::NAN;
-                continue;
-            };
-            *scale = quantizer.scale;
-            body.iter_mut().zip(x).for_each(|(out, &x)| *out = E::encode(quantizer.quantize(x), offset));
+        let pixels = || self.window.lines().flat_map(|line| self.pixels(&line));
+        let values = |pixel: usize| &self.x[pixel * self.channels..][..self.channels];
+        scales.iter_mut().zip(pixels()).for_each(|(scale, pixel)| *scale = absmax(values(pixel)));
+        let mut pixels = pixels();
+        for (out, scales) in out.chunks_mut(PIXELS * padded).zip(scales.chunks_mut(PIXELS)) {
+            // Divisions of several pixels at once.
+            let mut ways = [[0.0; 2]; PIXELS];
+            for (scale, way) in scales.iter_mut().zip(&mut ways) {
+                let [step, prescale, inverse] = steps(*scale, divisor);
+                (*scale, *way) = (step, [prescale, inverse]);
+            }
+            for ((out, pixel), [prescale, inverse]) in out.chunks_exact_mut(padded).zip(&mut pixels).zip(ways) {
+                let (body, padding) = out.split_at_mut(self.channels);
+                padding.fill(zero);
+                for (out, x) in body.iter_mut().zip(values(pixel)) {
+                    *out = E::encode(round_and_clip((x * prescale) * inverse, limits), offset);
+                }
+            }
         }
     }
 
@@ -85,12 +91,7 @@ impl WindowFiller<'_> {
             for (out, from) in inside.chunks_exact_mut(width).zip(self.pixels(&line)) {
                 let x = &self.x[from * self.channels..][channels.clone()];
                 let (body, padding) = out.split_at_mut(x.len());
-                let (chunks, rest) = body.as_chunks_mut::<LANES>();
-                let (xs, x_rest) = x.as_chunks::<LANES>();
-                for (out, x) in chunks.iter_mut().zip(xs) {
-                    *out = x.map(|x| quantizer.quantize(x) as f32);
-                }
-                rest.iter_mut().zip(x_rest).for_each(|(out, &x)| *out = quantizer.quantize(x) as f32);
+                body.iter_mut().zip(x).for_each(|(out, &x)| *out = quantizer.quantize(x) as f32);
                 padding.fill(0.0);
             }
         }

@@ -26,7 +26,7 @@ use super::geometry::ConvGeometry;
 use super::ways::InputWays;
 use crate::epilogue::{DequantizeRows, RawAccumulators, RowEpilogue, Step, check_steps};
 use crate::isa::Kernel;
-use crate::range::{InputCodes, InputScheme, Quantizer};
+use crate::range::{InputScheme, Quantizer};
 use crate::weight::{ConvSpec, MAX_EXACT_INPUTS, PackedWeights};
 
 pub use turn::from_channels_first;
@@ -133,9 +133,11 @@ impl<'a> Images<'a> {
         &self.input.values[sample * len..][..len]
     }
 
-    /// The scheme of the pixels of a sample.
-    fn scheme_of(&self, sample: usize) -> InputScheme {
-        let unsigned = self.quantizers[sample].as_ref().is_some_and(Quantizer::is_unsigned);
-        self.scheme.with_codes(if unsigned { InputCodes::Auto } else { InputCodes::Signed })
+    /// The smallest and the largest integer of the pixels of a sample, and the steps that a largest magnitude is divided into.
+    fn codes_of(&self, sample: usize) -> ([i32; 2], f32) {
+        let quantizer = self.quantizers[sample].as_ref();
+        let range = self.scheme.range;
+        let limits = quantizer.map_or([range.qmin(), range.qmax()], |quantizer| [quantizer.qmin, quantizer.qmax]);
+        (limits, self.scheme.divisor(quantizer.is_some_and(Quantizer::is_unsigned)))
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::conv;
 use crate::conv::tests::{Case, Numbers};
-use crate::range::QuantRange;
+use crate::range::{InputCodes, QuantRange};
 use crate::tests::packed;
 use crate::vecmath::Activation;
 use crate::weight::WeightLayout;
