@@ -31,6 +31,7 @@ ci: fmt spell deny clippy test-device examples-device test-spirv doc package tes
 # Formatting of all crates.
 fmt:
     cargo fmt --all --check
+    cd benches/networks && cargo fmt --check
     cd benches/peers && cargo fmt --check
     cd kernels/fuzz && cargo fmt --check
     cd fuzz && cargo fmt --check
@@ -88,6 +89,7 @@ package:
 examples:
     cargo run --release --example quickstart
     cargo run --release --example digits
+    cargo run --release --example digits -- --backend int8-ndarray
 
 # MiniLM, EfficientNet-Lite0 and SmolLM2 with their real weights, Gemma 3 with random ones.
 apps:

@@ -2,16 +2,36 @@
 //!
 //! `cargo run --release --example digits`; with `--features wgpu -- --backend wgpu` what is trained is run on a GPU. Where the images are from: README.md in this folder.
 
-#[path = "../common/backend.rs"]
-mod backend;
 mod chart;
+mod classifier;
 mod data;
 #[path = "../common/exit.rs"]
 mod exit;
+#[path = "../common/layers.rs"]
+mod layers;
 mod measure;
-mod model;
 mod show;
 mod train;
+
+/// The model of this crate's layers.
+#[path = ""]
+mod drop_in {
+    use burn_int8::nn::{Conv2d, Conv2dConfig, Linear, LinearConfig};
+
+    mod model;
+    pub use model::Net;
+}
+
+/// The same code, of Burn's own layers.
+#[path = ""]
+mod stock {
+    use burn::nn::conv::{Conv2d, Conv2dConfig};
+    use burn::nn::{Linear, LinearConfig};
+
+    #[allow(clippy::duplicate_mod, reason = "one model, of the layers of either")]
+    mod model;
+    pub use model::Net;
+}
 
 use std::error::Error;
 use std::io::{self, Write, stdout};
@@ -19,16 +39,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use backend::{BackendName, with_backend};
 use burn::backend::{Autodiff, NdArray};
 use burn::prelude::*;
 use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder};
 use burn_int8::prelude::*;
 use clap::Parser;
 
+use classifier::Classifier;
 use data::{Digit, images};
+use layers::{BackendName, with_model};
 use measure::Measured;
-use model::Net;
 
 /// Training is on the CPU: the file of the model is what goes to another backend.
 type Train = Autodiff<NdArray>;
@@ -54,10 +74,12 @@ struct Options {
     /// Keep the model files in this folder.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The backend to run the trained model on; cargo's `--features flex` and `--features wgpu` add those.
+    /// The backend to run the trained model on, and whose layers it is made of; cargo's `--features flex` and
+    /// `--features wgpu` add those.
     #[arg(long, value_enum, default_value_t = BackendName::Ndarray)]
     backend: BackendName,
-    /// Say what error each layer makes on images to learn from, and draw a chart of it to this file, an SVG.
+    /// Say what error each layer makes on images to learn from, and draw a chart of it to this file, an SVG. Burn's own layers
+    /// can't be observed.
     #[arg(long)]
     sensitivity: Option<PathBuf>,
 }
@@ -84,28 +106,28 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     Train::seed(&device, options.seed);
     let start = Instant::now();
     let seen = training[..SEEN].to_vec();
-    let trained = train::train(Net::<Train>::new(&device), training, epochs, &device);
+    let trained = train::train(drop_in::Net::<Train>::new(&device), training, epochs, &device);
     writeln!(stdout(), "trained in {:.0} s", start.elapsed().as_secs_f64())?;
 
     let float = trained.clone().fold()?;
     report_difference(&trained, &float, &test)?;
     float.save_file(folder.join(TRAINED), &recorder())?;
-    with_backend!(options.backend, B => {
+    with_model!(options.backend, Net => {
         if let Some(chart) = &options.sensitivity {
-            explain::<B>(&load(&folder)?, &seen, chart)?;
+            explain::<Net>(&load(&folder)?, &seen, chart)?;
         }
-        compare::<B>(&test, &folder)
+        compare::<Net>(&test, &folder)
     })
 }
 
-/// The trained model, on any backend.
-fn load<B: Backend>(folder: &Path) -> Result<Net<B>, Box<dyn Error>> {
+/// The trained model, on any backend and of either layers.
+fn load<M: Classifier>(folder: &Path) -> Result<M, Box<dyn Error>> {
     let device = Default::default();
-    Ok(Net::<B>::new(&device).fold()?.load_file(folder.join(TRAINED), &recorder(), &device)?)
+    Ok(M::new(&device).fold()?.load_file(folder.join(TRAINED), &recorder(), &device)?)
 }
 
 /// Shows the error that each layer makes on some images.
-fn explain<B: Backend>(float: &Net<B>, seen: &[Digit], chart: &Path) -> Result<(), Box<dyn Error>> {
+fn explain<M: Classifier>(float: &M, seen: &[Digit], chart: &Path) -> Result<(), Box<dyn Error>> {
     let sensitivity = float.sensitivity(&Int8Config::new(), |float| {
         for batch in seen.chunks(BATCH) {
             float.forward(images(batch, &Default::default()));
@@ -117,8 +139,8 @@ fn explain<B: Backend>(float: &Net<B>, seen: &[Digit], chart: &Path) -> Result<(
 }
 
 /// Quantizes, measures and shows the trained model.
-fn compare<B: Backend>(test: &[Digit], folder: &Path) -> Result<(), Box<dyn Error>> {
-    let float = load::<B>(folder)?;
+fn compare<M: Classifier>(test: &[Digit], folder: &Path) -> Result<(), Box<dyn Error>> {
+    let float = load::<M>(folder)?;
     let (int8, report) = float.clone().quantize(&Int8Config::new())?;
     writeln!(stdout(), "\n{report}\n")?;
     let weight_only = Int8Config::new().with_mode(QuantMode::WeightOnly);
@@ -136,7 +158,7 @@ fn compare<B: Backend>(test: &[Digit], folder: &Path) -> Result<(), Box<dyn Erro
 }
 
 /// Folding changes how the scores are computed, not what they are.
-fn report_difference<B: Backend>(trained: &Net<B>, folded: &Net<B>, test: &[Digit]) -> io::Result<()> {
+fn report_difference<M: Classifier>(trained: &M, folded: &M, test: &[Digit]) -> io::Result<()> {
     let x = images(test, &Default::default());
     let scores = trained.forward(x.clone());
     let difference: f64 = (scores.clone() - folded.forward(x)).abs().max().into_scalar().elem();
@@ -144,7 +166,7 @@ fn report_difference<B: Backend>(trained: &Net<B>, folded: &Net<B>, test: &[Digi
     writeln!(stdout(), "BatchNorms folded: scores of up to {largest:.1} differ by {difference:.1e} at most")
 }
 
-fn verdict<B: Backend>(measured: &[Measured<B>]) -> Result<(), Box<dyn Error>> {
+fn verdict<M>(measured: &[Measured<M>]) -> Result<(), Box<dyn Error>> {
     for model in &measured[1..] {
         let lost = measured[0].accuracy - model.accuracy;
         if lost > TOLERATED {

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use burn::prelude::*;
 
+use crate::classifier::Classifier;
 use crate::data::{Digit, images};
-use crate::model::Net;
 use crate::recorder;
 
 /// The batch sizes that are timed.
@@ -16,9 +16,9 @@ pub const BATCHES: [usize; 2] = [1, 64];
 const TURNS: usize = 10;
 const CALLS: usize = 20;
 
-pub struct Measured<B: Backend> {
+pub struct Measured<M> {
     pub name: &'static str,
-    model: Net<B>,
+    model: M,
     /// Percent of the test images.
     pub accuracy: f64,
     /// A class for each test image.
@@ -28,14 +28,9 @@ pub struct Measured<B: Backend> {
     pub times: [f64; 2],
 }
 
-impl<B: Backend> Measured<B> {
+impl<M: Classifier> Measured<M> {
     /// Saves the model, and goes on with the one that it reloads.
-    pub fn new(
-        name: &'static str,
-        model: Net<B>,
-        test: &[Digit],
-        folder: &Path,
-    ) -> Result<Self, Box<dyn Error>> {
+    pub fn new(name: &'static str, model: M, test: &[Digit], folder: &Path) -> Result<Self, Box<dyn Error>> {
         let device = Default::default();
         let path = folder.join(name.to_lowercase().replace(' ', "-"));
         let x = images(test, &device);
@@ -43,7 +38,7 @@ impl<B: Backend> Measured<B> {
 
         model.save_file(&path, &recorder())?;
         // The file has no BatchNorms: it needs a model that has none.
-        let model = Net::<B>::new(&device).fold()?.load_file(&path, &recorder(), &device)?;
+        let model = M::new(&device).fold()?.load_file(&path, &recorder(), &device)?;
         let reloaded = model.forward(x.clone());
         if reloaded.to_data() != scores {
             return Err(format!("{name}: the reloaded model answers differently").into());
@@ -64,16 +59,16 @@ impl<B: Backend> Measured<B> {
 }
 
 /// Fills in the times: medians over turns that the models take, so that a busy moment hits all of them.
-pub fn time<B: Backend>(models: &mut [Measured<B>], test: &[Digit]) {
+pub fn time<M: Classifier>(models: &mut [Measured<M>], test: &[Digit]) {
     for (at, batch) in BATCHES.into_iter().enumerate() {
-        let x = images::<B>(&test[..batch], &Default::default());
+        let x = images(&test[..batch], &Default::default());
         let mut times = vec![Vec::with_capacity(TURNS * CALLS); models.len()];
         for _ in 0..TURNS {
             for (model, times) in models.iter().zip(&mut times) {
                 for _ in 0..CALLS {
                     let start = Instant::now();
                     let y = black_box(model.model.forward(x.clone()));
-                    B::sync(&y.device()).expect("a device that works"); // a GPU's call returns before it is done
+                    M::Backend::sync(&y.device()).expect("a device that works"); // a GPU's call returns before it is done
                     times.push(start.elapsed().as_secs_f64() * 1e6 / batch as f64);
                 }
             }

@@ -1,12 +1,13 @@
-//! A convolution, two depthwise-separable blocks, two linear layers.
+//! A convolution, two depthwise-separable blocks, two linear layers. Whose layers they are says the module that holds this one.
 
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d, Relu};
 use burn::prelude::*;
 use burn_int8::Int8Error;
 use burn_int8::fold_batch_norm;
-use burn_int8::nn::{Conv2d, Conv2dConfig, Linear, LinearConfig};
 
+use super::{Conv2d, Conv2dConfig, Linear, LinearConfig};
+use crate::classifier::Classifier;
 use crate::data::{CLASSES, SIDE};
 
 #[derive(Module, Debug)]
@@ -20,8 +21,10 @@ pub struct Net<B: Backend> {
     head: Linear<B>,
 }
 
-impl<B: Backend> Net<B> {
-    pub fn new(device: &B::Device) -> Self {
+impl<B: Backend> Classifier for Net<B> {
+    type Backend = B;
+
+    fn new(device: &B::Device) -> Self {
         Self {
             stem: ConvNorm::new([1, 32], 3, 1, device),
             block1: Separable::new([32, 64], device),
@@ -33,14 +36,12 @@ impl<B: Backend> Net<B> {
         }
     }
 
-    /// The same model without its BatchNorms.
-    pub fn fold(self) -> Result<Self, Int8Error> {
+    fn fold(self) -> Result<Self, Int8Error> {
         let (stem, block1, block2) = (self.stem.fold()?, self.block1.fold()?, self.block2.fold()?);
         Ok(Self { stem, block1, block2, ..self })
     }
 
-    /// Computes the scores of the classes `[n, CLASSES]` from `[n, 1, SIDE, SIDE]`.
-    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 2> {
+    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 2> {
         let x = self.pool.forward(self.stem.forward(x));
         let x = self.block2.forward(self.block1.forward(x));
         let x = self.hidden.forward(self.pool.forward(x).flatten(1, 3));

@@ -2,8 +2,6 @@
 
 use std::io::{self, Write, stdout};
 
-use burn::prelude::*;
-
 use crate::data::{CLASSES, Digit, INK, SIDE};
 use crate::measure::{BATCHES, Measured};
 
@@ -13,7 +11,7 @@ const PICTURES: usize = 4;
 const SHADES: &[u8] = b" .:-=+*#%@";
 
 /// The models against the first one, the float model.
-pub fn table<B: Backend>(models: &[Measured<B>]) -> io::Result<()> {
+pub fn table<M>(models: &[Measured<M>]) -> io::Result<()> {
     let [one, many] = BATCHES;
     writeln!(
         stdout(),
@@ -46,7 +44,7 @@ pub fn table<B: Backend>(models: &[Measured<B>]) -> io::Result<()> {
 }
 
 /// A table of how often each class was read as each.
-pub fn confusion<B: Backend>(model: &Measured<B>, test: &[Digit]) -> io::Result<()> {
+pub fn confusion<M>(model: &Measured<M>, test: &[Digit]) -> io::Result<()> {
     let mut counts = [[0; CLASSES]; CLASSES];
     for (digit, answer) in test.iter().zip(&model.answers) {
         counts[digit.class][*answer] += 1;
@@ -63,7 +61,7 @@ pub fn confusion<B: Backend>(model: &Measured<B>, test: &[Digit]) -> io::Result<
 }
 
 /// The images that at least one model reads wrong, those first on which the models disagree.
-pub fn mistakes<B: Backend>(models: &[Measured<B>], test: &[Digit]) -> io::Result<()> {
+pub fn mistakes<M>(models: &[Measured<M>], test: &[Digit]) -> io::Result<()> {
     let answers = |i: usize| models.iter().map(move |model| model.answers[i]);
     let disagree = |i: usize| answers(i).any(|answer| answer != models[0].answers[i]);
     let mut wrong: Vec<_> = (0..test.len()).filter(|i| answers(*i).any(|a| a != test[*i].class)).collect();

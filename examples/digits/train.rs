@@ -9,8 +9,9 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::classifier::Classifier;
 use crate::data::{Digit, classes, images, shuffle};
-use crate::model::Net;
+use crate::drop_in::Net;
 
 const BATCH: usize = 64;
 const LEARNING_RATE: f64 = 4e-3;

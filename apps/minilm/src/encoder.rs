@@ -7,36 +7,46 @@ use burn::prelude::*;
 use crate::config::BertConfig;
 use crate::error::ModelError;
 use crate::load;
-use crate::model::Bert;
-use crate::tokens::{Tokens, batch};
+use crate::tokens::{Batch, Tokens, batch};
 
-pub struct Encoder<B: Backend> {
-    config: BertConfig,
-    tokens: Tokens,
-    device: B::Device,
+/// The model as the rest of the program knows it, whichever layers it is made of.
+pub trait SentenceModel: Module<Self::Backend> + 'static {
+    type Backend: Backend;
+
+    /// The model with no weights yet.
+    fn new(config: &BertConfig, device: &Device<Self::Backend>) -> Self;
+
+    /// `[sentences, hidden_size]`
+    fn forward(&self, batch: Batch<Self::Backend>) -> Tensor<Self::Backend, 2>;
 }
 
-impl<B: Backend> Encoder<B> {
+pub struct Encoder<M: SentenceModel> {
+    config: BertConfig,
+    tokens: Tokens,
+    device: Device<M::Backend>,
+}
+
+impl<M: SentenceModel> Encoder<M> {
     /// An encoder with the float model of the folder.
-    pub fn load(folder: &Path, device: B::Device) -> Result<(Self, Bert<B>), ModelError> {
+    pub fn load(folder: &Path, device: Device<M::Backend>) -> Result<(Self, M), ModelError> {
         let (config, model) = load::load(folder, &device)?;
         let tokens = Tokens::load(folder, &config)?;
         Ok((Self { config, tokens, device }, model))
     }
 
     /// The model with no weights yet, to load a saved one into.
-    pub fn blank(&self) -> Bert<B> {
-        Bert::new(&self.config, &self.device)
+    pub fn blank(&self) -> M {
+        M::new(&self.config, &self.device)
     }
 
-    pub fn device(&self) -> &B::Device {
+    pub fn device(&self) -> &Device<M::Backend> {
         &self.device
     }
 
     /// One embedding for each sentence, in the order of the sentences.
     pub fn embed(
         &self,
-        model: &Bert<B>,
+        model: &M,
         sentences: &[String],
         batch_size: usize,
     ) -> Result<Vec<Vec<f32>>, ModelError> {

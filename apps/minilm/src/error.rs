@@ -8,7 +8,7 @@ use thiserror::Error;
 
 #[derive(Debug, Error)]
 pub enum ModelError {
-    #[error("can't read {path}: {source}; examples/minilm/download.sh fetches the model")]
+    #[error("can't read {path}: {source}; apps/minilm/download.sh fetches the model")]
     Read { path: PathBuf, source: io::Error },
     #[error("{path} is not the configuration of a BERT model: {source}")]
     Config { path: PathBuf, source: serde_json::Error },

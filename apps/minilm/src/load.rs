@@ -2,23 +2,26 @@
 
 use std::path::Path;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{ModuleMapper, Param};
 use burn::prelude::*;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::BertConfig;
+use crate::encoder::SentenceModel;
 use crate::error::ModelError;
-use crate::model::Bert;
 
 /// The tensors that the checkpoint has for other uses of the model.
 const NOT_NEEDED: [&str; 2] = ["embeddings.position_ids", "pooler."];
 
 /// The model of a folder with `config.json` and `model.safetensors`.
-pub fn load<B: Backend>(folder: &Path, device: &B::Device) -> Result<(BertConfig, Bert<B>), ModelError> {
+pub fn load<M: SentenceModel>(
+    folder: &Path,
+    device: &Device<M::Backend>,
+) -> Result<(BertConfig, M), ModelError> {
     let config = BertConfig::load(folder)?;
     let checkpoint = Checkpoint::open(&folder.join("model.safetensors"))?;
     let mut loader = Loader { checkpoint, path: Vec::new(), error: None };
-    let model = Bert::new(&config, device).map(&mut loader);
+    let model = M::new(&config, device).map(&mut loader);
     if let Some(error) = loader.error {
         return Err(error);
     }

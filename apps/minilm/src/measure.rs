@@ -5,32 +5,29 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use burn::module::Module;
-use burn::prelude::*;
 use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder};
 
-use crate::encoder::{Encoder, cosine};
-use crate::model::Bert;
+use crate::encoder::{Encoder, SentenceModel, cosine};
 
 /// The batch sizes that are timed.
 pub const BATCHES: [usize; 2] = [1, 32];
 const TURNS: usize = 7;
 
-pub struct Measured<B: Backend> {
+pub struct Measured<M> {
     pub name: &'static str,
-    model: Bert<B>,
+    model: M,
     pub embeddings: Vec<Vec<f32>>,
     pub file_bytes: u64,
     /// Sentences per second, for each of `BATCHES`; once `time` has filled them in.
     pub speeds: [f64; 2],
 }
 
-impl<B: Backend> Measured<B> {
+impl<M: SentenceModel> Measured<M> {
     /// Saves the model, and goes on with the one that a fresh model becomes when it loads that file.
     pub fn new(
         name: &'static str,
-        model: Bert<B>,
-        encoder: &Encoder<B>,
+        model: M,
+        encoder: &Encoder<M>,
         sentences: &[String],
         folder: &Path,
     ) -> Result<Self, Box<dyn Error>> {
@@ -53,9 +50,9 @@ impl<B: Backend> Measured<B> {
 }
 
 /// Fills in the speeds, from text to embedding: medians over turns that the models take, so that a busy moment hits all.
-pub fn time<B: Backend>(
-    models: &mut [Measured<B>],
-    encoder: &Encoder<B>,
+pub fn time<M: SentenceModel>(
+    models: &mut [Measured<M>],
+    encoder: &Encoder<M>,
     sentences: &[String],
 ) -> Result<(), Box<dyn Error>> {
     for (at, batch) in BATCHES.into_iter().enumerate() {

@@ -1,40 +1,29 @@
-//! BERT that makes one vector of a sentence: mean over its tokens, length 1.
+//! BERT that makes one vector of a sentence: mean over its tokens, length 1. Whose layers it is made of says the module that
+//! holds this one.
 
 use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::prelude::*;
-#[cfg(test)]
-use burn_int8::nn::Linear;
-use burn_int8::nn::transformer::{TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput};
-use burn_int8::nn::{Embedding, EmbeddingConfig};
 
+use super::nn::transformer::{TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput};
+use super::nn::{Embedding, EmbeddingConfig};
 use crate::config::BertConfig;
-
-/// Sentences of one length; shorter ones are padded.
-pub struct Batch<B: Backend> {
-    /// `[sentences, tokens]`
-    pub ids: Tensor<B, 2, Int>,
-    /// `[sentences, tokens]`: 1 for a token, 0 for padding. None if nothing is padded.
-    pub present: Option<Tensor<B, 2>>,
-}
+use crate::encoder::SentenceModel;
+use crate::tokens::Batch;
 
 #[derive(Module, Debug)]
 pub struct Bert<B: Backend> {
     embeddings: Embeddings<B>,
-    encoder: TransformerEncoder<B>,
+    pub encoder: TransformerEncoder<B>,
 }
 
-impl<B: Backend> Bert<B> {
-    pub fn new(config: &BertConfig, device: &B::Device) -> Self {
+impl<B: Backend> SentenceModel for Bert<B> {
+    type Backend = B;
+
+    fn new(config: &BertConfig, device: &B::Device) -> Self {
         Self { embeddings: Embeddings::new(config, device), encoder: encoder(config, device) }
     }
 
-    #[cfg(test)]
-    pub fn query(&self, layer: usize) -> &Linear<B> {
-        &self.encoder.layers[layer].mha.query
-    }
-
-    /// `[sentences, hidden_size]`
-    pub fn forward(&self, batch: Batch<B>) -> Tensor<B, 2> {
+    fn forward(&self, batch: Batch<B>) -> Tensor<B, 2> {
         let mut input = TransformerEncoderInput::new(self.embeddings.forward(batch.ids));
         if let Some(present) = &batch.present {
             input = input.mask_pad(present.clone().equal_elem(0));

@@ -2,14 +2,12 @@
 
 use std::io::{self, Write, stdout};
 
-use burn::prelude::*;
-
-use crate::encoder::cosine;
+use crate::encoder::{SentenceModel, cosine};
 use crate::measure::{BATCHES, Measured, summary};
 use crate::texts::{Agreement, RELEVANT, Texts};
 
 /// The models against the first one, the float model.
-pub fn table<B: Backend>(models: &[Measured<B>], texts: &Texts) -> io::Result<()> {
+pub fn table<M: SentenceModel>(models: &[Measured<M>], texts: &Texts) -> io::Result<()> {
     let [one, many] = BATCHES;
     writeln!(
         stdout(),
@@ -51,7 +49,7 @@ pub fn table<B: Backend>(models: &[Measured<B>], texts: &Texts) -> io::Result<()
 }
 
 /// A table of how near each sentence is to what the float model makes of it.
-pub fn sentences<B: Backend>(models: &[Measured<B>], sentences: &[String]) -> io::Result<()> {
+pub fn sentences<M: SentenceModel>(models: &[Measured<M>], sentences: &[String]) -> io::Result<()> {
     let cosines: Vec<_> = models[1..].iter().map(|model| model.cosines(&models[0])).collect();
     let heads: String = models[1..].iter().map(|model| format!("{:>18}", model.name)).collect();
     writeln!(stdout(), "\n{heads}  cosine with float, sentence by sentence")?;
@@ -63,7 +61,7 @@ pub fn sentences<B: Backend>(models: &[Measured<B>], sentences: &[String]) -> io
 }
 
 /// The nearest passage of each query, as the INT8 model finds it.
-pub fn answers<B: Backend>(model: &Measured<B>, texts: &Texts) -> io::Result<()> {
+pub fn answers<M: SentenceModel>(model: &Measured<M>, texts: &Texts) -> io::Result<()> {
     writeln!(stdout(), "\n{}: the nearest of {} passages", model.name, texts.passages.len())?;
     for (query, order) in texts.queries.iter().zip(texts.ranking(&model.embeddings)) {
         let nearest = order.first().map(|&at| texts.passages[at].as_str());

@@ -7,7 +7,6 @@ use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::config::BertConfig;
 use crate::error::ModelError;
-use crate::model::Batch;
 
 /// The length that sentence-transformers cuts texts to for this model.
 const LONGEST: usize = 256;
@@ -37,6 +36,14 @@ impl Tokens {
             Err(source) => Err(ModelError::Text { text: text.into(), source }),
         }
     }
+}
+
+/// Sentences of one length; shorter ones are padded.
+pub struct Batch<B: Backend> {
+    /// `[sentences, tokens]`
+    pub ids: Tensor<B, 2, Int>,
+    /// `[sentences, tokens]`: 1 for a token, 0 for padding. None if nothing is padded.
+    pub present: Option<Tensor<B, 2>>,
 }
 
 /// Pads the sentences to the longest of them.
