@@ -30,7 +30,6 @@ pub(crate) fn check_steps(steps: &[Step<'_>], outputs: usize) {
     }
 }
 
-
 /// The sums of a tile: some neighbouring channels of a panel for some rows, which follow one another.
 pub(crate) struct TileSums<'a, S> {
     pub(crate) first_row: usize,
@@ -50,8 +49,9 @@ pub(crate) struct TileSums<'a, S> {
 pub(crate) trait RowEpilogue<S: Sum>: Sync {
     /// The element of an output.
     type Output: Copy + Default + Send;
-    /// What all rows of a panel have in common.
-    type Panel;
+    /// What all rows of a panel have in common. A copy of it on the stack, which the compiler knows not to overlap with outputs,
+    /// makes vector code of the loops over it.
+    type Panel: Copy;
 
     /// The panel from this channel on, whose weights have these column sums; none if inputs have no offset.
     fn panel(&self, channel: usize, column_sums: &[i32]) -> Self::Panel;
@@ -69,7 +69,7 @@ fn padded<T: Copy + Default>(values: &[T]) -> [T; NR] {
 }
 
 /// The channels that are computed at once: a loop whose length is a constant becomes vectors.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Writes `f(i, sum)` for each of the first `columns` of a row.
 #[inline(always)]
@@ -165,6 +165,7 @@ pub(crate) struct DequantizeRows<'a> {
 }
 
 /// What a panel's outputs are made with.
+#[derive(Clone, Copy)]
 pub(crate) struct DequantizedPanel {
     column_sums: [i32; NR],
     w_scales: [f32; NR],
@@ -199,7 +200,11 @@ impl<S: Sum> RowEpilogue<S> for DequantizeRows<'_> {
     #[inline(always)]
     fn panel(&self, channel: usize, column_sums: &[i32]) -> DequantizedPanel {
         let biases = self.bias.map(|bias| padded(&bias[channel..]));
-        DequantizedPanel { column_sums: padded(column_sums), w_scales: padded(&self.w_scales[channel..]), biases }
+        DequantizedPanel {
+            column_sums: padded(column_sums),
+            w_scales: padded(&self.w_scales[channel..]),
+            biases,
+        }
     }
 
     #[inline(always)]
@@ -208,9 +213,8 @@ impl<S: Sum> RowEpilogue<S> for DequantizeRows<'_> {
         let columns = tile.columns;
         for (i, out) in out.iter_mut().enumerate().take(tile.rows) {
             let (sums, x_scale, offset) = (&tile.sums[i], tile.x_scales[i], tile.offsets[i]);
-            let scaled = |i: usize, sum: S| {
-                sum.to_f32(column_sums[i].wrapping_mul(offset)) * (x_scale * w_scales[i])
-            };
+            let scaled =
+                |i: usize, sum: S| sum.to_f32(column_sums[i].wrapping_mul(offset)) * (x_scale * w_scales[i]);
             match biases {
                 None => map_row(sums, columns, out, scaled),
                 Some(biases) => map_row(sums, columns, out, |i, sum| scaled(i, sum) + biases[i]),
@@ -342,7 +346,7 @@ impl<S: Sum> Epilogue<S> for Dequantize<'_> {
             transpose(isa, &scaled.0, columns, &mut transposed.0);
             let pixels = start..chunk.columns.end.min(start + TRANSPOSED_ROWS);
             let rows = chunk.block_row..chunk.block_row + chunk.channels.len();
-            block.append_rows(rows, pixels, &transposed.0);
+            block.append_rows::<_, TRANSPOSED_ROWS>(rows, pixels, &transposed.0);
         }
     }
 

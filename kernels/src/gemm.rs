@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::epilogue::{DequantizeRows, RawAccumulators, RowEpilogue, Step, TileSums, check_steps};
+use crate::epilogue::{DequantizeRows, LANES, RawAccumulators, RowEpilogue, Step, TileSums, check_steps};
 use crate::isa::{
     Accumulator, Integers, Isa, Kernel, MR, Matrix, Microkernel, Op, Operands, Role, Sum, Sums, WeightOnly,
     gemm_tile,
@@ -347,7 +347,13 @@ impl<R: Role, E: RowEpilogue<R::Sum>> Op for MultiplyBlock<'_, '_, '_, R, E> {
             for left in (1..=tiles).rev() {
                 let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
                 multiply_rows::<I, R>(isa, &part, &panel, [block.first_row + row, rows], kc, &mut sums.0);
-                finish_rows(&part.input, (epilogue, &finish), block, ([row, rows], offset, panel.columns), &sums.0);
+                finish_rows(
+                    &part.input,
+                    (epilogue, &finish),
+                    block,
+                    ([row, rows], offset, panel.columns),
+                    &sums.0,
+                );
                 row += rows;
             }
         }
@@ -432,5 +438,5 @@ fn finish_rows<S: Sum, E: RowEpilogue<S>>(
     tile.offsets.iter_mut().zip(input.offsets.iter().skip(first_row)).for_each(|(to, offset)| *to = *offset);
     let mut out = CacheAligned([[E::Output::default(); NR]; MR]);
     epilogue.tile(panel, &tile, &mut out.0);
-    block.append_rows(row..row + rows, offset..(offset + width).min(block.columns()), &out.0);
+    block.append_rows::<_, LANES>(row..row + rows, offset..(offset + width).min(block.columns()), &out.0);
 }

@@ -23,8 +23,8 @@ mod vecmath;
 mod weight;
 
 pub use activate::activate;
-pub use epilogue::Step;
 pub use attention::{Attention, Mask, StridedHeads, attention};
+pub use epilogue::Step;
 pub use isa::{Kernel, KernelError, OVERRIDE};
 pub use norm::{Norm, layer_norm};
 pub use quantize::quantize_rows;

@@ -4,9 +4,14 @@
 //! many elements from the start on are initialised, lets writers fill only the next ones, and takes from what they return
 //! that they did. Zeros written first would cost 2 to 3 % of a product with a large output.
 
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[cfg(test)]
+mod tests;
 
 /// Vectors of the `lens` values that `fill` writes through the blocks of each slice.
 ///
@@ -18,6 +23,9 @@ pub(crate) fn collect_uninit<T: Copy, const N: usize>(
     lens: [usize; N],
     fill: impl FnOnce([UninitSlice<'_, T>; N]),
 ) -> [Vec<T>; N] {
+    if lens.iter().any(|&len| len > SMALL / size_of::<T>().max(1)) {
+        keep_memory();
+    }
     let mut outs = lens.map(Vec::with_capacity);
     let counts = [(); N].map(|()| AtomicUsize::new(0));
     let mut each = outs.iter_mut().zip(lens).zip(&counts);
@@ -29,10 +37,23 @@ pub(crate) fn collect_uninit<T: Copy, const N: usize>(
         assert_eq!(count.into_inner(), len, "every output is written");
         // SAFETY: the capacity is at least `len`. The slice of `len` elements was cut only into disjoint parts, up to the rows
         // of blocks; each block adds once, when it is dropped, how many elements of its rows are initialised (the invariant
-        // of `Row`). They are `len`: all of them.
+        // of `Block::initialized`). They are `len`: all of them.
         unsafe { out.set_len(len) };
     }
     outs
+}
+
+/// The bytes of an output from which glibc would get memory from the system, and give it back.
+const SMALL: usize = 128 << 10;
+/// The largest block that teaches glibc to keep blocks, less what it adds to one.
+const LARGEST_KEPT: usize = (32 << 20) - (64 << 10);
+
+/// Makes glibc keep the memory of outputs from layer to layer. It keeps blocks up to the largest one, of up to 32 MB, that was ever
+/// freed; larger ones it gets from the system and gives back each time, and each page then costs a fault. Nothing is written to
+/// the block that teaches it that, so it takes no memory. Other allocators do not mind.
+fn keep_memory() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| drop(black_box(Vec::<u8>::with_capacity(LARGEST_KEPT))));
 }
 
 /// A part of an output that is still to be written.
@@ -55,8 +76,12 @@ impl<'a, T: Copy> UninitSlice<'a, T> {
 
     /// All of it as one block of rows of `n`: at most [`BLOCK_ROWS`] of them.
     pub(crate) fn into_block(self, n: usize) -> Block<'a, T> {
-        let (rows, len) = split_rows(self.elements, n);
-        Block { first_row: 0, first_column: 0, rows, len, count: self.count }
+        self.into_block_at(0, n)
+    }
+
+    /// The same for a part of a larger matrix, in which its first row is this one.
+    pub(crate) fn into_block_at(self, first_row: usize, n: usize) -> Block<'a, T> {
+        Block::whole(self.elements, n, [first_row, 0], self.count)
     }
 
     /// Cuts a row-major matrix with rows of `n` into blocks of at most `rows` x `columns`, left to right, then down.
@@ -67,7 +92,7 @@ impl<'a, T: Copy> UninitSlice<'a, T> {
             rest: self.elements,
             n,
             size: [rows, columns],
-            band: no_rows(),
+            band: Rows::Whole(&mut [], n),
             band_rows: 0,
             next: [0, n],
             count,
@@ -78,31 +103,50 @@ impl<'a, T: Copy> UninitSlice<'a, T> {
 /// The most rows of a [`Block`].
 pub(crate) const BLOCK_ROWS: usize = 64;
 
-/// The elements of one row of a block; those before `initialized` are initialised.
-struct Row<'a, T> {
-    elements: &'a mut [MaybeUninit<T>],
-    initialized: usize,
+/// The elements of a block's rows.
+#[allow(clippy::large_enum_variant, reason = "a box would cost each block an allocation")]
+enum Rows<'a, T> {
+    /// Rows of this length, one behind the other: nothing is to be set up for each of them.
+    Whole(&'a mut [MaybeUninit<T>], usize),
+    /// Parts of the rows of a wider matrix.
+    Parts([&'a mut [MaybeUninit<T>]; BLOCK_ROWS]),
 }
 
-fn no_rows<'a, T>() -> [Row<'a, T>; BLOCK_ROWS] {
-    std::array::from_fn(|_| Row { elements: &mut [], initialized: 0 })
-}
-
-fn split_rows<T>(matrix: &mut [MaybeUninit<T>], n: usize) -> ([Row<'_, T>; BLOCK_ROWS], usize) {
-    let len = matrix.len() / n;
-    assert!(len <= BLOCK_ROWS, "{len} rows are too many for a block");
-    let mut rows = matrix.chunks_exact_mut(n);
-    let rows = std::array::from_fn(|_| Row { elements: rows.next().unwrap_or_default(), initialized: 0 });
-    (rows, len)
+impl<T> Rows<'_, T> {
+    #[inline(always)]
+    fn row(&mut self, row: usize) -> &mut [MaybeUninit<T>] {
+        match self {
+            Self::Whole(elements, n) => &mut elements[row * *n..][..*n],
+            Self::Parts(rows) => rows[row],
+        }
+    }
 }
 
 /// A rectangle of a row-major output matrix, whose rows are written from left to right.
 pub(crate) struct Block<'a, T> {
     pub(crate) first_row: usize,
     pub(crate) first_column: usize,
-    rows: [Row<'a, T>; BLOCK_ROWS],
+    rows: Rows<'a, T>,
+    columns: usize,
+    /// The elements of each row that are initialised: those from its start on. What is not a row has none.
+    initialized: [usize; BLOCK_ROWS],
     len: usize,
     count: &'a AtomicUsize,
+}
+
+impl<'a, T> Block<'a, T> {
+    /// Rows of `n`, one behind the other.
+    fn whole(
+        elements: &'a mut [MaybeUninit<T>],
+        n: usize,
+        [first_row, first_column]: [usize; 2],
+        count: &'a AtomicUsize,
+    ) -> Self {
+        let len = elements.len() / n;
+        assert!(len <= BLOCK_ROWS, "{len} rows are too many for a block");
+        let (rows, initialized) = (Rows::Whole(elements, n), [0; BLOCK_ROWS]);
+        Self { first_row, first_column, rows, columns: n, initialized, len, count }
+    }
 }
 
 impl<T: Copy> Block<'_, T> {
@@ -111,7 +155,7 @@ impl<T: Copy> Block<'_, T> {
     }
 
     pub(crate) fn columns(&self) -> usize {
-        self.rows.first().map_or(0, |row| row.elements.len())
+        self.columns
     }
 
     /// Lets `fill` write the next elements of a row, which are the ones at `columns` from the block's first column on.
@@ -126,9 +170,9 @@ impl<T: Copy> Block<'_, T> {
         columns: Range<usize>,
         fill: impl for<'o> FnOnce(&'o mut [MaybeUninit<T>]) -> &'o mut [T],
     ) {
-        let row = &mut self.rows[row];
-        assert!(row.initialized == columns.start, "a row is written from left to right");
-        let out = &mut row.elements[columns];
+        let initialized = &mut self.initialized[row];
+        assert!(*initialized == columns.start, "a row is written from left to right");
+        let out = &mut self.rows.row(row)[columns];
         let (start, len) = (out.as_ptr(), out.len());
         let filled = fill(out);
         // The writer shows by what it returns that these elements are initialised.
@@ -136,7 +180,7 @@ impl<T: Copy> Block<'_, T> {
             std::ptr::eq(filled.as_ptr().cast(), start) && filled.len() == len,
             "a writer fills what it gets"
         );
-        row.initialized += len;
+        *initialized += len;
     }
 
     /// Writes the next elements of a row: as many of `values` as there are `columns`.
@@ -152,25 +196,26 @@ impl<T: Copy> Block<'_, T> {
 
     /// Writes the next elements of some rows: the start of one of `values` each, as many as there are `columns`.
     #[inline(always)]
-    pub(crate) fn append_rows<const N: usize>(
+    pub(crate) fn append_rows<const N: usize, const AT_ONCE: usize>(
         &mut self,
         rows: Range<usize>,
         columns: Range<usize>,
         values: &[[T; N]],
     ) {
-        for (row, values) in self.rows[rows].iter_mut().zip(values) {
-            assert!(row.initialized == columns.start, "a row is written from left to right");
-            let out = &mut row.elements[columns.clone()];
-            row.initialized += init_copy::<_, 16>(out, values).len();
+        for (row, values) in rows.zip(values) {
+            let initialized = &mut self.initialized[row];
+            assert!(*initialized == columns.start, "a row is written from left to right");
+            let out = &mut self.rows.row(row)[columns.clone()];
+            *initialized += init_copy::<_, AT_ONCE>(out, values).len();
         }
     }
 
     /// Initialises all rows, each with its value, so that elements can be written in any order.
     pub(crate) fn fill(&mut self, value: impl Fn(usize) -> T) {
-        for (i, row) in self.rows[..self.len].iter_mut().enumerate() {
-            let value = value(i);
-            row.elements[row.initialized..].iter_mut().for_each(|element| _ = element.write(value));
-            row.initialized = row.elements.len();
+        for (i, initialized) in self.initialized.iter_mut().enumerate().take(self.len) {
+            let (value, row) = (value(i), self.rows.row(i));
+            row[*initialized..].iter_mut().for_each(|element| _ = element.write(value));
+            *initialized = row.len();
         }
     }
 
@@ -183,15 +228,15 @@ impl<T: Copy> Block<'_, T> {
         step: usize,
         values: impl Iterator<Item = T>,
     ) {
-        let row = &mut self.rows[row];
-        let out = row.elements[..row.initialized][first..].iter_mut().step_by(step);
+        let initialized = self.initialized[row];
+        let out = self.rows.row(row)[..initialized][first..].iter_mut().step_by(step);
         out.zip(values).for_each(|(out, value)| _ = out.write(value));
     }
 }
 
 impl<T> Drop for Block<'_, T> {
     fn drop(&mut self) {
-        let initialized = self.rows[..self.len].iter().map(|row| row.initialized).sum();
+        let initialized = self.initialized[..self.len].iter().sum();
         self.count.fetch_add(initialized, Ordering::Relaxed);
     }
 }
@@ -202,14 +247,14 @@ pub(crate) struct Blocks<'a, T> {
     n: usize,
     size: [usize; 2],
     /// The rest of the rows that are being cut.
-    band: [Row<'a, T>; BLOCK_ROWS],
+    band: Rows<'a, T>,
     band_rows: usize,
     /// The first row and column of the next block.
     next: [usize; 2],
     count: &'a AtomicUsize,
 }
 
-impl<T: Copy> Blocks<'_, T> {
+impl<'a, T: Copy> Blocks<'a, T> {
     /// Takes the next rows off the matrix; false at its end, however often it is asked.
     fn next_band(&mut self) -> bool {
         let rows = self.size[0].min(self.rest.len() / self.n);
@@ -219,8 +264,31 @@ impl<T: Copy> Blocks<'_, T> {
         let (band, rest) = std::mem::take(&mut self.rest).split_at_mut(rows * self.n);
         self.rest = rest;
         self.next = [self.next[0] + self.band_rows, 0];
-        (self.band, self.band_rows) = split_rows(band, self.n);
+        self.band_rows = rows;
+        self.band = if rows == 1 || self.size[1] >= self.n {
+            Rows::Whole(band, self.n)
+        } else {
+            let mut rows = band.chunks_exact_mut(self.n);
+            Rows::Parts(std::array::from_fn(|_| rows.next().unwrap_or_default()))
+        };
         true
+    }
+
+    /// Takes the next columns off the band.
+    fn next_columns(&mut self, columns: usize) -> Rows<'a, T> {
+        match &mut self.band {
+            Rows::Whole(elements, _) => {
+                let (part, rest) = std::mem::take(elements).split_at_mut(columns * self.band_rows);
+                *elements = rest;
+                Rows::Whole(part, columns)
+            }
+            Rows::Parts(rows) => Rows::Parts(std::array::from_fn(|row| {
+                let all = std::mem::take(&mut rows[row]);
+                let (part, rest) = all.split_at_mut(columns.min(all.len()));
+                rows[row] = rest;
+                part
+            })),
+        }
     }
 }
 
@@ -233,12 +301,10 @@ impl<'a, T: Copy> Iterator for Blocks<'a, T> {
         }
         let [first_row, first_column] = self.next;
         let columns = self.size[1].min(self.n - first_column);
-        let mut rows = no_rows();
-        for (row, rest) in rows.iter_mut().zip(&mut self.band).take(self.band_rows) {
-            (row.elements, rest.elements) = std::mem::take(&mut rest.elements).split_at_mut(columns);
-        }
+        let rows = self.next_columns(columns);
         self.next[1] += columns;
-        Some(Block { first_row, first_column, rows, len: self.band_rows, count: self.count })
+        let (initialized, len, count) = ([0; BLOCK_ROWS], self.band_rows, self.count);
+        Some(Block { first_row, first_column, rows, columns, initialized, len, count })
     }
 }
 
@@ -257,7 +323,9 @@ pub(crate) fn init_copy<'o, T: Copy, const AT_ONCE: usize>(
     let (chunks, rest) = out.as_chunks_mut::<AT_ONCE>();
     let (from, values) = values.as_chunks::<AT_ONCE>();
     chunks.iter_mut().zip(from).for_each(|(out, values)| *out = values.map(MaybeUninit::new));
-    rest.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value));
+    if !rest.is_empty() {
+        rest.iter_mut().zip(values).for_each(|(out, &value)| _ = out.write(value));
+    }
     // SAFETY: `values` is as long as `out`, and each element of `out` has been written.
     unsafe { assume_init(out) }
 }
@@ -313,68 +381,4 @@ unsafe fn assume_init<T>(elements: &mut [MaybeUninit<T>]) -> &mut [T] {
     let elements: *mut [MaybeUninit<T>] = elements;
     // SAFETY: `MaybeUninit<T>` has the layout of `T`, the caller vouches that all are initialised, and the borrow goes on.
     unsafe { &mut *(elements as *mut [T]) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_cover_a_matrix() {
-        let [out] = collect_uninit([7 * 10], |[out]| {
-            let mut blocks = out.into_blocks(10, [3, 4]);
-            for mut block in blocks.by_ref() {
-                let (rows, columns) = (block.rows(), block.columns());
-                for row in 0..rows {
-                    let first = (block.first_row + row) * 10 + block.first_column;
-                    block.append(row, 0..1, |out| init_map(out, &[first], |x| x));
-                    let rest: Vec<_> = (first + 1..first + columns).collect();
-                    block.append_copy::<64>(row, 1..columns, &rest);
-                }
-            }
-            assert!(blocks.next().is_none(), "threads ask once more each");
-        });
-        assert_eq!(out, (0..70).collect::<Vec<_>>());
-    }
-
-    #[test]
-    #[should_panic(expected = "every output is written")]
-    fn an_element_that_is_not_written_is_no_output() {
-        collect_uninit([4], |[out]| out.into_block(2).append_copy::<2>(0, 0..2, &[1, 2]));
-    }
-
-    #[test]
-    #[should_panic(expected = "from left to right")]
-    fn an_element_that_is_written_twice_does_not_count_for_another() {
-        collect_uninit([4], |[out]| {
-            let mut block = out.into_block(4);
-            block.append_copy::<2>(0, 0..2, &[1, 2]);
-            block.append_copy::<2>(0, 0..2, &[1, 2]);
-        });
-    }
-
-    #[test]
-    #[should_panic(expected = "a writer fills what it gets")]
-    fn a_writer_that_returns_other_memory_is_found_out() {
-        collect_uninit([2], |[out]| out.into_block(2).append(0, 0..2, |_| Vec::leak(vec![1, 2])));
-    }
-
-    #[test]
-    #[should_panic(expected = "a writer fills what it gets")]
-    fn a_writer_that_returns_less_is_found_out() {
-        collect_uninit([2], |[out]| {
-            out.into_block(2).append(0, 0..2, |out| init_copy::<_, 2>(&mut out[..1], &[1]));
-        });
-    }
-
-    #[test]
-    fn elements_in_any_order_are_written_over_a_value() {
-        let [out] = collect_uninit([6], |[out]| {
-            let mut block = out.into_block(3);
-            block.fill(|_| 0);
-            block.overwrite(0, 0, 2, [1, 2].into_iter());
-            block.overwrite(1, 1, 2, [3].into_iter());
-        });
-        assert_eq!(out, [1, 0, 2, 0, 3, 0]);
-    }
 }

@@ -16,7 +16,7 @@ impl Numbers {
         (self.0 >> 33) as usize
     }
 
-    fn pick<const N: usize>(&mut self, from: [usize; N]) -> usize {
+    pub(super) fn pick<const N: usize>(&mut self, from: [usize; N]) -> usize {
         from[self.next() % N]
     }
 

@@ -35,11 +35,7 @@ pub(super) struct Bands {
 impl Bands {
     /// Bands whose window takes about `bytes`, where a pixel of it takes `pixel_bytes`. Few pixels are not worth a cut: their
     /// channels are, if `cut_channels`.
-    pub(super) fn new(
-        images: &Images<'_>,
-        [pixel_bytes, bytes]: [usize; 2],
-        cut_channels: bool,
-    ) -> Self {
+    pub(super) fn new(images: &Images<'_>, [pixel_bytes, bytes]: [usize; 2], cut_channels: bool) -> Self {
         let geometry = images.geometry();
         let (spec, output) = (geometry.spec(), geometry.output());
         let axis = output.iter().position(|&positions| positions > 1).unwrap_or(2);
@@ -59,7 +55,8 @@ impl Bands {
             lines = all.div_ceil(bands.min(all));
         }
         // Of a long band less stays in the cache; of a short one more is read twice.
-        while lines > 1 && Window::new(geometry, axis, 0..lines).pixels().saturating_mul(pixel_bytes) > bytes {
+        while lines > 1 && Window::new(geometry, axis, 0..lines).pixels().saturating_mul(pixel_bytes) > bytes
+        {
             lines = lines.div_ceil(2);
         }
         let lines = all.div_ceil(all.div_ceil(lines)); // even
@@ -104,7 +101,8 @@ impl Bands {
 fn blocks<T: Copy>(out: UninitSlice<'_, T>, channels: usize) -> Vec<Block<'_, T>> {
     let pixels = out.len() / channels;
     let rows = pixels.div_ceil(pixels.div_ceil(BLOCK_ROWS));
-    out.into_blocks(channels, [rows, channels]).collect()
+    let parts = out.chunks(rows * channels).zip((0..).step_by(rows));
+    parts.map(|(out, first)| out.into_block_at(first, channels)).collect()
 }
 
 /// The position of an output in a band that is cut along this axis.

@@ -4,7 +4,7 @@ use super::bands::{Band, Bands, position};
 use super::fill::WindowFiller;
 use super::window::Window;
 use super::{Images, RowEpilogue};
-use crate::epilogue::TileSums;
+use crate::epilogue::{LANES, TileSums};
 use crate::isa::{
     Accumulator, GatheredRows, InputEncoding, Integers, Isa, KSteps, MR, Microkernel, Op, Operands,
     TileSizes, gemm_tile,
@@ -34,7 +34,16 @@ impl Images<'_> {
                     let scales = bytemuck::cast_slice_mut(scales.at_least(pixels * size_of::<f32>()));
                     let codes = codes.at_least(window.pixels() * pixel_bytes);
                     let (axis, steps) = (bands.axis, &steps);
-                    self.kernel.run(DenseBand { images: self, window, axis, steps, band, codes, scales, epilogue });
+                    self.kernel.run(DenseBand {
+                        images: self,
+                        window,
+                        axis,
+                        steps,
+                        band,
+                        codes,
+                        scales,
+                        epilogue,
+                    });
                 });
             });
         })
@@ -71,7 +80,7 @@ impl<E: RowEpilogue<i32>> Op for DenseBand<'_, '_, E> {
     fn run<I: Isa>(self, isa: I) {
         let Self { images, window, axis, steps, mut band, codes, scales, epilogue } = self;
         let (geometry, weights) = (images.geometry(), images.weights());
-        let quantizer = images.quantizers[band.sample].as_ref();
+        let quantizer = images.quantizer(band.sample);
         let offset = I::Input::offset(quantizer.is_some_and(Quantizer::is_unsigned));
         let channels = geometry.spec().channels[0];
         let filler = WindowFiller { x: images.sample(band.sample), channels, window: &window };
@@ -81,10 +90,16 @@ impl<E: RowEpilogue<i32>> Op for DenseBand<'_, '_, E> {
         } else {
             filler.encode::<I::Input>(quantizer, offset, cells);
         }
-        let scale = quantizer.map_or(f32::NAN, |quantizer| quantizer.scale);
+        let scale = images.ways[band.sample].scale();
         let line: usize = geometry.output()[axis + 1..].iter().product();
         let rows_before = band.sample * geometry.output().iter().product::<usize>() + band.first * line;
         let pixel_bytes = channels.div_ceil(KR) * I::Gemm::INPUT_BYTES;
+        let mut panels = Vec::new();
+        if let Some(block) = band.blocks.first() {
+            let first = block.first_column..block.first_column + block.columns();
+            let sums = |channel: usize| weights.sums(0).get(channel..).unwrap_or_default();
+            panels.extend(first.step_by(NR).map(|channel| epilogue.panel(channel, sums(channel))));
+        }
         for block in &mut band.blocks {
             let mut positions = [0; BLOCK_ROWS];
             for (i, place) in positions.iter_mut().enumerate().take(block.rows()) {
@@ -93,7 +108,7 @@ impl<E: RowEpilogue<i32>> Op for DenseBand<'_, '_, E> {
             }
             let scales = Scales { by_pixel: scales, sample: scale };
             let rows = BlockRows { codes, positions: &positions[..block.rows()], steps, offset, scales };
-            multiply(isa, weights, &rows, rows_before, epilogue, block);
+            multiply(isa, weights, &rows, rows_before, (epilogue, &panels), block);
         }
     }
 }
@@ -116,24 +131,24 @@ struct BlockRows<'a> {
     scales: Scales<'a>,
 }
 
-/// Computes one block of the output; `rows_before` outputs of a channel are in front of the band.
+/// Computes one block of the output; `rows_before` outputs of a channel are in front of the band. All its blocks have the same
+/// panels.
 #[inline(always)]
 fn multiply<I: Isa, E: RowEpilogue<i32>>(
     isa: I,
     weights: &PackedWeights,
     rows: &BlockRows<'_>,
     rows_before: usize,
-    epilogue: &E,
+    (epilogue, panels): (&E, &[E::Panel]),
     block: &mut Block<'_, E::Output>,
 ) {
     let tiles = block.rows().div_ceil(I::Gemm::rows(block.rows()));
     let lanes = <I::Gemm as Accumulator>::LANES;
     let mut sums = CacheAligned([[0; NR]; MR]);
     let mut out = CacheAligned([[E::Output::default(); NR]; MR]);
-    for column in (0..block.columns()).step_by(NR) {
+    for (column, &finish) in (0..block.columns()).step_by(NR).zip(panels) {
         let channel = block.first_column + column;
         let panel = weights.panel(channel);
-        let finish = epilogue.panel(channel, weights.sums(0).get(channel..).unwrap_or_default());
         let columns = column..block.columns().min(column + panel.columns);
         let mut first = 0;
         for left in (1..=tiles).rev() {
@@ -160,7 +175,7 @@ fn multiply<I: Isa, E: RowEpilogue<i32>>(
                 sums: &sums.0,
             };
             epilogue.tile(&finish, &tile, &mut out.0);
-            block.append_rows(first..first + count, columns.clone(), &out.0);
+            block.append_rows::<_, LANES>(first..first + count, columns.clone(), &out.0);
             first += count;
         }
     }

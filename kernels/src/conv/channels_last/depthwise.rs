@@ -1,18 +1,17 @@
-//! Convolutions with one filter for each channel: integers as `f32`, which holds such short sums exactly, in vectors of channels.
+//! Convolutions with one filter for each channel, in vectors of channels: of floats, or of integers as `f32`, which holds such short
+//! sums exactly.
 
 use std::ops::Range;
 
 use super::bands::{Band, Bands, position};
 use super::fill::WindowFiller;
 use super::window::Window;
-use super::{Images, RowEpilogue};
-use crate::epilogue::TileSums;
+use super::{Images, RowEpilogue, SampleWay};
+use crate::epilogue::{LANES, TileSums};
 use crate::isa::{Isa, MR, Op, Sums};
 use crate::scratch::{CacheAligned, QUANTIZED, UNPACKED, with_scratch};
 use crate::weight::NR;
 
-/// The channels whose sums are made at once.
-const LANES: usize = 16;
 /// The neighbouring outputs that share what they read.
 const PIXELS: usize = 4;
 /// The bytes of a window that the second-level cache holds beside the input and the output.
@@ -28,7 +27,8 @@ impl Images<'_> {
         let bands = Bands::new(self, [width * size_of::<f32>(), WINDOW_BYTES], false);
         let window = bands.window(self, 0);
         let [depth, height, columns] = spec.kernel;
-        let places = (0..depth).flat_map(|z| (0..height).flat_map(move |y| (0..columns).map(move |x| [z, y, x])));
+        let places =
+            (0..depth).flat_map(|z| (0..height).flat_map(move |y| (0..columns).map(move |x| [z, y, x])));
         let places: Vec<_> = places.map(|tap| window.of_tap(tap) * width).collect();
         let padded = channels.next_multiple_of(LANES);
         with_scratch(&UNPACKED, |unpacked| {
@@ -37,12 +37,20 @@ impl Images<'_> {
             let weights = &*weights;
             bands.run(self, |band| {
                 let window = bands.window(self, band.first);
-                with_scratch(&QUANTIZED, |integers| {
-                    let integers = integers.at_least(window.pixels() * width * size_of::<f32>());
+                with_scratch(&QUANTIZED, |numbers| {
+                    let numbers = numbers.at_least(window.pixels() * width * size_of::<f32>());
                     let (axis, taps) = (bands.axis, &places[..]);
                     let filters = Filters { taps, weights, padded, width };
-                    let integers = bytemuck::cast_slice_mut(integers);
-                    self.kernel.run(DepthwiseBand { images: self, window, axis, filters, band, integers, epilogue });
+                    let numbers = bytemuck::cast_slice_mut(numbers);
+                    self.kernel.run(DepthwiseBand {
+                        images: self,
+                        window,
+                        axis,
+                        filters,
+                        band,
+                        numbers,
+                        epilogue,
+                    });
                 });
             })
         })
@@ -68,8 +76,8 @@ struct DepthwiseBand<'a, 'o, E: RowEpilogue<f32>> {
     axis: usize,
     filters: Filters<'a>,
     band: Band<'o, E::Output>,
-    /// Room for the integers of some channels of the window.
-    integers: &'a mut [f32],
+    /// Room for some channels of the window.
+    numbers: &'a mut [f32],
     epilogue: &'a E,
 }
 
@@ -78,11 +86,11 @@ impl<E: RowEpilogue<f32>> Op for DepthwiseBand<'_, '_, E> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _isa: I) {
-        let Self { images, window, axis, filters, mut band, integers, epilogue } = self;
+        let Self { images, window, axis, filters, mut band, numbers, epilogue } = self;
         let geometry = images.geometry();
         let channels = geometry.spec().groups;
-        let quantizer = images.quantizers[band.sample].as_ref();
-        let scale = quantizer.map_or(f32::NAN, |quantizer| quantizer.scale);
+        let way = &images.ways[band.sample];
+        let scale = way.scale();
         let filler = WindowFiller { x: images.sample(band.sample), channels, window: &window };
         let output = geometry.output();
         let line: usize = output[axis + 1..].iter().product();
@@ -91,7 +99,15 @@ impl<E: RowEpilogue<f32>> Op for DepthwiseBand<'_, '_, E> {
         for first in (0..channels).step_by(filters.width) {
             let some = first..channels.min(first + filters.width);
             let panel = epilogue.panel(first, &[]);
-            filler.integers(quantizer, some.clone(), filters.width, integers);
+            match way {
+                SampleWay::Integers(Some(quantizer)) => {
+                    filler.floats(some.clone(), filters.width, numbers, |x| quantizer.quantize(x) as f32);
+                }
+                SampleWay::Integers(None) => numbers.fill(0.0),
+                SampleWay::Floats { factor, .. } => {
+                    filler.floats(some.clone(), filters.width, numbers, |x| x * factor);
+                }
+            }
             for block in &mut band.blocks {
                 let mut row = 0;
                 while row < block.rows() {
@@ -103,9 +119,9 @@ impl<E: RowEpilogue<f32>> Op for DepthwiseBand<'_, '_, E> {
                     let next = window.stride() * filters.width;
                     let mut sums = CacheAligned([[0.0; NR]; MR]);
                     if count == PIXELS {
-                        filters.sum_pixels::<PIXELS>(&integers[at..], next, some.clone(), &mut sums.0);
+                        filters.sum_pixels::<PIXELS>(&numbers[at..], next, some.clone(), &mut sums.0);
                     } else {
-                        filters.sum_pixels::<1>(&integers[at..], next, some.clone(), &mut sums.0);
+                        filters.sum_pixels::<1>(&numbers[at..], next, some.clone(), &mut sums.0);
                     }
                     let tile = TileSums {
                         first_row: rows_before + pixel,
@@ -117,7 +133,7 @@ impl<E: RowEpilogue<f32>> Op for DepthwiseBand<'_, '_, E> {
                         sums: &sums.0,
                     };
                     epilogue.tile(&panel, &tile, &mut out.0);
-                    block.append_rows(row..row + count, some.clone(), &out.0);
+                    block.append_rows::<_, LANES>(row..row + count, some.clone(), &out.0);
                     row += count;
                 }
             }

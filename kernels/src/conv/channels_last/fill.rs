@@ -65,7 +65,8 @@ impl WindowFiller<'_> {
                 let [step, prescale, inverse] = steps(*scale, divisor);
                 (*scale, *way) = (step, [prescale, inverse]);
             }
-            for ((out, pixel), [prescale, inverse]) in out.chunks_exact_mut(padded).zip(&mut pixels).zip(ways) {
+            for ((out, pixel), [prescale, inverse]) in out.chunks_exact_mut(padded).zip(&mut pixels).zip(ways)
+            {
                 let (body, padding) = out.split_at_mut(self.channels);
                 padding.fill(zero);
                 for (out, x) in body.iter_mut().zip(values(pixel)) {
@@ -75,23 +76,22 @@ impl WindowFiller<'_> {
         }
     }
 
-    /// The integers of some channels as floats, zeros if there is no way to them; a pixel's channels are padded to `width`.
+    /// What `f` makes of some channels; a pixel's channels are padded to `width`.
     #[inline(always)]
-    pub(super) fn integers(
+    pub(super) fn floats(
         &self,
-        quantizer: Option<&Quantizer>,
         channels: Range<usize>,
         width: usize,
         out: &mut [f32],
+        f: impl Fn(f32) -> f32,
     ) {
-        let Some(quantizer) = quantizer else { return out.fill(0.0) };
         for line in self.window.lines() {
             let out = &mut out[line.first * width..][..self.window.width() * width];
             let inside = self.without_margins(&line, width, out, 0.0);
             for (out, from) in inside.chunks_exact_mut(width).zip(self.pixels(&line)) {
                 let x = &self.x[from * self.channels..][channels.clone()];
                 let (body, padding) = out.split_at_mut(x.len());
-                body.iter_mut().zip(x).for_each(|(out, &x)| *out = quantizer.quantize(x) as f32);
+                body.iter_mut().zip(x).for_each(|(out, &x)| *out = f(x));
                 padding.fill(0.0);
             }
         }

@@ -12,7 +12,9 @@ use crate::weight::WeightLayout;
 fn turned<T: Copy>(values: &[T], [batch, channels, pixels]: [usize; 3]) -> Vec<T> {
     let at = |i: usize, pixel: usize, channel: usize| values[(i * channels + channel) * pixels + pixel];
     (0..batch)
-        .flat_map(|i| (0..pixels).flat_map(move |pixel| (0..channels).map(move |channel| at(i, pixel, channel))))
+        .flat_map(|i| {
+            (0..pixels).flat_map(move |pixel| (0..channels).map(move |channel| at(i, pixel, channel)))
+        })
         .collect()
 }
 
@@ -32,6 +34,10 @@ fn value(numbers: &mut Numbers, unsigned: bool) -> f32 {
     if unsigned { x.max(0.0) } else { x * x * x }
 }
 
+/// The rounding of float sums, in parts of the largest possible one: of as many as there are taps, each of both ways is off by half
+/// an ulp (6e-8) of the sum so far at most.
+const FLOAT_SUM: f32 = 6e-7;
+
 /// Compares sums and outputs of all kernels with those of the way with channels first.
 fn check(case: &Case, numbers: &mut Numbers) -> bool {
     let Case { spec, batch, .. } = *case;
@@ -45,8 +51,10 @@ fn check(case: &Case, numbers: &mut Numbers) -> bool {
     let weights = packed(&numbers.int8(layout.len()), &scales, layout);
     let volume: usize = case.input.iter().product();
     let unsigned: Vec<_> = (0..batch).map(|_| numbers.next().is_multiple_of(2)).collect();
-    let mut x: Vec<_> =
-        unsigned.iter().flat_map(|&u| (0..inputs * volume).map(|_| value(numbers, u)).collect::<Vec<_>>()).collect();
+    let mut x: Vec<_> = unsigned
+        .iter()
+        .flat_map(|&u| (0..inputs * volume).map(|_| value(numbers, u)).collect::<Vec<_>>())
+        .collect();
     if numbers.next().is_multiple_of(8) {
         let at = numbers.next() % x.len();
         x[at] = f32::NAN;
@@ -56,7 +64,21 @@ fn check(case: &Case, numbers: &mut Numbers) -> bool {
     let first = ConvInput { values: &x, batch, geometry: &geometry, weights: &weights };
     let last = ConvInput { values: &turned_x, ..first };
     let pixels: usize = geometry.output().iter().product();
+    let largest = x.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
     for kernel in Kernel::tested() {
+        if computes_floats(&spec) && x.iter().all(|x| x.is_finite()) {
+            let expected = conv::weight_only(kernel, &first, Some(&bias));
+            let expected = turned(&expected, [batch, outputs, pixels]);
+            let out = weight_only(kernel, &last, Some(&bias), &[]);
+            let close = |(i, (y, expected)): (usize, (&f32, &f32))| {
+                let all = largest * 128.0 * scales[i % outputs] * spec.taps() as f32;
+                (y - expected).abs() <= all * FLOAT_SUM
+            };
+            assert!(
+                out.iter().zip(&expected).enumerate().all(close),
+                "{kernel:?} {spec:?} {geometry:?} floats"
+            );
+        }
         for codes in [InputCodes::Auto, InputCodes::Signed] {
             let scheme = InputScheme::from(QuantRange::Symmetric).with_codes(codes);
             let expected = turned(&conv::accumulators(kernel, &first, scheme), [batch, outputs, pixels]);
@@ -127,6 +149,14 @@ fn large_convolutions_are_those_with_channels_first() {
     }
 }
 
+/// One sum holds all products, with those of the padding: more have another way.
+#[test]
+fn long_sums_have_another_way() {
+    let spec = |taps| Case::new([3, 16], [1, 1, taps], [1, 1, 1]).spec;
+    assert!(computes(&spec(MAX_EXACT_INPUTS / KR)));
+    assert!(!computes(&spec(MAX_EXACT_INPUTS / KR + 1)));
+}
+
 #[test]
 #[should_panic(expected = "is not computed with channels last")]
 fn groups_have_another_way() {
@@ -137,4 +167,62 @@ fn groups_have_another_way() {
     let weights = packed(&vec![1; layout.len()], &[1.0; 4], layout);
     let input = ConvInput { values: &[0.0; 100], batch: 1, geometry: &geometry, weights: &weights };
     dynamic(Kernel::detect(), &input, QuantRange::Symmetric, None, &[]);
+}
+
+/// Every window of small images, against loops over its values.
+#[test]
+fn windows_take_what_is_under_them() {
+    let mut numbers = Numbers(19);
+    for case in 0..400 {
+        let [batch, channels]: [usize; 2] = [numbers.pick([1, 2]), numbers.pick([1, 3, 16, 21, 70])];
+        let mut two = |from: [usize; 4]| [0, 1].map(|_| numbers.pick(from));
+        let (input, window, stride, dilation) =
+            (two([1, 4, 7, 9]), two([1, 2, 3, 4]), two([1, 1, 2, 3]), two([1, 1, 2, 3]));
+        let padding = two([0, 0, 1, 2]);
+        let up = case % 2;
+        let pooling = [
+            Pooling::Max,
+            Pooling::Average { count_padding: true },
+            Pooling::Average { count_padding: false },
+        ][case % 3];
+        let room = |axis: usize| {
+            (input[axis] + 2 * padding[axis]).checked_sub((window[axis] - 1) * dilation[axis] + 1)
+        };
+        let (Some(height), Some(width)) = (room(0), room(1)) else { continue };
+        let output =
+            [(height + up * (stride[0] - 1)) / stride[0] + 1, (width + up * (stride[1] - 1)) / stride[1] + 1];
+        let task = Pool { pooling, batch, channels, input, output, window, stride, padding, dilation };
+        let x: Vec<_> =
+            (0..batch * channels * input[0] * input[1]).map(|_| value(&mut numbers, false)).collect();
+        let mut expected = Vec::new();
+        for i in 0..batch * output[0] * output[1] * channels {
+            let [channel, pixel]: [usize; 2] = [i % channels, i / channels];
+            let [at_x, line, sample] =
+                [pixel % output[1], pixel / output[1] % output[0], pixel / output[1] / output[0]];
+            let (mut sum, mut max, mut inside, mut padded) = (0.0f32, f32::NEG_INFINITY, 0, 0);
+            for tap in 0..window[0] * window[1] {
+                let y: usize = line * stride[0] + tap / window[1] * dilation[0];
+                let x_at: usize = at_x * stride[1] + tap % window[1] * dilation[1];
+                padded += usize::from(y < input[0] + 2 * padding[0] && x_at < input[1] + 2 * padding[1]);
+                let at = (y.wrapping_sub(padding[0]), x_at.wrapping_sub(padding[1]));
+                if at.0 < input[0] && at.1 < input[1] {
+                    let x = x[((sample * input[0] + at.0) * input[1] + at.1) * channels + channel];
+                    (sum, max, inside) = (sum + x, if x > max { x } else { max }, inside + 1);
+                }
+            }
+            expected.push(match pooling {
+                Pooling::Max => max,
+                Pooling::Average { count_padding: true } => sum / padded as f32,
+                Pooling::Average { count_padding: false } => sum / inside as f32,
+            });
+        }
+        for kernel in Kernel::tested() {
+            let out = pool(kernel, &x, &task);
+            let same = |(a, b): (&f32, &f32)| a == b || a.is_nan() && b.is_nan();
+            assert!(
+                out.len() == expected.len() && out.iter().zip(&expected).all(same),
+                "{kernel:?} {task:?}"
+            );
+        }
+    }
 }

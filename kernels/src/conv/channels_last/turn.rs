@@ -22,11 +22,7 @@ use crate::weight::NR;
 /// let turned = from_channels_first(Kernel::detect(), &x, [1, 2, 3]);
 /// assert_eq!(turned, [1.0, 10.0, 2.0, 20.0, 3.0, 30.0]);
 /// ```
-pub fn from_channels_first(
-    kernel: Kernel,
-    x: &[f32],
-    [batch, channels, pixels]: [usize; 3],
-) -> Vec<f32> {
+pub fn from_channels_first(kernel: Kernel, x: &[f32], [batch, channels, pixels]: [usize; 3]) -> Vec<f32> {
     let len = batch.checked_mul(channels).and_then(|len| len.checked_mul(pixels));
     assert_eq!(len, Some(x.len()), "the values do not match [{batch}, {channels}, {pixels}]");
     if x.is_empty() {
@@ -38,7 +34,9 @@ pub fn from_channels_first(
             let strips = out.chunks(BLOCK_ROWS * channels).zip((0..).step_by(BLOCK_ROWS));
             strips.map(move |(out, first)| Turn { x, pixels, first, out: out.into_block(channels) })
         });
-        for_each(threads_for(len.unwrap_or_default().saturating_mul(ABSMAX_COST)), strips, |strip| kernel.run(strip));
+        for_each(threads_for(len.unwrap_or_default().saturating_mul(ABSMAX_COST)), strips, |strip| {
+            kernel.run(strip)
+        });
     });
     out
 }
@@ -68,7 +66,7 @@ impl Op for Turn<'_, '_> {
                 from[..rows].copy_from_slice(&x[channel * pixels + first..][..rows]);
             }
             transpose(isa, &from.0, rows.next_multiple_of(8), &mut to.0);
-            out.append_rows(0..rows, some, &to.0);
+            out.append_rows::<_, TRANSPOSED_ROWS>(0..rows, some, &to.0);
         }
     }
 }
