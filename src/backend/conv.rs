@@ -65,12 +65,21 @@ impl ConvCall {
         ConvSpec { channels, groups: self.groups, stride: self.stride, dilation: self.dilation, ..*filter }
     }
 
-    /// The places of the filters on an input of this shape.
+    /// The places of the filters on an input of this shape, with some zeros around it beside those of the call.
     ///
     /// # Panics
     ///
     /// If the input has other channels, no room for a single output, or is too large for memory with its padding.
-    pub(super) fn geometry(&self, kind: &str, spec: &ConvSpec, input: &Shape) -> ConvGeometry {
-        geometry(kind, spec, input.as_slice(), &self.padding, |_| self.padding)
+    pub(super) fn geometry(
+        &self,
+        kind: &str,
+        spec: &ConvSpec,
+        input: &Shape,
+        around: [[usize; 2]; 3],
+    ) -> ConvGeometry {
+        let all =
+            |axis: usize| [0, 1].map(|side| self.padding[axis][side].saturating_add(around[axis][side]));
+        let padding = [0, 1, 2].map(all);
+        geometry(kind, spec, input.as_slice(), &padding, |_| padding)
     }
 }

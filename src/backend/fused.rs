@@ -4,7 +4,8 @@
 use std::cell::Cell;
 
 use burn::prelude::*;
-use burn::tensor::{DType, TensorMetadata};
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{DType, Scalar, TensorMetadata};
 
 use super::tensor::{Int8Tensor, with_rank};
 use crate::ops::{self, fuses};
@@ -50,18 +51,41 @@ pub(super) fn is_on<B: Backend>(device: &B::Device) -> bool {
 }
 
 /// Says whether kernels may compute with this tensor in place of `B`.
-fn is_fused<B: Backend>(x: &Int8Tensor<B>) -> bool {
+pub(super) fn is_fused<B: Backend>(x: &Int8Tensor<B>) -> bool {
     let is_plain = |device: &B::Device| x.dtype() == DType::F32 && is_on::<B>(device);
     x.is_approximate() && x.as_float().is_some_and(|float| is_plain(&B::float_device(float)))
 }
 
-/// The activation of each value, if kernels compute it.
-pub(super) fn activate<B: Backend>(x: &Int8Tensor<B>, activation: Activation) -> Option<Int8Tensor<B>> {
-    let x = is_fused(x).then(|| x.clone())?;
-    let out = with_rank!(x.rank(), D => Int8Tensor::made(ops::activate::<B, D>(x.into_tensor(), activation)), else {
-        return None;
-    });
-    Some(out)
+/// The activation of each value: in one pass with the layer that gives them, by a kernel, or as `B` computes it.
+pub(super) fn activate<B: Backend>(
+    x: Int8Tensor<B>,
+    activation: Activation,
+    float: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
+) -> Int8Tensor<B> {
+    let x = match x.activated(activation) {
+        Ok(activated) => return activated,
+        Err(x) => x,
+    };
+    if !is_fused(&x) {
+        return x.map(float);
+    }
+    with_rank!(x.rank(), D => Int8Tensor::made(ops::activate::<B, D>(x.into_tensor(), activation)), else x.map(float))
+}
+
+/// Each value between limits: in one pass with the layer that gives them, or as `B` computes it.
+pub(super) fn clamp<B: Backend>(
+    x: Int8Tensor<B>,
+    [low, high]: [Option<Scalar>; 2],
+    float: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
+) -> Int8Tensor<B> {
+    let limits =
+        [low.map_or(f32::NEG_INFINITY, |low| low.elem()), high.map_or(f32::INFINITY, |high| high.elem())];
+    // Limits in another order, or none, are an error of the inner backend's.
+    if limits[0] <= limits[1] {
+        x.activated(Activation::Clamp(limits)).unwrap_or_else(|x| x.map(float))
+    } else {
+        x.map(float)
+    }
 }
 
 /// The rows along the last axis, normalized, if kernels compute it.

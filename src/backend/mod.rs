@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `int8` | the type of the backend |
 //! | `tensor`, `weight`, `conv` | the float tensor: one of the inner backend's or an INT8 weight, and what is computed with it |
-//! | `scores`, `fused` | attention and functions between INT8 layers, in one pass each |
+//! | `pending`, `padding` | the outputs of layers, and zeros around images, put off until it is known what becomes of them |
+//! | `scores`, `fused`, `pooling` | attention, functions and pooling between INT8 layers, in one pass each |
 //! | `quantized`, `saved` | what Burn calls a quantized tensor, and the weight in a file |
 //! | `stock` | the way from a mapper to INT8 parameters |
 //! | `forward` | the methods of Burn's traits |
@@ -13,6 +14,9 @@ mod conv;
 mod forward;
 mod fused;
 mod int8;
+mod padding;
+mod pending;
+mod pooling;
 mod quantized;
 mod saved;
 mod scores;

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use burn::prelude::*;
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{DType, TensorData, TensorMetadata, TensorPrimitive};
+use burn::tensor::{DType, Slice, TensorData, TensorMetadata, TensorPrimitive};
 
 use super::conv::ConvCall;
+use super::padding::{Constant, Padded};
+use super::pending::{Layer, Pending};
 use super::saved;
 use super::scores::{Scores, SharedScores, Step};
 use super::weight::WeightView;
-use crate::ops::{ConvOp, LinearOp};
-use burn_int8_kernels::WeightLayout;
+use crate::ops::{ConvOp, LinearOp, conv_output};
+use burn_int8_kernels::{Activation, WeightLayout};
 
 /// Evaluates an expression with a rank that models have as the constant `$rank`, another for any other rank.
 macro_rules! with_rank {
@@ -27,6 +29,10 @@ macro_rules! with_rank {
             }
             4 => {
                 const $rank: usize = 4;
+                $result
+            }
+            5 => {
+                const $rank: usize = 5;
                 $result
             }
             _ => $other,
@@ -50,6 +56,9 @@ pub struct Int8Tensor<B: Backend> {
 enum Value<B: Backend> {
     Float(FloatTensor<B>),
     Weight(WeightView<B>),
+    Pending(Arc<Pending<B>>),
+    Constant(Arc<Constant<B>>),
+    Padded(Arc<Padded<B>>),
     Scores(SharedScores<B>),
 }
 
@@ -73,13 +82,18 @@ impl<B: Backend> Int8Tensor<B> {
         match self.value {
             Value::Float(tensor) => tensor,
             Value::Weight(view) => view.dequantize(),
+            Value::Pending(pending) => Pending::into_output(pending),
+            Value::Constant(constant) => constant.tensor(),
+            Value::Padded(padded) => padded.tensor(),
             Value::Scores(scores) => scores.compute(),
         }
     }
 
+    /// The tensor of the inner backend, if this is one or the output of a layer.
     pub(crate) fn as_float(&self) -> Option<&FloatTensor<B>> {
         match &self.value {
             Value::Float(tensor) => Some(tensor),
+            Value::Pending(pending) => Some(pending.output()),
             _ => None,
         }
     }
@@ -121,6 +135,9 @@ impl<B: Backend> Int8Tensor<B> {
         match &self.value {
             Value::Float(tensor) => B::float_device(tensor),
             Value::Weight(view) => view.weight.device(),
+            Value::Pending(pending) => pending.device(),
+            Value::Constant(constant) => constant.device(),
+            Value::Padded(padded) => padded.device(),
             Value::Scores(scores) => scores.device(),
         }
     }
@@ -148,6 +165,53 @@ impl<B: Backend> Int8Tensor<B> {
             Some(view) => Self::weight(view),
             None => self.map(float),
         }
+    }
+
+    /// The output of a layer that is put off and goes through an activation; the tensor itself if it can't be put off.
+    pub(super) fn activated(mut self, activation: Activation) -> Result<Self, Self> {
+        if let Value::Pending(pending) = &mut self.value
+            && Pending::activate(pending, activation)
+        {
+            return Ok(self);
+        }
+        Err(self)
+    }
+
+    /// The sum of two tensors, where the output of a layer is put off together with it.
+    pub(super) fn add(mut self, mut other: Self) -> Self {
+        // The sum is the same either way; one of two layers is computed first.
+        if let Value::Pending(pending) = &mut self.value
+            && let Some(float) = other.as_float()
+            && Pending::add(pending, float)
+        {
+            return self;
+        }
+        if let Value::Pending(pending) = &mut other.value
+            && let Some(float) = self.as_float()
+            && Pending::add(pending, float)
+        {
+            return other;
+        }
+        let is_approximate = self.is_approximate || other.is_approximate;
+        Self::new(B::float_add(self.into_float(), other.into_float()), is_approximate)
+    }
+
+    /// A tensor that has one value everywhere.
+    pub(super) fn constant(constant: Constant<B>) -> Self {
+        Self { value: Value::Constant(Arc::new(constant)), is_approximate: false }
+    }
+
+    /// This tensor with `part` written over some of it: zeros around an image are put off.
+    pub(super) fn slice_assign(self, slices: &[Slice], part: Self) -> Self {
+        if let Value::Constant(zeros) = &self.value
+            && part.is_approximate
+            && let Some(image) = part.as_float()
+            && let Some(padded) = Padded::new(zeros, slices, image)
+        {
+            return Self { value: Value::Padded(Arc::new(padded)), is_approximate: true };
+        }
+        let is_approximate = self.is_approximate || part.is_approximate;
+        Self::new(B::float_slice_assign(self.into_float(), slices, part.into_float()), is_approximate)
     }
 
     /// The scores of attention after one more step, if that can be put off; else what the inner backend computes.
@@ -200,15 +264,27 @@ impl<B: Backend> Int8Tensor<B> {
             shape.as_slice(),
             view.weight.layout().shape(),
         );
-        let bias = bias.clone().map(Self::into_tensor);
+        let out: Shape = [outer, &[outputs]].concat().into();
+        let bias = bias.clone().map(Self::into_float);
+        let layer = Layer { x: x.clone().into_float(), weight: view.weight.clone(), bias, geometry: None };
+        let layer = match Pending::new(layer, out.clone()) {
+            Ok(pending) => return Some(Self::put_off(pending)),
+            Err(layer) => layer,
+        };
+        let x = Self::new(layer.x, true);
+        let bias = layer.bias.map(|bias| Tensor::from_primitive(TensorPrimitive::Float(bias)));
         Some(view.weight.read(|int8| {
-            let (op, x) = (LinearOp::new(int8.scheme, bias), x.clone());
+            let op = LinearOp::new(int8.scheme, bias);
             with_rank!(shape.num_dims(), D => Self::made(int8.weights.linear::<D>(x.into_tensor(), op)), else {
                 let rows = Shape::new([outer.iter().product::<usize>(), inputs]);
                 let product = int8.weights.linear::<2>(x.reshaped(rows), op);
-                Self::computed(product, [outer, &[outputs]].concat().into())
+                Self::computed(product, out)
             })
         }))
+    }
+
+    fn put_off(pending: Pending<B>) -> Self {
+        Self { value: Value::Pending(Arc::new(pending)), is_approximate: true }
     }
 
     /// The product `lhs · self`, if this is an INT8 weight that products of `lhs` are computed with.
@@ -246,9 +322,20 @@ impl<B: Backend> Int8Tensor<B> {
             _ => return None,
         };
         let spec = call.spec(&filter);
-        let geometry = call.geometry(kind, &spec, &x.shape());
-        let x: Tensor<B, D> = x.clone().into_tensor();
-        let bias = bias.clone().map(Self::into_tensor);
+        let (image, around) = match &x.value {
+            Value::Padded(padded) if !spec.transposed => (padded.image().clone(), padded.padding()),
+            _ => (x.clone().into_float(), Default::default()),
+        };
+        let geometry = call.geometry(kind, &spec, &image.shape(), around);
+        let out = conv_output(&geometry, &image.shape());
+        let bias = bias.clone().map(Self::into_float);
+        let layer = Layer { x: image, weight: view.weight.clone(), bias, geometry: Some(geometry) };
+        let layer = match Pending::new(layer, out) {
+            Ok(pending) => return Some(Self::put_off(pending)),
+            Err(layer) => layer,
+        };
+        let x = Tensor::<B, D>::from_primitive(TensorPrimitive::Float(layer.x));
+        let bias = layer.bias.map(|bias| Tensor::from_primitive(TensorPrimitive::Float(bias)));
         Some(Self::made(
             view.weight
                 .compute(spec, |int8| int8.weights.conv(x, ConvOp { geometry, scheme: int8.scheme, bias })),
@@ -275,6 +362,9 @@ impl<B: Backend> TensorMetadata for Int8Tensor<B> {
         match &self.value {
             Value::Float(tensor) => tensor.dtype(),
             Value::Weight(view) => view.weight.dtype,
+            Value::Pending(_) => DType::F32,
+            Value::Constant(constant) => constant.dtype(),
+            Value::Padded(padded) => padded.dtype(),
             Value::Scores(scores) => scores.dtype(),
         }
     }
@@ -283,6 +373,9 @@ impl<B: Backend> TensorMetadata for Int8Tensor<B> {
         match &self.value {
             Value::Float(tensor) => tensor.shape(),
             Value::Weight(view) => view.shape().into(),
+            Value::Pending(pending) => pending.shape(),
+            Value::Constant(constant) => constant.shape().clone(),
+            Value::Padded(padded) => padded.shape().clone(),
             Value::Scores(scores) => scores.shape(),
         }
     }
@@ -291,6 +384,9 @@ impl<B: Backend> TensorMetadata for Int8Tensor<B> {
         match &self.value {
             Value::Float(tensor) => tensor.rank(),
             Value::Weight(view) => view.shape().len(),
+            Value::Pending(pending) => pending.shape().num_dims(),
+            Value::Constant(constant) => constant.shape().num_dims(),
+            Value::Padded(padded) => padded.shape().num_dims(),
             Value::Scores(scores) => scores.shape().num_dims(),
         }
     }

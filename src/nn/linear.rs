@@ -11,7 +11,7 @@ use super::qlayer::QLayer;
 use super::record::OutputAxis;
 use super::straight_through::straight_through;
 use super::weight::is_transposed;
-use crate::ops::{LinearOp, Weights, fuses};
+use crate::ops::{LinearOp, OutputStep, Weights, fuses};
 use burn_int8_kernels::{Activation, WeightLayout};
 
 /// Applies a linear transformation to the input tensor: `O = IW + b`.
@@ -213,7 +213,8 @@ impl<B: Backend> QLayer<nn::Linear<B>> {
         activation: Activation,
     ) -> (&Weights<B>, LinearOp<B>) {
         self.assert_fits(input);
-        let op = LinearOp { activation, ..LinearOp::new(self.weight.scheme, self.bias()) };
+        let steps = vec![OutputStep::Activate(activation)];
+        let op = LinearOp { steps, ..LinearOp::new(self.weight.scheme, self.bias()) };
         (&self.weight.weights, op)
     }
 }

@@ -27,8 +27,8 @@ use burn_int8_kernels::{InputTransform, NotFinite, PackedWeights, QTensor, Quant
 use portable::weights::{Capabilities, DeviceWeights};
 
 pub(crate) use cpu::slices::with_floats;
-pub(crate) use cpu::{activate, attention, layer_norm};
-pub(crate) use op::{AttentionOp, ConvOp, LinearOp};
+pub(crate) use cpu::{activate, attention, layer_norm, pool};
+pub(crate) use op::{AttentionOp, ConvOp, LinearOp, OutputStep, conv_output};
 
 /// The INT8 weights of one layer, in the one copy and the layout that its backend computes with.
 #[derive(Clone)]
@@ -327,6 +327,28 @@ impl<B: Backend> Weights<B> {
             Storage::Cube(weights) => portable::conv::conv(weights, x, op),
             Storage::Portable(weights) => portable::conv::conv(weights, x, op),
         }
+    }
+
+    /// The convolution of `x` `[batch, channels, ..]` and some steps with its outputs, if [`has_steps`](Self::has_steps).
+    pub(crate) fn conv_with_steps<const D: usize>(
+        &self,
+        x: Tensor<B, D>,
+        op: ConvOp<B>,
+        steps: &[OutputStep<B>],
+    ) -> Option<Tensor<B, D>> {
+        match &self.storage {
+            Storage::Cpu(packed) => Some(cpu::conv_with_steps(packed, x, op, steps)),
+            _ => None,
+        }
+    }
+
+    /// Says whether outputs of such an operation can go through steps before they are stored.
+    pub(crate) fn has_steps(&self, scheme: LayerScheme) -> bool {
+        let computes = match &self.layout {
+            WeightLayout::Conv(spec) => cpu::has_steps(spec, scheme),
+            _ => true,
+        };
+        computes && matches!(self.storage, Storage::Cpu(_))
     }
 
     pub(crate) fn to_device(&self, device: &B::Device) -> Self {

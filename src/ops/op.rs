@@ -1,26 +1,44 @@
 //! The operations as plain data: what is computed, without where.
 
 use burn::prelude::*;
+use burn::tensor::ops::FloatTensor;
 
 use crate::config::LayerScheme;
 use burn_int8_kernels::Activation;
 use burn_int8_kernels::conv::ConvGeometry;
 
-/// The product of the last axis of an input with the output channels of weights: `activation(x · weights + bias)`.
+/// A step that outputs go through before they are stored; only the CPU's kernels have any.
+#[derive(Clone, Debug)]
+pub(crate) enum OutputStep<B: Backend> {
+    /// A function of each output.
+    Activate(Activation),
+    /// The sum with a tensor of `f32` that has the shape of the output.
+    Add(FloatTensor<B>),
+}
+
+/// The tensors that are added.
+pub(crate) fn added<B: Backend>(steps: &[OutputStep<B>]) -> impl Iterator<Item = &FloatTensor<B>> {
+    steps.iter().filter_map(|step| match step {
+        OutputStep::Add(other) => Some(other),
+        OutputStep::Activate(_) => None,
+    })
+}
+
+/// The product of the last axis of an input with the output channels of weights: `steps(x · weights + bias)`.
 #[derive(Clone, Debug)]
 pub(crate) struct LinearOp<B: Backend> {
     /// The scheme that the input is quantized with.
     pub(crate) scheme: LayerScheme,
     /// One value for each output channel.
     pub(crate) bias: Option<Tensor<B, 1>>,
-    /// The function that outputs go through; only the CPU's kernels have one but the identity.
-    pub(crate) activation: Activation,
+    /// The steps that outputs go through.
+    pub(crate) steps: Vec<OutputStep<B>>,
 }
 
 impl<B: Backend> LinearOp<B> {
-    /// The plain product, without an activation.
+    /// The plain product, without further steps.
     pub(crate) fn new(scheme: LayerScheme, bias: Option<Tensor<B, 1>>) -> Self {
-        Self { scheme, bias, activation: Activation::Identity }
+        Self { scheme, bias, steps: Vec::new() }
     }
 }
 
@@ -38,12 +56,17 @@ pub(crate) struct ConvOp<B: Backend> {
 impl<B: Backend> ConvOp<B> {
     /// The shape of the output, for an input of this shape.
     pub(crate) fn output(&self, input: &Shape) -> Shape {
-        let mut shape = input.clone();
-        let axes = shape.num_dims() - 2;
-        shape[1] = self.geometry.spec().channels[1];
-        shape[2..].copy_from_slice(&self.geometry.output()[3 - axes..]);
-        shape
+        conv_output(&self.geometry, input)
     }
+}
+
+/// The shape of a convolution's output, for an input of this shape.
+pub(crate) fn conv_output(geometry: &ConvGeometry, input: &Shape) -> Shape {
+    let mut shape = input.clone();
+    let axes = shape.num_dims() - 2;
+    shape[1] = geometry.spec().channels[1];
+    shape[2..].copy_from_slice(&geometry.output()[3 - axes..]);
+    shape
 }
 
 /// Scale and mask of one attention call.

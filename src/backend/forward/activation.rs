@@ -14,7 +14,6 @@ use burn_int8_kernels::Activation;
 impl<B: Backend> ActivationOps<Self> for Int8<B> {
     forward! {
         leaky_relu(tensor: Float, negative_slope: Scalar) -> Float;
-        relu(tensor: Float) -> Float;
         relu_backward(output: Float, grad: Float) -> Float;
         prelu(tensor: Float, alpha: Float) -> Float;
         gelu_backward(x: Float, grad: Float) -> Float;
@@ -26,12 +25,16 @@ impl<B: Backend> ActivationOps<Self> for Int8<B> {
         log_sigmoid_backward(x: Float, grad: Float) -> Float;
     }
 
+    fn relu(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
+        tensor.activated(Activation::Relu).unwrap_or_else(|tensor| tensor.map(B::relu))
+    }
+
     fn gelu(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
-        fused::activate(&tensor, Activation::Gelu).unwrap_or_else(|| tensor.map(B::gelu))
+        fused::activate(tensor, Activation::Gelu, B::gelu)
     }
 
     fn sigmoid(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
-        fused::activate(&tensor, Activation::Sigmoid).unwrap_or_else(|| tensor.map(B::sigmoid))
+        fused::activate(tensor, Activation::Sigmoid, B::sigmoid)
     }
 
     fn softmax(tensor: FloatTensor<Self>, dim: usize) -> FloatTensor<Self> {

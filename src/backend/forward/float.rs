@@ -3,14 +3,16 @@
 use burn::tensor::backend::{Backend, ExecutionError};
 use burn::tensor::ops::{BoolTensor, FloatTensor, FloatTensorOps, GridSampleOptions, IntTensor};
 use burn::tensor::{
-    BoolDType, Distribution, FloatDType, IndexingUpdateOp, IntDType, Scalar, Shape, TensorData,
+    BoolDType, Distribution, FloatDType, IndexingUpdateOp, IntDType, Scalar, Shape, Slice, TensorData,
     TensorMetadata,
 };
 
 use super::{approximates, argument, forward, lower, lowered, raised};
 use crate::backend::fused;
 use crate::backend::int8::Int8;
+use crate::backend::padding::Constant;
 use crate::backend::scores::Step;
+use crate::backend::tensor::Int8Tensor;
 use burn_int8_kernels::Activation;
 
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
@@ -20,15 +22,10 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
         float_random(shape: Shape, distribution: Distribution, device: Device, dtype: FloatDType) -> Float;
         float_zeros(shape: Shape, device: Device, dtype: FloatDType) -> Float;
         float_ones(shape: Shape, device: Device, dtype: FloatDType) -> Float;
-        float_full(shape: Shape, fill_value: Scalar, device: Device, dtype: FloatDType) -> Float;
         float_into_int(tensor: Float, out_dtype: IntDType) -> Int;
         float_empty(shape: Shape, device: Device, dtype: FloatDType) -> Float;
         float_repeat_dim(tensor: Float, dim: usize, times: usize) -> Float;
-        float_add(lhs: Float, rhs: Float) -> Float;
         float_add_scalar(lhs: Float, rhs: Scalar) -> Float;
-        float_clamp_min(tensor: Float, min: Scalar) -> Float;
-        float_clamp_max(tensor: Float, max: Scalar) -> Float;
-        float_clamp(tensor: Float, min: Scalar, max: Scalar) -> Float;
         float_sub(lhs: Float, rhs: Float) -> Float;
         float_sub_scalar(lhs: Float, rhs: Scalar) -> Float;
         float_mul(lhs: Float, rhs: Float) -> Float;
@@ -45,7 +42,6 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
         float_gather_nd(data: Float, indices: Int) -> Float;
         float_select_add(tensor: Float, dim: usize, indices: Int, value: Float) -> Float;
         float_slice(tensor: Float, slices: Slices) -> Float;
-        float_slice_assign(tensor: Float, slices: Slices, value: Float) -> Float;
         float_mask_where(tensor: Float, mask: Bool, value: Float) -> Float;
         float_equal(lhs: Float, rhs: Float, out_dtype: BoolDType) -> Bool;
         float_not_equal(lhs: Float, rhs: Float, out_dtype: BoolDType) -> Bool;
@@ -161,8 +157,36 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
         tensor.step(Step::Mask(mask.clone(), value), |tensor| B::float_mask_fill(tensor, mask, value))
     }
 
+    fn float_full(shape: Shape, value: Scalar, device: &B::Device, dtype: FloatDType) -> FloatTensor<Self> {
+        Int8Tensor::constant(Constant::new(shape, value, device.clone(), dtype))
+    }
+
+    fn float_slice_assign(
+        tensor: FloatTensor<Self>,
+        slices: &[Slice],
+        value: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        tensor.slice_assign(slices, value)
+    }
+
+    fn float_add(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        lhs.add(rhs)
+    }
+
+    fn float_clamp(tensor: FloatTensor<Self>, min: Scalar, max: Scalar) -> FloatTensor<Self> {
+        fused::clamp(tensor, [Some(min), Some(max)], |tensor| B::float_clamp(tensor, min, max))
+    }
+
+    fn float_clamp_min(tensor: FloatTensor<Self>, min: Scalar) -> FloatTensor<Self> {
+        fused::clamp(tensor, [Some(min), None], |tensor| B::float_clamp_min(tensor, min))
+    }
+
+    fn float_clamp_max(tensor: FloatTensor<Self>, max: Scalar) -> FloatTensor<Self> {
+        fused::clamp(tensor, [None, Some(max)], |tensor| B::float_clamp_max(tensor, max))
+    }
+
     fn float_tanh(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
-        fused::activate(&tensor, Activation::Tanh).unwrap_or_else(|| tensor.map(B::float_tanh))
+        fused::activate(tensor, Activation::Tanh, B::float_tanh)
     }
 
     fn float_transpose(tensor: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -1,5 +1,6 @@
 //! The operations of modules. Those that have a weight compute with it where it is INT8.
 
+use burn::tensor::TensorMetadata;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{
     AttentionModuleOptions, ConvOptions, ConvTransposeOptions, DeformConv2dBackward, DeformConvOptions,
@@ -10,7 +11,9 @@ use burn::tensor::ops::{
 use super::{approximates, argument, forward, lower, lowered, raised};
 use crate::backend::fused;
 use crate::backend::int8::Int8;
+use crate::backend::pooling::PoolCall;
 use crate::backend::tensor::Int8Tensor;
+use burn_int8_kernels::conv::channels_last::Pooling;
 
 /// The methods of convolutions, each with the rank of its tensors and the type of its options.
 macro_rules! convolutions {
@@ -75,15 +78,10 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
             x: Float, grad: Float, kernel_size: usize, stride: usize, padding: usize, count_include_pad: bool,
             ceil_mode: bool
         ) -> Float;
-        avg_pool2d(
-            x: Float, kernel_size: [usize; 2], stride: [usize; 2], padding: [usize; 2], count_include_pad: bool,
-            ceil_mode: bool
-        ) -> Float;
         avg_pool2d_backward(
             x: Float, grad: Float, kernel_size: [usize; 2], stride: [usize; 2], padding: [usize; 2],
             count_include_pad: bool, ceil_mode: bool
         ) -> Float;
-        adaptive_avg_pool2d(x: Float, output_size: [usize; 2]) -> Float;
         adaptive_avg_pool2d_backward(x: Float, grad: Float) -> Float;
         adaptive_avg_pool1d(x: Float, output_size: usize) -> Float;
         adaptive_avg_pool1d_backward(x: Float, grad: Float) -> Float;
@@ -97,10 +95,6 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
             x: Float, kernel_size: usize, stride: usize, padding: usize, dilation: usize, ceil_mode: bool,
             output_grad: Float, indices: Int
         ) -> MaxPool1dBackward;
-        max_pool2d(
-            x: Float, kernel_size: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2],
-            ceil_mode: bool
-        ) -> Float;
         max_pool2d_with_indices(
             x: Float, kernel_size: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2],
             ceil_mode: bool
@@ -149,6 +143,38 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
         conv_transpose1d(3, ConvTransposeOptions<1>);
         conv_transpose2d(4, ConvTransposeOptions<2>);
         conv_transpose3d(5, ConvTransposeOptions<3>);
+    }
+
+    fn max_pool2d(
+        x: FloatTensor<Self>,
+        window: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+        dilation: [usize; 2],
+        rounds_up: bool,
+    ) -> FloatTensor<Self> {
+        let call = PoolCall { pooling: Pooling::Max, window, stride, padding, dilation, rounds_up };
+        call.run(x, |x| B::max_pool2d(x, window, stride, padding, dilation, rounds_up))
+    }
+
+    fn avg_pool2d(
+        x: FloatTensor<Self>,
+        window: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+        count_padding: bool,
+        rounds_up: bool,
+    ) -> FloatTensor<Self> {
+        let pooling = Pooling::Average { count_padding };
+        let call = PoolCall { pooling, window, stride, padding, dilation: [1; 2], rounds_up };
+        call.run(x, |x| B::avg_pool2d(x, window, stride, padding, count_padding, rounds_up))
+    }
+
+    fn adaptive_avg_pool2d(x: FloatTensor<Self>, output_size: [usize; 2]) -> FloatTensor<Self> {
+        match PoolCall::global(&x.shape(), output_size) {
+            Some(call) => call.run(x, |x| B::adaptive_avg_pool2d(x, output_size)),
+            None => x.map(|x| B::adaptive_avg_pool2d(x, output_size)),
+        }
     }
 
     fn layer_norm(

@@ -3,18 +3,29 @@
 //! An image with channels last is an ordinary tensor `[batch, channels, ..]`, a view of memory in which the channels of a pixel lie
 //! side by side. Convolutions give such views, and read them, so that no image is turned between two layers.
 
+use std::borrow::Cow;
+
 use burn::prelude::*;
 use burn::tensor::{DType, TensorData, TensorMetadata, TensorPrimitive};
 
 use super::slices::{contiguous, floats};
-use super::{kernel, tensor};
-use crate::config::QuantMode;
-use crate::ops::op::ConvOp;
-use burn_int8_kernels::conv::{self, ConvInput, channels_last};
-use burn_int8_kernels::PackedWeights;
+use super::{kernel, steps, tensor};
+use crate::config::{LayerScheme, QuantMode};
+use crate::ops::op::{ConvOp, OutputStep, added};
+use burn_int8_kernels::conv::channels_last::{self, Pool};
+use burn_int8_kernels::conv::{self, ConvInput};
+use burn_int8_kernels::{ConvSpec, PackedWeights};
 
 /// The most channels of an image that is turned for a single convolution; others are convolved as they come.
 const FEW_CHANNELS: usize = 4;
+
+/// Says whether [`conv_with_steps`] computes such a convolution.
+pub(in crate::ops) fn has_steps(spec: &ConvSpec, scheme: LayerScheme) -> bool {
+    match scheme.mode {
+        QuantMode::Auto | QuantMode::Dynamic => channels_last::computes(spec),
+        QuantMode::WeightOnly => channels_last::computes_floats(spec),
+    }
+}
 
 /// The convolution of `x` `[batch, channels, ..]`.
 pub(in crate::ops) fn conv<B: Backend, const D: usize>(
@@ -22,26 +33,22 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
     x: Tensor<B, D>,
     op: ConvOp<B>,
 ) -> Tensor<B, D> {
+    let spec = op.geometry.spec();
+    if has_steps(spec, op.scheme) {
+        let behind = channels_behind::<B>(x.clone().into_primitive().tensor());
+        // A float sum has one order, however its input lies.
+        let is_float = op.scheme.mode == QuantMode::WeightOnly;
+        if contiguous::<B>(&behind).is_some() || spec.channels[0] <= FEW_CHANNELS || is_float {
+            return conv_with_steps(weights, x, op, &[]);
+        }
+    }
     let (shape, dtype, device) = (op.output(&x.shape()), x.dtype(), x.device());
     let ConvOp { geometry, scheme, bias } = op;
     let bias = bias.map(|bias| bias.into_primitive().tensor());
     let bias = bias.as_ref().map(floats::<B>);
-    let input = ConvInput { values: &[], batch: shape[0], geometry: &geometry, weights };
-    let x = x.into_primitive().tensor();
-    if scheme.mode != QuantMode::WeightOnly && channels_last::computes(geometry.spec()) {
-        let behind = channels_behind::<B>(x.clone());
-        let turned = match contiguous::<B>(&behind) {
-            None if geometry.spec().channels[0] <= FEW_CHANNELS => Some(turn::<B>(&x)),
-            _ => None,
-        };
-        if let Some(values) = turned.as_deref().or_else(|| contiguous::<B>(&behind)) {
-            let (input, scheme) = (ConvInput { values, ..input }, scheme.inputs());
-            let out = channels_last::dynamic(kernel(), &input, scheme, bias.as_deref(), &[]);
-            return with_channels_last(out, shape, dtype, &device);
-        }
-    }
-    let x = floats::<B>(&x);
-    let input = ConvInput { values: &x, ..input };
+    let x = Image::<B>::new(x.into_primitive().tensor());
+    let values = &x.with_channels_first();
+    let input = ConvInput { values, batch: shape[0], geometry: &geometry, weights };
     let out = match scheme.mode {
         QuantMode::Auto | QuantMode::Dynamic => {
             conv::dynamic(kernel(), &input, scheme.inputs(), bias.as_deref())
@@ -51,18 +58,88 @@ pub(in crate::ops) fn conv<B: Backend, const D: usize>(
     tensor(out, shape, dtype, &device)
 }
 
+/// The convolution of `x` `[batch, channels, ..]` and some steps with its outputs, which have their channels last in memory.
+pub(in crate::ops) fn conv_with_steps<B: Backend, const D: usize>(
+    weights: &PackedWeights,
+    x: Tensor<B, D>,
+    op: ConvOp<B>,
+    steps: &[OutputStep<B>],
+) -> Tensor<B, D> {
+    let (shape, dtype, device) = (op.output(&x.shape()), x.dtype(), x.device());
+    let ConvOp { geometry, scheme, bias } = op;
+    let bias = bias.map(|bias| bias.into_primitive().tensor());
+    let bias = bias.as_ref().map(floats::<B>);
+    let x = Image::<B>::new(x.into_primitive().tensor());
+    let others: Vec<_> = added(steps).map(|other| Image::<B>::new(other.clone())).collect();
+    let others: Vec<_> = others.iter().map(Image::with_channels_last).collect();
+    let steps = steps::steps(steps, &others);
+    let values = &x.with_channels_last();
+    let input = ConvInput { values, batch: shape[0], geometry: &geometry, weights };
+    let bias = bias.as_deref();
+    let out = match scheme.mode {
+        QuantMode::Auto | QuantMode::Dynamic => {
+            channels_last::dynamic(kernel(), &input, scheme.inputs(), bias, &steps)
+        }
+        QuantMode::WeightOnly => channels_last::weight_only(kernel(), &input, bias, &steps),
+    };
+    with_channels_last(out, shape, dtype, &device)
+}
+
+/// The pooled images `[batch, channels, height, width]`, which have their channels last in memory.
+pub(crate) fn pool<B: Backend>(x: Tensor<B, 4>, task: &Pool) -> Tensor<B, 4> {
+    let (dtype, device) = (x.dtype(), x.device());
+    let [lines, columns] = task.output;
+    let image = Image::<B>::new(x.into_primitive().tensor());
+    let out = channels_last::pool(kernel(), &image.with_channels_last(), task);
+    with_channels_last(out, Shape::new([task.batch, task.channels, lines, columns]), dtype, &device)
+}
+
+/// An image, however it lies in memory.
+struct Image<B: Backend> {
+    x: B::FloatTensorPrimitive,
+    /// A view of it with the axis of the channels behind the others.
+    behind: B::FloatTensorPrimitive,
+}
+
+impl<B: Backend> Image<B> {
+    fn new(x: B::FloatTensorPrimitive) -> Self {
+        let behind = channels_behind::<B>(x.clone());
+        Self { x, behind }
+    }
+
+    /// The values `[batch, .., channels]`: without a copy if they lie so in memory.
+    fn with_channels_last(&self) -> Cow<'_, [f32]> {
+        let turned = || {
+            let [batch, channels, pixels] = self.sizes();
+            channels_last::from_channels_first(kernel(), &floats::<B>(&self.x), [batch, channels, pixels])
+        };
+        contiguous::<B>(&self.behind).map_or_else(|| Cow::Owned(turned()), Cow::Borrowed)
+    }
+
+    /// The values `[batch, channels, ..]`: without a copy if they lie so in memory.
+    fn with_channels_first(&self) -> Cow<'_, [f32]> {
+        match contiguous::<B>(&self.behind) {
+            Some(values) if contiguous::<B>(&self.x).is_none() => {
+                let [batch, channels, pixels] = self.sizes();
+                // What moves the channels behind the pixels moves the pixels behind the channels.
+                let turned = channels_last::from_channels_first(kernel(), values, [batch, pixels, channels]);
+                Cow::Owned(turned)
+            }
+            _ => floats::<B>(&self.x),
+        }
+    }
+
+    fn sizes(&self) -> [usize; 3] {
+        let shape = self.x.shape();
+        [shape[0], shape[1], shape[2..].iter().product()]
+    }
+}
+
 /// `[batch, channels, ..]` as `[batch, .., channels]`, a view of the same memory.
 fn channels_behind<B: Backend>(x: B::FloatTensorPrimitive) -> B::FloatTensorPrimitive {
     let rank = x.rank();
     let axes: Vec<_> = (0..1).chain(2..rank).chain(1..2).collect();
     B::float_permute(x, &axes)
-}
-
-/// The values of `[batch, channels, ..]` as `[batch, .., channels]`.
-fn turn<B: Backend>(x: &B::FloatTensorPrimitive) -> Vec<f32> {
-    let shape = x.shape();
-    let pixels = shape[2..].iter().product();
-    channels_last::from_channels_first(kernel(), &floats::<B>(x), [shape[0], shape[1], pixels])
 }
 
 /// Values `[batch, .., channels]` as a tensor of shape `[batch, channels, ..]`.

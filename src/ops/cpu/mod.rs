@@ -6,17 +6,19 @@ mod flex;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 pub(super) mod slices;
+mod steps;
 
 use std::any::TypeId;
 
 use burn::prelude::*;
 use burn::tensor::{DType, TensorPrimitive};
 
-use super::op::{AttentionOp, LinearOp};
+use super::op::{AttentionOp, LinearOp, added};
 use crate::config::QuantMode;
 use burn_int8_kernels::gemm::{self, Product};
 use burn_int8_kernels::{Activation, Attention, Kernel, Mask, Norm, PackedWeights, Step, StridedHeads};
-pub(super) use conv::conv;
+pub(crate) use conv::pool;
+pub(super) use conv::{conv, conv_with_steps, has_steps};
 use slices::{bools, floats, with_floats};
 
 /// The kernels of the instruction set in use.
@@ -52,9 +54,12 @@ pub(super) fn linear<B: Backend, const D: usize, const N: usize>(
     };
     let biases = layers.each_ref().map(|(_, op)| op.bias.clone().map(|bias| bias.into_primitive().tensor()));
     let biases = biases.each_ref().map(|bias| bias.as_ref().map(floats::<B>));
-    let steps = layers.each_ref().map(|(_, op)| [Step::Activate(op.activation)]);
-    let products: [Product<'_>; N] = std::array::from_fn(|i| {
-        Product { weights: layers[i].0, bias: biases[i].as_deref(), steps: &steps[i] }
+    let others = layers.each_ref().map(|(_, op)| added(&op.steps).map(floats::<B>).collect::<Vec<_>>());
+    let steps: [Vec<Step<'_>>; N] = std::array::from_fn(|i| steps::steps(&layers[i].1.steps, &others[i]));
+    let products: [Product<'_>; N] = std::array::from_fn(|i| Product {
+        weights: layers[i].0,
+        bias: biases[i].as_deref(),
+        steps: &steps[i],
     });
     let mut outs = with_floats(x, |x| match scheme.mode {
         QuantMode::Auto | QuantMode::Dynamic => gemm::dynamic(kernel(), (x, rows), scheme.inputs(), products),

@@ -1,0 +1,153 @@
+//! What `Int8<B>` puts off: the outputs of layers, until it is known what becomes of them, and zeros around images.
+
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::pool::{AdaptiveAvgPool2dConfig, AvgPool2dConfig, MaxPool2dConfig};
+use burn::nn::{Linear, LinearConfig};
+use burn::prelude::*;
+use burn::tensor::activation::{gelu, relu};
+use burn_int8::prelude::*;
+use burn_int8::{Int8, without_fusion};
+
+use crate::support::models::{floats, on_every_backend, tensor};
+
+on_every_backend! { a_network other_handles zeros_around nothing_is_lost }
+
+/// The rounding of a mean and of GELU in `f32`, in parts of their inputs.
+const ROUNDING: f32 = 1e-6;
+
+/// A small network of the layers and steps that are computed together.
+#[derive(Module, Debug)]
+struct Network<B: Backend> {
+    stem: Conv2d<B>,
+    expand: Conv2d<B>,
+    depthwise: Conv2d<B>,
+    project: Conv2d<B>,
+    head: Linear<B>,
+}
+
+impl<B: Backend> Network<B> {
+    fn new(device: &B::Device) -> Self {
+        let same = PaddingConfig2d::Explicit(1, 1, 1, 1);
+        B::seed(device, 7);
+        let conv = |channels, kernel| Conv2dConfig::new(channels, [kernel; 2]);
+        Self {
+            stem: conv([3, 20], 3)
+                .with_padding(PaddingConfig2d::Explicit(0, 0, 1, 1))
+                .with_stride([2, 2])
+                .init(device),
+            expand: conv([20, 70], 1).init(device),
+            depthwise: conv([70, 70], 3).with_groups(70).with_padding(same).init(device),
+            project: conv([70, 20], 1).init(device),
+            head: LinearConfig::new(20, 9).init(device),
+        }
+    }
+
+    /// The image after the last convolution, and the outputs.
+    fn forward(&self, x: Tensor<B, 4>) -> (Tensor<B, 4>, Tensor<B, 2>) {
+        let x = relu(self.stem.forward(x));
+        let x = MaxPool2dConfig::new([3, 3])
+            .with_strides([2, 2])
+            .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+            .init()
+            .forward(x);
+        let wide = self.expand.forward(x.clone()).clamp(0.0, 6.0);
+        let wide = self.depthwise.forward(wide).clamp(0.0, 6.0);
+        let image = relu(self.project.forward(wide) + x.clone()) + x;
+        let mean = AdaptiveAvgPool2dConfig::new([1, 1]).init().forward(image.clone());
+        (image, gelu(self.head.forward(mean.flatten(1, 3))))
+    }
+}
+
+/// Steps that are computed with their layers, or between them by kernels, give what the inner backend gives.
+fn a_network<B: Backend>() {
+    let (network, _) =
+        Network::<Int8<B>>::new(&Default::default()).quantize(&Int8Config::new()).expect("float layers");
+    let x = tensor::<Int8<B>, 4>([2, 3, 17, 19], 3);
+    let (image, out) = network.forward(x.clone());
+    let (plain_image, plain_out) = without_fusion(|| network.forward(x));
+    assert!(floats(image) == floats(plain_image));
+    let difference = (out - plain_out.clone()).abs().max().into_scalar().elem::<f32>();
+    assert!(difference <= ROUNDING * plain_out.abs().max().into_scalar().elem::<f32>(), "{difference}");
+}
+
+/// Each handle keeps its own value, whatever becomes of others.
+fn other_handles<B: Backend>() {
+    let device = Default::default();
+    let (conv, _) = Conv2dConfig::new([8, 8], [1, 1])
+        .init::<Int8<B>>(&device)
+        .quantize(&Int8Config::new())
+        .expect("float");
+    let x = tensor::<Int8<B>, 4>([1, 8, 3, 3], 1);
+    let y = conv.forward(x.clone());
+    let active = relu(y.clone());
+    let sum = y.clone() + conv.forward(x.clone());
+    let expected = floats(y);
+    let each = |f: fn(f32) -> f32| expected.iter().map(|&x| f(x)).collect::<Vec<_>>();
+    assert!(expected.iter().any(|x| *x < 0.0));
+    assert_eq!(floats(active), each(|x| x.max(0.0)));
+    assert_eq!(floats(sum), each(|x| x + x));
+    // Two layers, each of which could wait for the other.
+    assert_eq!(floats(conv.forward(x.clone()) + conv.forward(x.clone())), each(|x| x + x));
+    // A sum of other shapes is no step of the layer.
+    let row = tensor::<Int8<B>, 4>([1, 8, 1, 1], 2);
+    let expected: Vec<_> =
+        expected.iter().zip(floats(row.clone().expand([1, 8, 3, 3]))).map(|(a, b)| a + b).collect();
+    assert_eq!(floats(conv.forward(x) + row), expected);
+}
+
+/// Zeros that a model puts around an image are those of a convolution with that padding.
+fn zeros_around<B: Backend>() {
+    let device = Default::default();
+    let config = Conv2dConfig::new([8, 5], [3, 2]).with_bias(false);
+    let (conv, _) = config.init::<Int8<B>>(&device).quantize(&Int8Config::new()).expect("float");
+    let mut padded = config.with_padding(PaddingConfig2d::Explicit(2, 1, 2, 1)).init::<Int8<B>>(&device);
+    padded.weight = conv.weight.clone();
+    let (pointwise, _) = Conv2dConfig::new([8, 8], [1, 1])
+        .init::<Int8<B>>(&device)
+        .quantize(&Int8Config::new())
+        .expect("float");
+    let image = || pointwise.forward(tensor::<Int8<B>, 4>([2, 8, 5, 6], 4));
+    let zeros = image().pad((1, 1, 2, 2), 0.0); // left, right, top, bottom
+    assert_eq!(zeros.dims(), [2, 8, 9, 8]);
+    assert!(floats(conv.forward(zeros.clone())) == floats(padded.forward(image())));
+    // Anybody else reads the zeros, and other values are no padding of a convolution.
+    let inner = zeros.clone().slice([0..2, 0..8, 2..7, 1..7]);
+    assert!(floats(inner) == floats(image()));
+    assert_eq!(floats(zeros.clone().abs().sum()), floats(without_fusion(|| zeros.abs().sum())));
+    let ones = image().pad((1, 1, 2, 2), 1.0);
+    let expected = without_fusion(|| conv.forward(ones.clone()));
+    assert!(floats(conv.forward(ones.clone())) == floats(expected));
+    assert_eq!(floats(ones.slice([0..1, 0..1, 0..1, 0..1])), [1.0]);
+}
+
+/// Windows over what a layer gives, with zeros that count or not, and what is rounded up.
+fn nothing_is_lost<B: Backend>() {
+    let device = Default::default();
+    let (conv, _) = Conv2dConfig::new([8, 19], [1, 1])
+        .init::<Int8<B>>(&device)
+        .quantize(&Int8Config::new())
+        .expect("float");
+    let x = tensor::<Int8<B>, 4>([2, 8, 7, 9], 6);
+    let image = floats(conv.forward(x.clone()));
+    let largest = image.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    for (count, up) in [(true, false), (false, true), (true, true)] {
+        let max = MaxPool2dConfig::new([3, 2])
+            .with_strides([2, 3])
+            .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+            .with_ceil_mode(up)
+            .init();
+        let pooled = || floats(max.forward(conv.forward(x.clone())));
+        assert!(pooled() == without_fusion(pooled));
+        let mean = AvgPool2dConfig::new([3, 2])
+            .with_strides([2, 3])
+            .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+            .with_count_include_pad(count)
+            .with_ceil_mode(up)
+            .init();
+        let pooled = || floats(mean.forward(conv.forward(x.clone())));
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() <= ROUNDING * largest;
+        let (ours, plain) = (pooled(), without_fusion(pooled));
+        assert!(ours.len() == plain.len() && ours.iter().zip(&plain).all(close), "{count} {up}");
+    }
+}
