@@ -14,6 +14,7 @@ mod conv;
 mod forward;
 mod fused;
 mod int8;
+mod once;
 mod padding;
 mod pending;
 mod pooling;

@@ -2,11 +2,13 @@
 //!
 //! Burn pads by writing the image into a tensor that is zero, which copies it. Layers do that where the zeros of two sides differ.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use burn::prelude::*;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, FloatDType, Scalar, Slice, TensorMetadata};
+
+use super::once::Once;
 
 /// A tensor that has one value everywhere, computed for the first who reads it.
 #[derive(Debug)]
@@ -15,12 +17,12 @@ pub(super) struct Constant<B: Backend> {
     value: Scalar,
     device: B::Device,
     dtype: FloatDType,
-    computed: OnceLock<FloatTensor<B>>,
+    computed: Once<FloatTensor<B>>,
 }
 
 impl<B: Backend> Constant<B> {
     pub(super) fn new(shape: Shape, value: Scalar, device: B::Device, dtype: FloatDType) -> Self {
-        Self { shape, value, device, dtype, computed: OnceLock::new() }
+        Self { shape, value, device, dtype, computed: Once::new() }
     }
 
     pub(super) fn shape(&self) -> &Shape {
@@ -37,7 +39,7 @@ impl<B: Backend> Constant<B> {
 
     pub(super) fn tensor(&self) -> FloatTensor<B> {
         let make = || B::float_full(self.shape.clone(), self.value, &self.device, self.dtype);
-        self.computed.get_or_init(make).clone()
+        self.computed.get_or_compute(make).clone()
     }
 }
 
@@ -47,7 +49,7 @@ pub(super) struct Padded<B: Backend> {
     image: FloatTensor<B>,
     slices: Vec<Slice>,
     zeros: Arc<Constant<B>>,
-    computed: OnceLock<FloatTensor<B>>,
+    computed: Once<FloatTensor<B>>,
 }
 
 impl<B: Backend> Padded<B> {
@@ -65,7 +67,7 @@ impl<B: Backend> Padded<B> {
             image: image.clone(),
             slices: slices.to_vec(),
             zeros: zeros.clone(),
-            computed: OnceLock::new(),
+            computed: Once::new(),
         })
     }
 
@@ -99,6 +101,6 @@ impl<B: Backend> Padded<B> {
 
     pub(super) fn tensor(&self) -> FloatTensor<B> {
         let write = || B::float_slice_assign(self.zeros.tensor(), &self.slices, self.image.clone());
-        self.computed.get_or_init(write).clone()
+        self.computed.get_or_compute(write).clone()
     }
 }

@@ -4,13 +4,14 @@
 //! all values once more. So a layer's output is only written down at first, and such steps are added to it as long as there is one
 //! handle; whoever needs the values computes the layer with its steps in one pass, once for all clones.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use burn::prelude::*;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, TensorMetadata, TensorPrimitive};
 
 use super::fused;
+use super::once::Once;
 use super::tensor::with_rank;
 use super::weight::StockWeight;
 use crate::ops::{ConvOp, LinearOp, OutputStep};
@@ -24,7 +25,7 @@ pub(super) struct Pending<B: Backend> {
     shape: Shape,
     steps: Vec<OutputStep<B>>,
     /// The output after all steps, once somebody has asked for it.
-    computed: OnceLock<FloatTensor<B>>,
+    computed: Once<FloatTensor<B>>,
 }
 
 /// A layer and its input.
@@ -44,7 +45,7 @@ impl<B: Backend> Pending<B> {
         let has_values = shape.num_elements() > 0 && (2..=5).contains(&shape.num_dims());
         let is_plain = layer.x.dtype() == DType::F32 && fused::is_on::<B>(&B::float_device(&layer.x));
         if has_values && is_plain && layer.has_steps() {
-            return Ok(Self { layer, shape, steps: Vec::new(), computed: OnceLock::new() });
+            return Ok(Self { layer, shape, steps: Vec::new(), computed: Once::new() });
         }
         Err(layer)
     }
@@ -80,7 +81,7 @@ impl<B: Backend> Pending<B> {
 
     /// The output, computed once for all clones.
     pub(super) fn output(&self) -> &FloatTensor<B> {
-        self.computed.get_or_init(|| self.layer.compute(&self.shape, &self.steps))
+        self.computed.get_or_compute(|| self.layer.compute(&self.shape, &self.steps))
     }
 
     /// The output of the last handle.

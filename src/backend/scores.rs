@@ -4,13 +4,14 @@
 //! INT8 layer, the product of queries and keys is only written down, and so are the steps after it; the product with the values
 //! computes all of them in one pass, in blocks that stay in the cache. Any other operation gets the scores as `B` computes them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use burn::prelude::*;
 use burn::tensor::ops::{BoolTensor, FloatTensor};
 use burn::tensor::{DType, Scalar, TensorMetadata, TensorPrimitive};
 
 use super::fused;
+use super::once::Once;
 use crate::ops::{self, AttentionOp};
 
 /// Scores that nobody has computed yet, shared by all clones of the tensor.
@@ -22,7 +23,7 @@ pub(super) struct Scores<B: Backend> {
     key: FloatTensor<B>,
     steps: Vec<Step<B>>,
     /// The scores after all steps, once somebody has asked for them.
-    computed: OnceLock<FloatTensor<B>>,
+    computed: Once<FloatTensor<B>>,
 }
 
 /// A step that was put off.
@@ -48,7 +49,7 @@ impl<B: Backend> Scores<B> {
             query: query.clone(),
             key: key.clone(),
             steps: Vec::new(),
-            computed: OnceLock::new(),
+            computed: Once::new(),
         })
     }
 
@@ -80,7 +81,7 @@ impl<B: Backend> Scores<B> {
             query: self.query.clone(),
             key: self.key.clone(),
             steps: self.steps.iter().cloned().chain([step]).collect(),
-            computed: OnceLock::new(),
+            computed: Once::new(),
         })
     }
 
@@ -138,7 +139,7 @@ impl<B: Backend> Scores<B> {
                 Step::Softmax => B::softmax(scores, 3),
             })
         };
-        self.computed.get_or_init(compute).clone()
+        self.computed.get_or_compute(compute).clone()
     }
 }
 

@@ -8,10 +8,11 @@ use burn::prelude::*;
 use burn::tensor::activation::{gelu, relu};
 use burn_int8::prelude::*;
 use burn_int8::{Int8, without_fusion};
+use rayon::prelude::*;
 
 use crate::support::models::{floats, on_every_backend, tensor};
 
-on_every_backend! { a_network other_handles zeros_around nothing_is_lost }
+on_every_backend! { a_network other_handles zeros_around nothing_is_lost workers_of_a_pool }
 
 /// The rounding of a mean and of GELU in `f32`, in parts of their inputs.
 const ROUNDING: f32 = 1e-6;
@@ -119,6 +120,20 @@ fn zeros_around<B: Backend>() {
     let expected = without_fusion(|| conv.forward(ones.clone()));
     assert!(floats(conv.forward(ones.clone())) == floats(expected));
     assert_eq!(floats(ones.slice([0..1, 0..1, 0..1, 0..1])), [1.0]);
+}
+
+/// A layer is computed by threads of rayon's pool. One that waits for the others may take up a task that asks for the same output.
+fn workers_of_a_pool<B: Backend>() {
+    let device = Default::default();
+    let same = PaddingConfig2d::Explicit(1, 1, 1, 1);
+    let conv = Conv2dConfig::new([64, 64], [3, 3]).with_padding(same).init::<Int8<B>>(&device);
+    let (conv, _) = conv.quantize(&Int8Config::new()).expect("float");
+    let x = tensor::<Int8<B>, 4>([1, 64, 24, 24], 5);
+    let expected = floats(conv.forward(x.clone()));
+    for _ in 0..4 {
+        let y = conv.forward(x.clone());
+        (0..16).into_par_iter().for_each(|_| assert!(floats(y.clone()) == expected));
+    }
 }
 
 /// Windows over what a layer gives, with zeros that count or not, and what is rounded up.
