@@ -3,7 +3,8 @@
 use std::fmt;
 
 use burn::config::Config;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use burn_int8_kernels::{BlockRotation, InputScheme, WeightLayout};
 pub use burn_int8_kernels::{InputCodes, QuantRange, Rounding};
@@ -99,7 +100,7 @@ pub enum Smoothing {
     /// The strength that errs least in each layer, on the inputs that were seen, or none.
     Auto,
     /// The share of the difference between channels that moves from the inputs to the weights, in percent: from 100, where
-    /// all inputs are as large, down to 0, where all weights are.
+    /// all inputs are as large, down to 0, where all weights are. A layer takes more than 100 for 100.
     Percent(u8),
 }
 
@@ -111,6 +112,24 @@ impl Smoothing {
             percent => Self::Percent(percent),
         }
     }
+
+    /// The same, with the strength that it has in a layer.
+    fn for_layer(self) -> Self {
+        if let Self::Percent(percent) = self { Self::Percent(percent.min(Self::STRONGEST)) } else { self }
+    }
+
+    /// Refuses a strength that no layer has.
+    pub(crate) fn check(self) -> Result<(), String> {
+        match self {
+            Self::Percent(percent) if percent > Self::STRONGEST => {
+                Err(format!("a smoothing is of at most {} %, not {percent} %", Self::STRONGEST))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The percentage where all inputs are as large.
+    const STRONGEST: u8 = 100;
 }
 
 /// The way in which one layer is quantized.
@@ -138,7 +157,7 @@ pub struct LayerScheme {
     #[serde(default = "to_nearest")]
     pub rounding: Rounding,
     /// The smoothing of its inputs, where inputs were seen.
-    #[serde(default = "no_smoothing")]
+    #[serde(default = "no_smoothing", deserialize_with = "checked_smoothing")]
     pub smoothing: Smoothing,
     /// The integers of its inputs; those of a layer with weights only, or with rotated inputs, are [`InputCodes::Signed`].
     #[serde(default = "signed_codes")]
@@ -153,6 +172,12 @@ fn signed_codes() -> InputCodes {
 /// The smoothing of schemes that were written before there was one.
 fn no_smoothing() -> Smoothing {
     Smoothing::None
+}
+
+/// Reads a smoothing, and refuses a strength that no layer has.
+fn checked_smoothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Smoothing, D::Error> {
+    let smoothing = Smoothing::deserialize(deserializer)?;
+    smoothing.check().map(|()| smoothing).map_err(D::Error::custom)
 }
 
 /// The rotation of schemes that were written before there was one.
@@ -246,7 +271,7 @@ impl LayerScheme {
         let rounding = if is_table { Rounding::Nearest } else { self.rounding };
         // A convolution's inputs are not transformed.
         let is_conv = matches!(layout, WeightLayout::Conv(_));
-        let smoothing = if is_conv { Smoothing::None } else { self.smoothing };
+        let smoothing = if is_conv { Smoothing::None } else { self.smoothing.for_layer() };
         let is_signed = mode == QuantMode::WeightOnly || rotation != Rotation::None;
         let codes = if is_signed { InputCodes::Signed } else { self.codes };
         Self { mode, rotation, rounding, smoothing, codes, ..self }

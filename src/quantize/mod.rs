@@ -279,7 +279,7 @@ pub trait Quantize<B: Backend>: Module<B> {
     /// let run = |model: &Vec<Linear<NdArray>>| model.iter().fold(x.clone(), |x, layer| layer.forward(x));
     /// let (model, report) = model.quantize_within(&Int8Config::new(), &Budget::sqnr_db(30.0), run)?;
     /// println!("{report}"); // what was done to each layer, and what was tried
-    /// assert!(report.search.best().within);
+    /// assert!(report.search.best().is_some_and(|best| best.within));
     /// # Ok::<(), BudgetError>(())
     /// ```
     ///

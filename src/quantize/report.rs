@@ -1,6 +1,6 @@
 //! The report: each layer with what was done to it, and why.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,8 @@ pub struct LayerReport {
     pub bytes_before: usize,
     /// Its bytes as saved now: one for each INT8 weight, four for each scale.
     pub bytes_after: usize,
-    /// Its bytes in memory now, packed for the kernels. Tied layers share their weights: the first of them has all the bytes.
+    /// Its bytes in memory now, packed for the kernels, with the factors of a smoothed layer. Tied layers share their weights: the
+    /// first of them has all the bytes. Of float layers that is known where their backend's memory is the host's.
     pub memory_bytes: usize,
     /// Signal to quantization noise of its weights in dB; none if it is float or nothing was rounded.
     pub sqnr_db: Option<f32>,
@@ -71,7 +72,8 @@ pub struct LayerReport {
 /// The layers of a model that have large weights, in order, each with what was done to it.
 ///
 /// Bytes are those of the parameters as recorders save them in full precision, without the few that a file format adds; those in
-/// memory are told apart. `Display` prints a table.
+/// memory are told apart. Tied layers have a row each, as recorders save a weight once for each layer that has it; in memory it is once.
+/// `Display` prints a table.
 ///
 /// # Example
 ///
@@ -101,17 +103,22 @@ pub struct Report {
 impl Report {
     /// Bytes of the float model.
     pub fn bytes_before(&self) -> usize {
-        self.other_bytes + self.layers.iter().map(|layer| layer.bytes_before).sum::<usize>()
+        self.total(self.other_bytes, |layer| layer.bytes_before)
     }
 
     /// Bytes of the model as it is.
     pub fn bytes_after(&self) -> usize {
-        self.other_bytes + self.layers.iter().map(|layer| layer.bytes_after).sum::<usize>()
+        self.total(self.other_bytes, |layer| layer.bytes_after)
     }
 
     /// Bytes of the parameters in memory as they are now, on the host or on the device.
     pub fn memory_bytes(&self) -> usize {
-        self.other_memory_bytes + self.layers.iter().map(|layer| layer.memory_bytes).sum::<usize>()
+        self.total(self.other_memory_bytes, |layer| layer.memory_bytes)
+    }
+
+    /// A sum over all layers; the numbers of a file may be too large for one.
+    fn total(&self, others: usize, bytes: impl Fn(&LayerReport) -> usize) -> usize {
+        self.layers.iter().map(bytes).fold(others, usize::saturating_add)
     }
 
     /// The number of layers that are INT8.
@@ -149,14 +156,8 @@ impl Report {
     }
 
     fn new(mut layers: Vec<LayerReport>, model: &LayerCollector) -> Self {
-        let mut copies = HashSet::new();
-        for (layer, found) in layers.iter_mut().zip(&model.layers) {
-            if let FoundState::Int8(facts) = &found.state
-                && !copies.insert(facts.copy)
-            {
-                layer.memory_bytes = 0;
-            }
-        }
+        let shared = layers.iter_mut().zip(&model.layers).filter(|(_, found)| found.is_shared);
+        shared.for_each(|(layer, _)| layer.memory_bytes = 0);
         Self { layers, other_bytes: model.other.saved, other_memory_bytes: model.other.memory }
     }
 }

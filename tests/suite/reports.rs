@@ -4,6 +4,7 @@ use burn::backend::{Autodiff, NdArray};
 use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::nn;
 use burn::prelude::*;
+use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
 use burn_int8::nn::{
     Conv1d, Conv2d, Conv2dConfig, ConvTranspose1d, DropIn, Embedding, FloatLayer, Linear, LinearConfig,
 };
@@ -100,6 +101,35 @@ fn tied_layers_stay_tied() {
         a.shares_weights(b)
     }
     assert!(shared(&tables) && shared(&filters));
+}
+
+/// A file has the weight of tied layers once for each of them, memory has it once, float or INT8.
+#[test]
+fn bytes_of_tied_layers() {
+    let table = burns_embedding::<B>(100, 64, 1);
+    let mut parted = table.clone();
+    parted.weight = parted.weight.map(|weight| weight + 1.0);
+    let norm = nn::LayerNormConfig::new(64).init::<B>(&Default::default());
+    norm.gamma.val(); // makes the values, which a clone has then
+    norm.beta.as_ref().expect("a bias").val();
+    let tables: Vec<Embedding<B>> = vec![table.clone().into(), table.into(), parted.into()];
+    let model = (tables, vec![norm.clone(), norm]);
+    let weight = 4 * 100 * 64;
+    let rows = |report: &Report| report.layers.iter().map(|layer| layer.memory_bytes).collect::<Vec<_>>();
+    let before = model.int8_report();
+    assert_eq!(rows(&before), [weight, 0, weight], "clones that have parted are two");
+    assert_eq!(before.memory_bytes(), 2 * weight + 4 * 128);
+    assert_eq!((before.bytes_before(), before.bytes_after()), (3 * weight + 8 * 128, 3 * weight + 8 * 128));
+    let saved = |model: (Vec<Embedding<B>>, Vec<nn::LayerNorm<B>>)| {
+        let recorder = NamedMpkBytesRecorder::<FullPrecisionSettings>::default();
+        Recorder::<B>::record(&recorder, model.into_record(), ()).expect("in memory").len()
+    };
+    const NAMES: usize = 4000;
+    assert!((before.bytes_after()..before.bytes_after() + NAMES).contains(&saved(model.clone())));
+    let (model, report) = model.quantize(&Int8Config::new()).expect("float layers");
+    assert!(rows(&report)[1] == 0 && rows(&report)[0] == rows(&report)[2], "{report}");
+    assert_eq!(report.bytes_after(), 3 * 100 * (64 + 4) + 8 * 128);
+    assert!((report.bytes_after()..report.bytes_after() + NAMES).contains(&saved(model)));
 }
 
 #[derive(Module, Debug)]
@@ -199,4 +229,22 @@ fn a_report_initialises_nothing() {
     let layer = Conv2dConfig::new([3, 4], [3, 3]).init::<B>(&device);
     assert_eq!(layer.int8_report().layers[0].shape, [4, 3, 3, 3]);
     assert!(!layer.as_float().expect("float").weight.is_initialized());
+}
+
+/// A file may say what it likes: what is shown is a number, and a scheme that no layer has is refused.
+#[test]
+fn reports_that_nobody_has_made() {
+    let (_, report) = Sequence::<B>::new().quantize(&Int8Config::new()).expect("float layers");
+    let mut json = serde_json::to_value(&report).expect("data");
+    for bytes in ["bytes_before", "bytes_after", "memory_bytes"] {
+        for layer in 0..2 {
+            json["layers"][layer][bytes] = usize::MAX.into();
+        }
+    }
+    let huge: Report = serde_json::from_value(json.clone()).expect("legal data");
+    assert_eq!([huge.bytes_before(), huge.bytes_after(), huge.memory_bytes()], [usize::MAX; 3]);
+    assert!(huge.to_string().contains("18,446,744,073,709,551,615"), "{huge}");
+    json["layers"][0]["scheme"]["smoothing"] = serde_json::json!({ "Percent": 200 });
+    let error = serde_json::from_value::<Report>(json).expect_err("no strength").to_string();
+    assert!(error.contains("a smoothing is of at most 100 %, not 200 %"), "{error}");
 }

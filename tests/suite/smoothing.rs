@@ -53,7 +53,7 @@ fn check_smoothed<B: Backend>() {
     assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 64.0 * 30.0 * 0.5 / 127.0), "{a:?} {b:?}");
 }
 
-on_every_backend!(check_smoothed);
+on_every_backend!(check_smoothed the_report_counts_factors);
 
 #[test]
 fn every_backend_makes_the_same_of_it() {
@@ -117,4 +117,26 @@ fn inputs_that_are_not_finite_do_not_decide() {
     let zeros =
         smoothed::<NdArray>(Smoothing::Percent(50), Tensor::zeros([ROWS, INPUTS], &Default::default()));
     assert_eq!(scheme(&zeros).smoothing, Smoothing::None, "zeros say nothing");
+}
+
+/// A strength above the strongest is the strongest.
+#[test]
+fn no_strength_is_above_a_hundred_percent() {
+    let [strongest, more] =
+        [100, 255].map(|percent| smoothed::<NdArray>(Smoothing::Percent(percent), hostile()));
+    assert_eq!(scheme(&more), scheme(&strongest));
+    assert_eq!(scheme(&more).smoothing, Smoothing::Percent(100));
+    assert_eq!(floats(more.forward(hostile())), floats(strongest.forward(hostile())));
+}
+
+/// The factors of the inputs are in memory beside the weights, and in a file a byte each.
+fn the_report_counts_factors<B: Backend>() {
+    let (_, plain) = layer::<B>().quantize(&Int8Config::keras()).expect("a float layer");
+    let run = |model: &Linear<B>| drop(model.forward(hostile()));
+    let (int8, smoothed) = layer::<B>()
+        .quantize_smoothed(&Int8Config::keras(), Smoothing::Percent(50), run)
+        .expect("a layer that is seen");
+    assert_eq!(smoothed.memory_bytes(), plain.memory_bytes() + 4 * INPUTS);
+    assert_eq!(smoothed.bytes_after(), plain.bytes_after() + INPUTS);
+    assert_eq!(int8.int8_report().memory_bytes(), smoothed.memory_bytes());
 }

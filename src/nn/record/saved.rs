@@ -5,7 +5,7 @@ use burn::prelude::*;
 
 use super::float::{check_data, check_id};
 use crate::config::{LayerScheme, Rotation};
-use burn_int8_kernels::{BlockRotation, InputTransform};
+use burn_int8_kernels::{BlockRotation, InputTransform, QTensor};
 
 /// The version of the INT8 part of a record. Records of a later one are refused.
 ///
@@ -67,49 +67,42 @@ pub(super) struct UncheckedWeight {
 
 /// The way in which the integers of a weight are to be read.
 pub(super) struct Int8Part {
-    pub(super) origin: Option<Origin>,
+    /// The groups of the layer that wrote it; none if the file does not tell.
+    pub(super) groups: Option<usize>,
     pub(super) scheme: LayerScheme,
     pub(super) shifts: Option<Vec<u8>>,
     pub(super) sqnr_db: Option<f32>,
     pub(super) scales: TensorData,
 }
 
-/// The layer that a record was written by.
-pub(super) struct Origin {
-    pub(super) kind: String,
-    pub(super) groups: usize,
-}
+/// The groups in the file of a convolution that does not know them: a parameter by itself, before it was computed with.
+pub(super) const UNKNOWN_GROUPS: usize = 0;
 
-impl Origin {
-    /// The groups in the file of a convolution that does not know them: a parameter by itself, before it was computed with.
-    pub(super) const UNKNOWN_GROUPS: usize = 0;
-
+impl ExpectedLayer {
     /// Refuses a record of another kind of layer.
-    pub(super) fn check(&self, expected: &ExpectedLayer) -> Result<(), String> {
-        if self.kind == expected.kind {
+    pub(super) fn check_kind(&self, kind: &str) -> Result<(), String> {
+        if kind == self.kind {
             return Ok(());
         }
-        Err(format!("the record holds an INT8 {}, but the layer is {}", self.kind, expected.kind))
+        Err(format!("the record holds an INT8 {kind}, but the layer is {}", self.kind))
     }
 }
 
 impl UncheckedWeight {
     /// The one place where it is decided whether a file holds a weight.
     pub(super) fn check(self, expected: &ExpectedLayer) -> Result<SavedWeight, String> {
-        let Self { id, integers, part: Int8Part { origin, scheme, shifts, sqnr_db, scales } } = self;
+        let Self { id, integers, part: Int8Part { groups, scheme, shifts, sqnr_db, scales } } = self;
         check_id(&id)?;
         check_data(&integers, expected.rank)?;
         check_data(&scales, 1)?;
         let shape = integers.shape.to_vec();
         let scales: Vec<f32> = scales.into_vec().map_err(|_| "INT8 scales are not f32")?;
-        if let Some(channel) = scales.iter().position(|s| !(s.is_finite() && *s >= 0.0)) {
-            return Err(format!("the INT8 scale of output channel {channel} is {}", scales[channel]));
-        }
+        QTensor::check_scales(&scales).map_err(|error| error.to_string())?;
         if let Some(db) = sqnr_db.filter(|db| !db.is_finite()) {
             return Err(format!("a signal to quantization noise ratio of {db} dB"));
         }
-        let groups = origin.map(|origin| origin.groups).filter(|groups| *groups != Origin::UNKNOWN_GROUPS);
         let groups = expected.outputs.groups(&shape, scales.len(), groups)?;
+        scheme.smoothing.check()?;
         expected.outputs.check_transform(&shape, scheme.rotation, shifts.as_deref())?;
         let integers = integers.into_vec().map_err(|_| "INT8 weights are not i8")?;
         let id = ParamId::deserialize(&id);

@@ -49,13 +49,10 @@ fn not_met(search: &BudgetSearch) -> String {
         true => "widen the bound, or let more weights stay float",
         false => "allow more evaluations, or widen the bound",
     };
-    let best = search.best();
-    format!(
-        "{} choices were tried, and none has {bound}; the best has {}, with {}; {remedy}",
-        attempts.len(),
-        best.measured,
-        best.changes_text(),
-    )
+    let best =
+        search.best().map(|best| format!("; the best has {}, with {}", best.measured, best.changes_text()));
+    let (tried, best) = (attempts.len(), best.unwrap_or_default());
+    format!("{tried} choices were tried, and none has {bound}{best}; {remedy}")
 }
 
 impl<M> From<QuantizeError<M, BudgetError>> for BudgetError {

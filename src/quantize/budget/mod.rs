@@ -21,7 +21,8 @@ pub use report::{Attempt, BudgetReport, BudgetSearch, LayerChange};
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use measure::Reading;
 
@@ -52,13 +53,31 @@ pub struct Budget<O> {
 #[non_exhaustive]
 pub enum Bound {
     /// Signal to quantization noise of all outputs, in dB, is at least this.
-    SqnrDb(f64),
+    SqnrDb(#[serde(deserialize_with = "read_db")] f64),
     /// The cosine of all outputs with those of float is at least this.
-    Cosine(f64),
+    Cosine(#[serde(deserialize_with = "read_cosine")] f64),
     /// The loss is at most that of float and this.
-    Increase(f64),
+    Increase(#[serde(deserialize_with = "read_increase")] f64),
     /// The loss is at most that of float and this share of its magnitude.
-    RelativeIncrease(f64),
+    RelativeIncrease(#[serde(deserialize_with = "read_increase")] f64),
+}
+
+fn read_db<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    read_bound(deserializer, Bound::SqnrDb)
+}
+
+fn read_cosine<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    read_bound(deserializer, Bound::Cosine)
+}
+
+fn read_increase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    read_bound(deserializer, Bound::Increase)
+}
+
+/// Reads the number of a bound, and refuses what [`Budget`] refuses.
+fn read_bound<'de, D: Deserializer<'de>>(deserializer: D, bound: fn(f64) -> Bound) -> Result<f64, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    bound(number).check().map(|()| number).map_err(D::Error::custom)
 }
 
 /// The runs of the float model: one to see its inputs, one to see what schemes make of them.
@@ -90,27 +109,16 @@ impl<O> Budget<O> {
 
     /// Refuses what no model could keep or nobody can have meant.
     fn check(&self) -> Result<(), BudgetError> {
-        let invalid = |reason: String| Err(BudgetError::InvalidBudget { reason });
-        match self.bound {
-            Bound::SqnrDb(db) if !db.is_finite() => return invalid(format!("an SQNR is a number, not {db}")),
-            Bound::Cosine(least) if !(-1.0..=1.0).contains(&least) => {
-                return invalid(format!("a cosine is between -1 and 1, not {least}"));
-            }
-            Bound::Increase(most) | Bound::RelativeIncrease(most)
-                if !(0.0..f64::INFINITY).contains(&most) =>
-            {
-                return invalid(format!("an increase of the loss is 0 or more, not {most}"));
-            }
-            _ => {}
-        }
+        let invalid = |reason| BudgetError::InvalidBudget { reason };
+        self.bound.check().map_err(invalid)?;
         if !(0.0..=1.0).contains(&self.float_share) {
-            return invalid(format!("a share of weights is between 0 and 1, not {}", self.float_share));
+            return Err(invalid(format!("a share of weights is between 0 and 1, not {}", self.float_share)));
         }
         if self.evaluations <= FLOAT_RUNS {
             let runs = self.evaluations;
-            return invalid(format!(
+            return Err(invalid(format!(
                 "{runs} evaluations are too few: the first two are those of the float model"
-            ));
+            )));
         }
         Ok(())
     }
@@ -141,6 +149,20 @@ impl Budget<f64> {
 }
 
 impl Bound {
+    /// Refuses numbers that nobody can have meant.
+    fn check(&self) -> Result<(), String> {
+        match *self {
+            Self::SqnrDb(db) if !db.is_finite() => Err(format!("an SQNR is a number, not {db}")),
+            Self::Cosine(least) if !(-1.0..=1.0).contains(&least) => {
+                Err(format!("a cosine is between -1 and 1, not {least}"))
+            }
+            Self::Increase(most) | Self::RelativeIncrease(most) if !(0.0..f64::INFINITY).contains(&most) => {
+                Err(format!("an increase of the loss is 0 or more, not {most}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Says whether what was measured is within the bound.
     fn allows(&self, measured: &Measured) -> bool {
         match (*self, *measured) {

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Bound;
 use super::measure::Measured;
@@ -45,7 +46,9 @@ pub struct BudgetSearch {
 pub struct Attempt {
     /// The layers that were not quantized as the configuration says.
     pub changes: Vec<LayerChange>,
-    /// The share of the weights that were left float, of those in layers that the configuration names.
+    /// The share of the weights that were left float, 0 to 1, of those in layers that the configuration names. A weight that tied
+    /// layers share counts once.
+    #[serde(deserialize_with = "share")]
     pub float_share: f64,
     /// The measurement of the model.
     pub measured: Measured,
@@ -63,14 +66,30 @@ pub struct LayerChange {
     pub scheme: Option<LayerScheme>,
 }
 
+/// Reads a share, and refuses what is none: it would be shown as a percentage.
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let share = f64::deserialize(deserializer)?;
+    if !(0.0..=1.0).contains(&share) {
+        return Err(D::Error::custom(format!("a share of float weights is between 0 and 1, not {share}")));
+    }
+    Ok(share)
+}
+
 impl BudgetSearch {
-    /// The best choice that was tried.
+    /// The best choice that was tried; none if the search is not one of this crate's, and has no attempt of that index.
     ///
-    /// # Panics
+    /// # Example
     ///
-    /// If the search was read from a file that has no attempt of that index.
-    pub fn best(&self) -> &Attempt {
-        &self.attempts[self.best]
+    /// ```
+    /// use burn_int8::BudgetSearch;
+    ///
+    /// let json = r#"{"bound":{"SqnrDb":30.0},"attempts":[],"best":0,"is_complete":true,"sensitivity":{"layers":[]}}"#;
+    /// let search: BudgetSearch = serde_json::from_str(json)?;
+    /// assert!(search.best().is_none());
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn best(&self) -> Option<&Attempt> {
+        self.attempts.get(self.best)
     }
 }
 

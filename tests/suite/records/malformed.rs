@@ -42,6 +42,11 @@ fn a_transform_that_does_not_suit() {
     check("3 smoothing shifts for 4 inputs", |item| item["weight"]["int8"]["shifts"] = json!([1, 2, 3]));
     check("a smoothing shift of 17 bits", |item| item["weight"]["int8"]["shifts"] = json!([0, 0, 17, 0]));
     check("invalid value: integer `300`", |item| item["weight"]["int8"]["smoothing"] = json!(300));
+    for percent in [101, 255] {
+        check(&format!("a smoothing is of at most 100 %, not {percent} %"), |item| {
+            item["weight"]["int8"]["smoothing"] = json!(percent);
+        });
+    }
     check("unknown variant `Up`", |item| item["weight"]["int8"]["rounding"] = json!("Up"));
     check("unknown variant `Wide`", |item| item["weight"]["int8"]["codes"] = json!("Wide"));
     check("missing field `codes`", |item| {
