@@ -9,7 +9,7 @@ use burn::tensor::backend::AutodiffBackend;
 use crate::config::{LayerScheme, Rotation, Smoothing};
 use crate::nn::record::{FloatItem, SavedWeight};
 use crate::nn::smoothing::shifts;
-use crate::ops::{Weights, with_floats};
+use crate::ops::{Weights, address, with_floats};
 use burn_int8_kernels::{InputTransform, NotFinite, QTensor, WeightLayout};
 
 /// Integers, one scale for each output channel, and the scheme that they were made by.
@@ -68,7 +68,7 @@ impl<B: Backend> Int8Weight<B> {
         let tensor = QTensor::new(integers, scales, layout)
             .and_then(|tensor| tensor.with_transform(transform))
             .unwrap_or_else(|error| panic!("{kind}: the record does not fit the layer: {error}"));
-        let weights = Weights::from_qtensor(&tensor, device);
+        let weights = Weights::from_qtensor(&tensor, device).with_mode(scheme.mode);
         Self { id, weights, scheme, sqnr_db, device: device.clone() }
     }
 
@@ -145,6 +145,9 @@ pub(crate) trait WeightParam<B: Backend>: Module<B> {
     /// The float type of the values, which it reads.
     fn dtype(&self) -> DType;
 
+    /// A number that tells its memory from others: none if it has no values yet, or nobody can see where they are.
+    fn copy(&self) -> Option<usize>;
+
     /// Its INT8 form, for inputs that were not seen.
     fn quantize(&self, layout: WeightLayout, scheme: LayerScheme) -> Result<Int8Weight<B>, NotFinite> {
         self.quantize_seen(layout, scheme, &[])
@@ -191,6 +194,10 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
 
     fn dtype(&self) -> DType {
         self.val().dtype()
+    }
+
+    fn copy(&self) -> Option<usize> {
+        self.is_initialized().then(|| address(self.val())).flatten()
     }
 
     fn quantize_seen(

@@ -1,5 +1,7 @@
 //! The layers of a model, in order.
 
+use std::collections::HashSet;
+
 use burn::module::Module;
 use burn::prelude::*;
 use burn_int8_kernels::WeightLayout;
@@ -15,6 +17,10 @@ use crate::outcome::{LayerInfo, SkipReason};
 pub(crate) struct FoundLayer {
     pub(crate) info: LayerInfo,
     pub(crate) state: FoundState,
+    /// A number that tells the memory of its weight from others, where that can be seen; tied layers share it.
+    pub(crate) copy: Option<usize>,
+    /// True if its weight is in memory that was met before.
+    pub(crate) is_shared: bool,
 }
 
 /// The state that a layer was found in.
@@ -42,6 +48,8 @@ pub(crate) struct LayerCollector {
     pub(crate) other: FloatBytes,
     reads_weights: bool,
     path: ModulePath,
+    /// The memory that was met.
+    copies: HashSet<usize>,
 }
 
 impl LayerCollector {
@@ -97,8 +105,19 @@ impl LayerCollector {
         }
     }
 
-    fn add(&mut self, path: String, kind: &'static str, shape: Vec<usize>, state: FoundState) {
-        self.layers.push(FoundLayer { info: LayerInfo { path, kind, shape }, state });
+    fn add(
+        &mut self,
+        (path, kind, shape): (String, &'static str, Vec<usize>),
+        state: FoundState,
+        copy: Option<usize>,
+    ) {
+        let (info, is_shared) = (LayerInfo { path, kind, shape }, self.is_shared(copy));
+        self.layers.push(FoundLayer { info, state, copy, is_shared });
+    }
+
+    /// Says whether this memory was met before.
+    fn is_shared(&mut self, copy: Option<usize>) -> bool {
+        copy.is_some_and(|copy| !self.copies.insert(copy))
     }
 }
 
@@ -116,13 +135,14 @@ impl LayerWalker for LayerCollector {
     }
 
     fn float(&mut self, layer: FloatFacts) {
-        let FloatFacts { kind, layout, bytes, non_finite } = layer;
+        let FloatFacts { kind, layout, bytes, non_finite, copy } = layer;
         let state = FoundState::Float { layout, bytes, non_finite, is_parameter: false };
-        self.add(self.path.module(), kind, layout.shape(), state);
+        self.add((self.path.module(), kind, layout.shape()), state, copy);
     }
 
     fn int8(&mut self, layer: Int8Facts) {
-        self.add(self.path.module(), layer.kind, layer.shape.clone(), FoundState::Int8(layer));
+        let copy = Some(layer.copy);
+        self.add((self.path.module(), layer.kind, layer.shape.clone()), FoundState::Int8(layer), copy);
     }
 
     fn parameter(&mut self, parameter: &dyn FloatParameter) {
@@ -130,10 +150,16 @@ impl LayerWalker for LayerCollector {
             Some(BurnsParameter::Weight { path, kind, reason }) => {
                 let shape = parameter.shape_in(kind);
                 let state = self.state_of_weight(parameter, kind, &shape, reason);
-                self.add(path, kind, shape, state);
+                let copy =
+                    if let FoundState::Int8(facts) = &state { Some(facts.copy) } else { parameter.copy() };
+                self.add((path, kind, shape), state, copy);
             }
             Some(BurnsParameter::Bias { path }) => self.bias(&path, parameter.bytes()),
-            None => self.other.add(parameter.bytes()),
+            None => {
+                let FloatBytes { saved, memory } = parameter.bytes();
+                let memory = if self.is_shared(parameter.copy()) { 0 } else { memory };
+                self.other.add(FloatBytes { saved, memory });
+            }
         }
     }
 }

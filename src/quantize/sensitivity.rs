@@ -10,7 +10,8 @@ use crate::nn::observe::InputSums;
 use crate::table;
 
 /// The layers that could become INT8, in the order of the model, each with the error that this would make on the inputs that
-/// reached it: see [`Quantize::sensitivity`](crate::Quantize::sensitivity). `Display` prints a table, the worst first.
+/// reached it: see [`Quantize::sensitivity`](crate::Quantize::sensitivity). Tied layers have a row each: they share a weight, not their
+/// inputs. `Display` prints a table, the worst first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Sensitivity {

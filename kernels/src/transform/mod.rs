@@ -13,7 +13,7 @@ pub(crate) use rotation::rotate_lanes;
 use crate::isa::Isa;
 
 use crate::parallel::{for_each, threads_for};
-use crate::range::{MAX_ABSMAX, MIN_ABSMAX, PRESCALE, absmax};
+use crate::range::{absmax, overflow_guard, rotation_guard};
 use crate::weight::WeightLayout;
 
 /// The way of a layer's inputs to what is quantized: `x -> rotate(factors * x)`. Its weights were quantized as
@@ -66,6 +66,11 @@ impl InputTransform {
     /// The factor of each input, a power of two, if there are factors.
     pub fn factors(&self) -> Option<&[f32]> {
         self.factors.as_deref()
+    }
+
+    /// Bytes that it keeps in memory: four for each factor.
+    pub fn bytes(&self) -> usize {
+        self.factors.as_deref().map_or(0, size_of_val)
     }
 
     /// True if inputs stay as they are.
@@ -123,11 +128,7 @@ impl InputTransform {
     /// 1 but for rows near the largest or the smallest float. Rows that are not finite stay that.
     #[inline(always)]
     pub(crate) fn row<I: Isa>(&self, isa: I, x: &[f32], out: &mut [f32]) -> f32 {
-        let [factor, restore] = match absmax(x) {
-            absmax if absmax >= MAX_ABSMAX => [1.0 / PRESCALE, PRESCALE],
-            absmax if absmax < MIN_ABSMAX => [PRESCALE, 1.0 / PRESCALE],
-            _ => [1.0; 2],
-        };
+        let [factor, restore] = rotation_guard(absmax(x));
         let block = self.rotation.block();
         if factor == 1.0 && self.factors.is_none() {
             for (x, out) in x.chunks_exact(block).zip(out.chunks_exact_mut(block)) {
@@ -164,8 +165,7 @@ impl InputTransform {
         if self.is_identity() {
             return 1.0;
         }
-        let large = absmax(weights) >= MAX_ABSMAX;
-        let [factor, restore] = if large { [1.0 / PRESCALE, PRESCALE] } else { [1.0; 2] };
+        let [factor, restore] = overflow_guard(absmax(weights));
         weights.iter_mut().for_each(|w| *w *= factor);
         if let Some(factors) = &self.factors {
             weights.iter_mut().zip(&**factors).for_each(|(w, factor)| *w /= factor);

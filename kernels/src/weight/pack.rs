@@ -238,9 +238,9 @@ impl PackedWeights {
         &self.scales
     }
 
-    /// Bytes that it keeps in memory.
+    /// Bytes that it keeps in memory, with the factors of its inputs.
     pub fn bytes(&self) -> usize {
-        self.data.as_i8().len() + 4 * (self.sums.len() + self.scales.len())
+        self.data.as_i8().len() + 4 * (self.sums.len() + self.scales.len()) + self.transform.bytes()
     }
 
     fn padded_columns(&self) -> usize {

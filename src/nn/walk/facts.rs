@@ -41,6 +41,8 @@ pub(crate) struct FloatFacts {
     pub(crate) bytes: FloatBytes,
     /// The first output channel with a weight that is not finite, if weights are read.
     pub(crate) non_finite: Option<usize>,
+    /// A number that tells the memory of its weight from others, where that can be seen; tied layers share it.
+    pub(crate) copy: Option<usize>,
 }
 
 /// The facts that a walker is told about an INT8 layer.

@@ -19,6 +19,9 @@ pub(crate) trait FloatParameter {
     /// Its size.
     fn bytes(&self) -> FloatBytes;
 
+    /// A number that tells its memory from others, where that can be seen.
+    fn copy(&self) -> Option<usize>;
+
     /// Its state as the weight of a layer of Burn's.
     fn state(&self) -> ParameterState;
 
@@ -48,6 +51,10 @@ impl<B: Backend, const D: usize> FloatParameter for Param<Tensor<B, D>> {
 
     fn bytes(&self) -> FloatBytes {
         FloatBytes::of(self)
+    }
+
+    fn copy(&self) -> Option<usize> {
+        WeightParam::copy(self)
     }
 
     fn state(&self) -> ParameterState {

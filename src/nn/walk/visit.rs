@@ -54,7 +54,8 @@ impl LayerVisitor {
         let non_finite = walker.reads_weights().then(|| layer.weight().non_finite_channel(&layout)).flatten();
         let mut bytes = CountBytes::default();
         layer.visit(&mut bytes);
-        walker.float(FloatFacts { kind: L::KIND, layout, bytes: bytes.0, non_finite });
+        let copy = layer.weight().copy();
+        walker.float(FloatFacts { kind: L::KIND, layout, bytes: bytes.0, non_finite, copy });
     }
 
     pub(crate) fn int8(&mut self, layer: Int8Facts) {

@@ -18,6 +18,13 @@ pub(crate) fn with_floats<B: Backend, const D: usize, R>(
     work(&floats::<B>(&x.into_primitive().tensor()))
 }
 
+/// The address of the values of `x` if they are in host memory, row-major, as `f32`: tensors that share them have the same.
+pub(crate) fn address<B: Backend, const D: usize>(x: Tensor<B, D>) -> Option<usize> {
+    let primitive = x.into_primitive().tensor();
+    let values = contiguous::<B>(&primitive).filter(|values| !values.is_empty())?;
+    Some(values.as_ptr().addr())
+}
+
 /// The values, row-major, as `f32`: without a copy if they are that already.
 pub(super) fn floats<B: Backend>(primitive: &B::FloatTensorPrimitive) -> Cow<'_, [f32]> {
     borrow::<B>(primitive).unwrap_or_else(|| {

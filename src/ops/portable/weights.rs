@@ -98,10 +98,10 @@ impl<B: Backend> DeviceWeights<B> {
         integers
     }
 
-    /// Bytes that it keeps on the device.
+    /// Bytes that it keeps on the device, and on the host for the factors of its inputs.
     pub(in crate::ops) fn bytes(&self) -> usize {
         let words = self.shards.iter().map(|shard| shard.words.shape().num_elements()).sum::<usize>();
-        size_of::<u32>() * words + size_of::<f32>() * self.shape[1]
+        size_of::<u32>() * words + size_of::<f32>() * self.shape[1] + self.transform.bytes()
     }
 
     /// One step per column, on the host.

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::prelude::*;
 
 use super::error::BudgetError;
-use super::ladder::{Ladder, float_weights, path};
+use super::ladder::{Ladder, float_weights, path, weights};
 use super::report::{Attempt, BudgetReport, BudgetSearch, LayerChange};
 use super::search::{Search, Trial};
 use super::{Bound, Budget, FLOAT_RUNS};
@@ -50,7 +50,8 @@ fn search<B: Backend, M: Module<B>, O>(
         (float, observed.sensitivity(&plan)?, observed.layers())
     };
     float.check()?;
-    let ladders = Ladder::all(&sensitivity);
+    let copies: Vec<_> = layers.iter().map(|layer| plan.layers[*layer].found.copy).collect();
+    let ladders = Ladder::all(&sensitivity, &copies);
     let choose = |plan: &mut Plan, choice: &[usize]| {
         for ((layer, ladder), rung) in layers.iter().zip(&ladders).zip(choice) {
             plan.layers[*layer].decision = ladder.rungs[*rung].scheme.ok_or(SkipReason::OverBudget);
@@ -71,10 +72,6 @@ fn search<B: Backend, M: Module<B>, O>(
     }
     choose(&mut plan, &trials[found.best].choice);
     Ok((plan, found))
-}
-
-fn weights(ladders: &[Ladder]) -> usize {
-    ladders.iter().map(|ladder| ladder.weights).sum()
 }
 
 /// The trials as data. Where none is within the bound, the best is the nearest to it.
