@@ -50,6 +50,11 @@ pub enum InputCodes {
     Auto,
 }
 
+impl InputCodes {
+    /// The largest integer without a sign, which is also the number of steps that the largest magnitude is divided into then.
+    pub const UNSIGNED_MAX: i32 = 255;
+}
+
 /// The way in which inputs are quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -68,7 +73,7 @@ impl InputScheme {
 
     /// The number of steps that the largest magnitude is divided into.
     pub(crate) fn divisor(self, unsigned: bool) -> f32 {
-        if unsigned { Quantizer::UNSIGNED_MAX as f32 } else { self.range.divisor() }
+        if unsigned { InputCodes::UNSIGNED_MAX as f32 } else { self.range.divisor() }
     }
 }
 
@@ -114,19 +119,16 @@ impl Quantizer {
     #[inline(always)]
     pub(crate) fn of_inputs(extent: Extent, scheme: InputScheme) -> Option<Self> {
         if scheme.codes == InputCodes::Auto && !extent.has_negative() {
-            Self::with_codes(extent.absmax(), [0, Self::UNSIGNED_MAX], scheme.divisor(true))
+            Self::with_codes(extent.absmax(), [0, InputCodes::UNSIGNED_MAX], scheme.divisor(true))
         } else {
             Self::new(extent.absmax(), scheme.range)
         }
     }
 
-    /// The largest integer without a sign.
-    pub(crate) const UNSIGNED_MAX: i32 = 255;
-
     /// True if its integers have no sign.
     #[inline(always)]
     pub(crate) fn is_unsigned(&self) -> bool {
-        self.qmax == Self::UNSIGNED_MAX
+        self.qmax == InputCodes::UNSIGNED_MAX
     }
 
     #[inline(always)]
@@ -230,9 +232,15 @@ pub(crate) fn extent(x: &[f32]) -> Extent {
 /// of smaller ones stays below `2^128`.
 pub const MAX_ABSMAX: f32 = 79_228_162_514_264_337_593_543_950_336.0; // 2^96
 
-/// The powers of two that float inputs with this largest magnitude are multiplied with, and their sums: both are 1 but for
-/// inputs that come near overflow. Rows that are not finite stay as they are.
+/// The powers of two that floats with this largest magnitude are multiplied with before they are added up, and what was added up after
+/// that: both are 1 but for those that come near overflow.
 #[inline(always)]
 pub(crate) fn overflow_guard(absmax: f32) -> [f32; 2] {
-    if absmax >= MAX_ABSMAX && absmax.is_finite() { [1.0 / PRESCALE, PRESCALE] } else { [1.0; 2] }
+    if absmax >= MAX_ABSMAX { [1.0 / PRESCALE, PRESCALE] } else { [1.0; 2] }
+}
+
+/// The same for floats whose sums are quantized: tiny ones are brought up, so that halves of them round nothing.
+#[inline(always)]
+pub(crate) fn rotation_guard(absmax: f32) -> [f32; 2] {
+    if absmax < MIN_ABSMAX { [PRESCALE, 1.0 / PRESCALE] } else { overflow_guard(absmax) }
 }

@@ -1,7 +1,7 @@
 //! The gate through which integers from outside enter.
 
 use super::layout::WeightLayout;
-use crate::range::{MAX_ABSMAX, PRESCALE};
+use crate::range::overflow_guard;
 use crate::transform::InputTransform;
 
 /// The INT8 weights of a layer as they are saved: integers in the layout of the weight tensor, one scale per output channel.
@@ -86,10 +86,30 @@ impl QTensor {
         if scales.len() != channels {
             return Err(QTensorError::Scales { channels, got: scales.len() });
         }
+        Self::check_scales(&scales)?;
+        Ok(Self { values, scales, layout, transform: InputTransform::default() })
+    }
+
+    /// Checks that each of these can be the scale of an output channel: finite, and not below zero.
+    ///
+    /// # Errors
+    ///
+    /// [`QTensorError::Scale`]: the first that can't.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use burn_int8_kernels::QTensor;
+    ///
+    /// assert!(QTensor::check_scales(&[0.5, 0.0]).is_ok());
+    /// let error = QTensor::check_scales(&[0.5, -1.0]).unwrap_err();
+    /// assert_eq!(error.to_string(), "the INT8 scale of output channel 1 is -1");
+    /// ```
+    pub fn check_scales(scales: &[f32]) -> Result<(), QTensorError> {
         let is_scale = |scale: &f32| scale.is_finite() && *scale >= 0.0;
         match scales.iter().position(|scale| !is_scale(scale)) {
             Some(channel) => Err(QTensorError::Scale { channel, scale: scales[channel] }),
-            None => Ok(Self { values, scales, layout, transform: InputTransform::default() }),
+            None => Ok(()),
         }
     }
 
@@ -107,9 +127,8 @@ impl QTensor {
     /// product past it: that stays finite.
     pub fn dequantize(&self) -> Vec<f32> {
         // Sums of a transform leave no room above the largest float, unless they are made of smaller values.
-        let large =
-            self.scales.iter().any(|scale| *scale >= MAX_ABSMAX / 128.0) && !self.transform.is_identity();
-        let [factor, restore] = if large { [1.0 / PRESCALE, PRESCALE] } else { [1.0; 2] };
+        let largest = self.scales.iter().fold(0f32, |largest, scale| largest.max(128.0 * scale));
+        let [factor, restore] = if self.transform.is_identity() { [1.0; 2] } else { overflow_guard(largest) };
         let integers = self.values.iter().enumerate();
         let value = |(i, &q)| f32::from(q) * (self.scales[self.layout.channel_of(i)] * factor);
         let mut floats: Vec<_> = integers.map(value).collect();

@@ -7,7 +7,8 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `layer` | the fields of a layer: weight, bias, constants |
-//! | `weight` | the fields of a weight, float or INT8, and of its INT8 part |
+//! | `weight` | the fields of a weight, float or INT8 |
+//! | `part` | the fields of its INT8 part |
 //! | `float` | the fields of a float parameter |
 //! | `data` | the values of a tensor |
 //! | `parameter` | an INT8 weight that stands alone, the parameter of one of Burn's own layers |
@@ -17,6 +18,7 @@ mod data;
 mod float;
 mod layer;
 mod parameter;
+mod part;
 mod saved;
 mod weight;
 

@@ -10,14 +10,26 @@ use burn_int8_kernels::{InputScheme, MAX_ABSMAX, MIN_ABSMAX, PRESCALE, QuantRang
 /// both are exactly as before where a row is below [`MAX_ABSMAX`]. A power of two rounds nothing.
 pub(super) fn make_room<B: Backend>(x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let absmax = x.clone().abs().max_dim(1);
+    let [shrink, restore] = overflow_guards(&absmax);
+    (x * shrink, restore)
+}
+
+/// The same for rows whose sums are quantized: tiny ones are brought up.
+pub(super) fn make_room_for_rotation<B: Backend>(x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let absmax = x.clone().abs().max_dim(1);
+    let [factor, restore] = overflow_guards(&absmax);
+    let small = absmax.lower_elem(MIN_ABSMAX);
+    (x * factor.mask_fill(small.clone(), PRESCALE), restore.mask_fill(small, PRESCALE.recip()))
+}
+
+/// The factors of rows with these largest magnitudes, and their inverses: 1 but for those from [`MAX_ABSMAX`] on.
+fn overflow_guards<B: Backend>(absmax: &Tensor<B, 2>) -> [Tensor<B, 2>; 2] {
     let large = absmax.clone().greater_equal_elem(MAX_ABSMAX);
-    let ones = absmax.ones_like();
-    let shrink = ones.clone().mask_fill(large.clone(), PRESCALE.recip());
-    (x * shrink, ones.mask_fill(large, PRESCALE))
+    [PRESCALE.recip(), PRESCALE].map(|factor| absmax.ones_like().mask_fill(large.clone(), factor))
 }
 
 /// The largest integer of a row without a negative value.
-const UNSIGNED_MAX: f32 = 255.0;
+const UNSIGNED_MAX: f32 = InputCodes::UNSIGNED_MAX as f32;
 
 /// The integers of each row, as floats, and the scales `[rows, 1]`: NaN for a row that has a NaN or an infinity.
 pub(super) fn quantize_rows<B: Backend>(

@@ -5,7 +5,8 @@ use std::f32::consts::FRAC_1_SQRT_2;
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use burn_int8_kernels::{InputTransform, MAX_ABSMAX, MIN_ABSMAX, PRESCALE};
+use super::rows::make_room_for_rotation;
+use burn_int8_kernels::InputTransform;
 
 /// Rows as they are quantized, and the powers of two `[rows, 1]` that take back what left room for their sums, if anything was
 /// done to them.
@@ -16,15 +17,7 @@ pub(super) fn transform_rows<B: Backend>(
     if transform.is_identity() {
         return (x, None);
     }
-    let absmax = x.clone().abs().max_dim(1);
-    let large = absmax.clone().greater_equal_elem(MAX_ABSMAX);
-    let small = absmax.clone().lower_elem(MIN_ABSMAX);
-    let ones = absmax.ones_like();
-    let by = |large_by, small_by| {
-        ones.clone().mask_fill(large.clone(), large_by).mask_fill(small.clone(), small_by)
-    };
-    let (factor, restore) = (by(PRESCALE.recip(), PRESCALE), by(PRESCALE, PRESCALE.recip()));
-    let x = x * factor;
+    let (x, restore) = make_room_for_rotation(x);
     let x = match factors(transform, &x) {
         Some(factors) => x * factors,
         None => x,

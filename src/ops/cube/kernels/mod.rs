@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `round` | division and rounding that come out the same on every device |
+//! | `rotate` | the rotation of rows |
 //! | `quantize` | floats to integers, row by row or image by image |
 //! | `tile` | a tile of outputs: its weights, its sums, how they leave |
 //! | `gemm` | matrix products |

@@ -41,38 +41,69 @@ pub(crate) fn rotate_rows<F: Float>(
         i += units;
     }
     sync_cube();
-    #[unroll]
-    for digit in 0..comptime!(block.ilog2() as usize / 2) {
-        let stride = comptime!(1usize << (2 * digit));
-        let mut i = unit;
-        while i < len / 4 {
-            let at = i / stride * stride * 4 + i % stride;
-            let (a, b) = (shared[at], shared[at + stride]);
-            let (c, d) = (shared[at + stride * 2], shared[at + stride * 3]);
-            let half = ((a + b) + (c + d)) * 0.5;
-            shared[at] = half - d;
-            shared[at + stride] = half - c;
-            shared[at + stride * 2] = half - b;
-            shared[at + stride * 3] = half - a;
-            i += units;
-        }
-        sync_cube();
-    }
-    if comptime!(block.ilog2() % 2 == 1) {
-        let stride = comptime!(block / 2);
-        let mut i = unit;
-        while i < len / 2 {
-            let at = i / stride * stride * 2 + i % stride;
-            let (a, b) = (shared[at], shared[at + stride]);
-            shared[at] = (a + b) * FRAC_1_SQRT_2;
-            shared[at + stride] = (a - b) * FRAC_1_SQRT_2;
-            i += units;
-        }
-        sync_cube();
-    }
+    rotate_blocks(&mut shared, len, block, units);
     let mut i = unit;
     while i < len {
         out[first + i] = shared[i];
         i += units;
     }
+}
+
+/// Rotates the blocks of the first `len` values: digit by digit of base four, and then of base two if there is one more.
+#[cube]
+fn rotate_blocks(
+    values: &mut SharedMemory<f32>,
+    len: usize,
+    #[comptime] block: usize,
+    #[comptime] units: usize,
+) {
+    #[unroll]
+    for digit in 0..comptime!(block.ilog2() as usize / 2) {
+        rotate_fours(values, len, comptime!(1usize << (2 * digit)), units);
+    }
+    if comptime!(block.ilog2() % 2 == 1) {
+        rotate_twos(values, len, comptime!(block / 2), units);
+    }
+}
+
+/// Multiplies each four values that are `stride` apart by the matrix of four.
+#[cube]
+fn rotate_fours(
+    values: &mut SharedMemory<f32>,
+    len: usize,
+    #[comptime] stride: usize,
+    #[comptime] units: usize,
+) {
+    let mut i = UNIT_POS as usize;
+    while i < len / 4 {
+        let at = i / stride * stride * 4 + i % stride;
+        let (a, b) = (values[at], values[at + stride]);
+        let (c, d) = (values[at + stride * 2], values[at + stride * 3]);
+        let half = ((a + b) + (c + d)) * 0.5;
+        values[at] = half - d;
+        values[at + stride] = half - c;
+        values[at + stride * 2] = half - b;
+        values[at + stride * 3] = half - a;
+        i += units;
+    }
+    sync_cube();
+}
+
+/// Multiplies each two values that are `stride` apart by the matrix of two.
+#[cube]
+fn rotate_twos(
+    values: &mut SharedMemory<f32>,
+    len: usize,
+    #[comptime] stride: usize,
+    #[comptime] units: usize,
+) {
+    let mut i = UNIT_POS as usize;
+    while i < len / 2 {
+        let at = i / stride * stride * 2 + i % stride;
+        let (a, b) = (values[at], values[at + stride]);
+        values[at] = (a + b) * FRAC_1_SQRT_2;
+        values[at + stride] = (a - b) * FRAC_1_SQRT_2;
+        i += units;
+    }
+    sync_cube();
 }

@@ -3,7 +3,7 @@
 
 use cubecl::prelude::*;
 
-use burn_int8_kernels::{MIN_ABSMAX, PRESCALE};
+use burn_int8_kernels::{InputCodes, MAX_ABSMAX, MIN_ABSMAX, PRESCALE, QuantRange};
 
 /// The digits of a positive float, with the exponent that it would have as `1.m * 2^(e - 127)`.
 const MANTISSA: u32 = 0x7f_ffff;
@@ -14,11 +14,16 @@ const INFINITY: u32 = 0x7f80_0000;
 /// The bit of a float's sign, and in an extent that of a negative value.
 const SIGN: u32 = 0x8000_0000;
 
+/// The largest integer without a sign.
+const UNSIGNED_MAX: u32 = InputCodes::UNSIGNED_MAX as u32;
+/// The number of steps that the largest magnitude is divided into then.
+const UNSIGNED_STEPS: f32 = InputCodes::UNSIGNED_MAX as f32;
+
 /// The integers that a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Codes {
-    /// Says whether those with a sign go down to -128.
-    pub(crate) full: bool,
+    /// Those with a sign.
+    pub(crate) range: QuantRange,
     /// Says whether a row or an image without a negative value has integers up to 255. A byte with a sign then holds 128 less, and
     /// the scale is negative, so that whoever multiplies knows.
     pub(crate) auto: bool,
@@ -66,9 +71,9 @@ pub(crate) fn divide(numerator: f32, denominator: f32) -> f32 {
 /// The scale is NaN if a value is NaN or infinite, 1 if all are zero; both give integers 0.
 #[cube]
 pub(crate) fn quantizer(extent: u32, #[comptime] codes: Codes) -> Quantizer {
-    let top = if comptime!(codes.full) { 128.0f32.runtime() } else { 127.0f32.runtime() };
+    let top = comptime!(codes.range.divisor()).runtime();
     let unsigned = comptime!(codes.auto) && extent < INFINITY;
-    let top = if comptime!(codes.auto) { select(unsigned, f32::new(255.0), top) } else { top };
+    let top = if comptime!(codes.auto) { select(unsigned, f32::new(UNSIGNED_STEPS), top) } else { top };
     let largest = extent & MAGNITUDE;
     let finite = largest < INFINITY;
     let some = finite && largest >= ONE;
@@ -106,9 +111,11 @@ pub(crate) fn quantize(x: f32, quantizer: Quantizer, #[comptime] codes: Codes) -
     let mut whole = mantissa >> shift;
     let up = rest > half || (rest == half && (whole & 1) == 1);
     whole += select(up, 1u32, 0u32);
-    let most = select((bits >> 31) == 1, if comptime!(codes.full) { 128u32 } else { 127u32 }, 127u32);
+    let least = comptime!(codes.range.qmin().unsigned_abs()).runtime();
+    let largest = comptime!(codes.range.qmax().unsigned_abs()).runtime();
+    let most = select((bits >> 31) == 1, least, largest);
     let unsigned = comptime!(codes.auto) && is_unsigned(quantizer.scale);
-    let most = if comptime!(codes.auto) { select(unsigned, 255u32, most) } else { most };
+    let most = if comptime!(codes.auto) { select(unsigned, UNSIGNED_MAX, most) } else { most };
     let magnitude = i32::cast_from(u32::min(whole, most));
     let signed = select((bits >> 31) == 1, -magnitude, magnitude);
     let q = select(quantizer.inverse > 0.0, signed, 0i32);
@@ -131,39 +138,31 @@ pub(crate) fn join_extents(a: u32, b: u32) -> u32 {
     u32::max(a & MAGNITUDE, b & MAGNITUDE) | ((a | b) & SIGN)
 }
 
-/// The bits of `2^96`: rows of floats with a magnitude of at least this are made smaller before a product with integers, so that
-/// sums of up to `2^25` products with integers below 128 stay below the largest float.
-const LARGE: u32 = 0x6f80_0000;
-/// The bits of `2^-64` and `2^64`, the factors of such rows and of their outputs. Powers of two round nothing.
-const SHRINK: u32 = 0x1f80_0000;
-const RESTORE: u32 = 0x5f80_0000;
+/// The bits of [`MAX_ABSMAX`], from which on rows are made smaller before they are added up, and of [`MIN_ABSMAX`], below which rows that
+/// are rotated are brought up.
+const LARGE: u32 = MAX_ABSMAX.to_bits();
+const SMALL: u32 = MIN_ABSMAX.to_bits();
+/// The bits of the factors of such rows, each the inverse of the other. Powers of two round nothing.
+const SHRINK: u32 = (1.0 / PRESCALE).to_bits();
+const BRING_UP: u32 = PRESCALE.to_bits();
+/// The bits of 1.
+const STAY: u32 = 1.0f32.to_bits();
 
 /// The factor that leaves room for sums of a row of this extent.
 #[cube]
 pub(crate) fn room(extent: u32) -> f32 {
-    f32::reinterpret(select((extent & MAGNITUDE) >= LARGE, SHRINK, 0x3f80_0000u32))
+    f32::reinterpret(select((extent & MAGNITUDE) >= LARGE, SHRINK, STAY))
 }
-
-/// The bits of [`MIN_ABSMAX`].
-const SMALL: u32 = MIN_ABSMAX.to_bits();
 
 /// The factor that leaves room for the sums of a rotation, of a row of this extent; tiny rows are brought up.
 #[cube]
 pub(crate) fn room_for_rotation(extent: u32) -> f32 {
-    let largest = extent & MAGNITUDE;
-    let bits = select(largest >= LARGE, SHRINK, 0x3f80_0000u32);
-    f32::reinterpret(select(largest < SMALL, RESTORE, bits))
+    select((extent & MAGNITUDE) < SMALL, f32::reinterpret(BRING_UP), room(extent))
 }
 
-/// The inverse of a factor of [`room_for_rotation`]'s.
+/// The inverse of such a factor.
 #[cube]
 pub(crate) fn taken_back(factor: f32) -> f32 {
-    let bits = select(factor < 1.0, RESTORE, 0x3f80_0000u32);
+    let bits = select(factor < 1.0, BRING_UP, STAY);
     f32::reinterpret(select(factor > 1.0, SHRINK, bits))
-}
-
-/// The inverse of a factor of [`room`]'s.
-#[cube]
-pub(crate) fn restore(room: f32) -> f32 {
-    f32::reinterpret(select(room < 1.0, RESTORE, 0x3f80_0000u32))
 }

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::dot::dot;
-use super::round::{is_unsigned, restore};
+use super::round::{is_unsigned, taken_back};
 
 /// The sizes and types that a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -325,7 +325,7 @@ fn scaled<N: Numeric>(sum: N, x_scale: f32, w_scale: f32, #[comptime] inputs: In
         let x_scale = if comptime!(inputs.are_offset()) { x_scale.abs() } else { x_scale };
         f32::cast_from(sum) * (x_scale * w_scale)
     } else if comptime!(inputs.are_prescaled()) {
-        (f32::cast_from(sum) * w_scale) * restore(x_scale)
+        (f32::cast_from(sum) * w_scale) * taken_back(x_scale)
     } else {
         f32::cast_from(sum) * w_scale
     }
