@@ -3,17 +3,19 @@
 //! | module | who computes |
 //! |---|---|
 //! | `op` | nobody: the operations as plain data |
+//! | `storage` | nobody: the place of the weights, which says who does |
 //! | `cpu` | the kernels of `burn-int8-kernels`, on the slices of backends in host memory |
 //! | `cube` | kernels on devices of CubeCL's |
 //! | `portable` | plain tensor operations, on any backend |
 //!
-//! A new backend is one module, a variant of [`Storage`], and an arm in each `match` of this file.
+//! A new backend is one module, a variant of [`Storage`], and an arm in each `match` of this file and of `storage`.
 
 mod cpu;
 #[cfg(feature = "wgpu")]
 mod cube;
 mod op;
 mod portable;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -22,11 +24,12 @@ use std::sync::Arc;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::config::LayerScheme;
+use crate::config::{LayerScheme, QuantMode};
 use burn_int8_kernels::{InputTransform, NotFinite, PackedWeights, QTensor, QuantError, WeightLayout};
-use portable::weights::{Capabilities, DeviceWeights};
+use portable::weights::DeviceWeights;
+use storage::{Storage, capabilities};
 
-pub(crate) use cpu::slices::with_floats;
+pub(crate) use cpu::slices::{address, with_floats};
 pub(crate) use cpu::{activate, attention, layer_norm, pool};
 pub(crate) use op::{AttentionOp, ConvOp, LinearOp, OutputStep, conv_output};
 
@@ -34,79 +37,9 @@ pub(crate) use op::{AttentionOp, ConvOp, LinearOp, OutputStep, conv_output};
 #[derive(Clone)]
 pub(crate) struct Weights<B: Backend> {
     layout: WeightLayout,
+    /// The way in which their layer computes.
+    mode: QuantMode,
     storage: Storage<B>,
-}
-
-/// The place of the numbers, which says who computes with them. Clones share the numbers.
-#[derive(Clone)]
-enum Storage<B: Backend> {
-    /// They are in host memory, for the CPU's kernels.
-    Cpu(Arc<PackedWeights>),
-    /// They are on a device of CubeCL's, for its kernels.
-    #[cfg(feature = "wgpu")]
-    Cube(Arc<DeviceWeights<B>>),
-    /// They are on some device, for plain tensor operations.
-    Portable(Arc<DeviceWeights<B>>),
-}
-
-impl<B: Backend> Storage<B> {
-    fn new(tensor: &QTensor, device: &B::Device) -> Self {
-        if cpu::is_host::<B>() {
-            return Self::Cpu(Arc::new(PackedWeights::from_qtensor(tensor)));
-        }
-        let weights = DeviceWeights::new(tensor, capabilities::<B>(device), device);
-        Self::on_device(weights, &tensor.layout())
-    }
-
-    /// The kernels of the device if it has some, plain tensor operations otherwise.
-    fn on_device(weights: DeviceWeights<B>, layout: &WeightLayout) -> Self {
-        #[cfg(feature = "wgpu")]
-        if cube::computes::<B>(layout) {
-            return Self::Cube(Arc::new(weights));
-        }
-        let _ = layout;
-        Self::Portable(Arc::new(weights))
-    }
-
-    fn device_weights(&self) -> Option<&Arc<DeviceWeights<B>>> {
-        match self {
-            Self::Cpu(_) => None,
-            #[cfg(feature = "wgpu")]
-            Self::Cube(weights) => Some(weights),
-            Self::Portable(weights) => Some(weights),
-        }
-    }
-
-    /// Says whether `other` holds the same numbers in the same place, perhaps in another copy.
-    fn holds_the_same(&self, other: &Self, layout: &WeightLayout) -> bool {
-        match (self, other) {
-            (Self::Cpu(this), Self::Cpu(other)) => this == other,
-            _ => match (self.device_weights(), other.device_weights()) {
-                (Some(this), Some(other)) => this.holds_the_same(other, layout),
-                _ => false,
-            },
-        }
-    }
-
-    /// An address that tells this copy from others.
-    fn address(&self) -> usize {
-        match self {
-            Self::Cpu(packed) => Arc::as_ptr(packed).addr(),
-            #[cfg(feature = "wgpu")]
-            Self::Cube(weights) => Arc::as_ptr(weights).addr(),
-            Self::Portable(weights) => Arc::as_ptr(weights).addr(),
-        }
-    }
-}
-
-/// The limits and the abilities of a device that weights are laid out for.
-fn capabilities<B: Backend>(device: &B::Device) -> Capabilities {
-    #[cfg(feature = "wgpu")]
-    if let Some(capabilities) = cube::capabilities::<B>(device) {
-        return capabilities;
-    }
-    let _ = device;
-    Capabilities::default()
 }
 
 /// Plain tensor operations as a report names them, with a hint where a feature of this crate has kernels for the backend.
@@ -157,12 +90,17 @@ impl<B: Backend> Weights<B> {
         } else {
             Storage::new(&packed.to_qtensor(), &device)
         };
-        Ok((Self { layout, storage }, error))
+        Ok((Self { layout, mode: scheme.mode, storage }, error))
     }
 
-    /// Takes over weights that are integers already.
+    /// Takes over weights that are integers already, for a layer that quantizes its inputs.
     pub(crate) fn from_qtensor(tensor: &QTensor, device: &B::Device) -> Self {
-        Self { layout: tensor.layout(), storage: Storage::new(tensor, device) }
+        Self { layout: tensor.layout(), mode: QuantMode::Dynamic, storage: Storage::new(tensor, device) }
+    }
+
+    /// The same weights for a layer that computes in this way.
+    pub(crate) fn with_mode(self, mode: QuantMode) -> Self {
+        Self { mode, ..self }
     }
 
     /// The integers in the layout of the weight tensor.
@@ -213,12 +151,18 @@ impl<B: Backend> Weights<B> {
         self.layout
     }
 
-    /// The name of what computes with them.
+    /// The name of what computes their products. The rows of a table are looked up by the kernels of a device that has some.
     pub(crate) fn kernel(&self) -> &'static str {
         match &self.storage {
             Storage::Cpu(_) => cpu::kernel_name(),
             #[cfg(feature = "wgpu")]
-            Storage::Cube(weights) => cube::name::<B>(&weights.scales.device()),
+            Storage::Cube(weights)
+                if cube::transforms(&weights.transform, self.mode) && cube::addresses_words(weights) =>
+            {
+                cube::name::<B>(&weights.scales.device())
+            }
+            #[cfg(feature = "wgpu")]
+            Storage::Cube(weights) => portable_name::<B>(&weights.scales.device()),
             Storage::Portable(weights) => portable_name::<B>(&weights.scales.device()),
         }
     }
@@ -361,7 +305,7 @@ impl<B: Backend> Weights<B> {
             Storage::Cube(weights) => moved(weights),
             Storage::Portable(weights) => moved(weights),
         };
-        Self { layout: self.layout, storage }
+        Self { layout: self.layout, mode: self.mode, storage }
     }
 }
 
@@ -380,11 +324,11 @@ impl<B: AutodiffBackend> Weights<B> {
             Storage::Cube(weights) => inner(weights),
             Storage::Portable(weights) => inner(weights),
         };
-        Weights { layout: self.layout, storage }
+        Weights { layout: self.layout, mode: self.mode, storage }
     }
 
     pub(crate) fn from_inner(inner: Weights<B::InnerBackend>) -> Self {
-        let layout = inner.layout;
+        let (layout, mode) = (inner.layout, inner.mode);
         let outer = |weights: &DeviceWeights<B::InnerBackend>| {
             Storage::on_device(DeviceWeights::from_inner(weights), &layout)
         };
@@ -394,7 +338,7 @@ impl<B: AutodiffBackend> Weights<B> {
             Storage::Cube(weights) => outer(&weights),
             Storage::Portable(weights) => outer(&weights),
         };
-        Self { layout, storage }
+        Self { layout, mode, storage }
     }
 }
 

@@ -211,3 +211,46 @@ fn tied_layers_share_one_copy() {
     let [a, b] = [0, 1].map(|i| model[i].as_int8().expect("INT8"));
     assert!(a.shares_weights(b));
 }
+
+/// A way of inputs that a device's kernels do not have is computed by tensor operations, and the report says so: of a layer that was
+/// just quantized, was moved, or loaded.
+#[test]
+fn the_report_names_what_computes_transformed_inputs() {
+    fn check<B: Backend>() {
+        const INPUTS: usize = 64;
+        let layer = || Linear::<B>::from(burns_linear(INPUTS, 8, true, 1));
+        let x = || tensor::<B, 2>([5, INPUTS], 2);
+        let run = |model: &Linear<B>| drop(model.forward(x()));
+        let keras = Int8Config::keras;
+        let weight_only = keras().with_mode(QuantMode::WeightOnly);
+        let rotation = Rotation::Block(16);
+        let quantized = |config: &Int8Config| layer().quantize(config).expect("a float layer").0;
+        let smoothed = |config: &Int8Config| {
+            layer().quantize_smoothed(config, Smoothing::Percent(50), run).expect("a layer that is seen").0
+        };
+        for (int8, by_kernels) in [
+            (quantized(&keras()), true),
+            (quantized(&weight_only), true),
+            (quantized(&keras().with_rotation(rotation)), true),
+            (quantized(&weight_only.clone().with_rotation(rotation)), false),
+            (smoothed(&keras()), false),
+            (smoothed(&weight_only), false),
+        ] {
+            let scheme = int8.as_int8().expect("INT8").scheme();
+            let loaded = load(layer(), bytes(int8.clone()));
+            let moved = int8.clone().to_device(&Default::default());
+            let (train, forked) =
+                (int8.clone().train::<Autodiff<B>>(), int8.clone().fork(&Default::default()));
+            for layer in [&int8, &loaded, &moved, &forked, &burn::module::AutodiffModule::valid(&train)] {
+                let kernel = layer.int8_report().layers[0].kernel.clone().expect("INT8");
+                assert_eq!(kernel.contains("wgpu"), by_kernels, "{scheme}: {kernel}");
+                assert_eq!(kernel == "tensor operations", !by_kernels, "{scheme}: {kernel}");
+                assert_eq!(floats(layer.forward(x())), floats(int8.forward(x())), "{scheme}");
+            }
+        }
+    }
+    if available() {
+        check::<Fused>();
+        check::<Plain>();
+    }
+}

@@ -15,7 +15,7 @@ use super::capabilities::is_wide;
 use super::fusion::{CustomOp, Input, run};
 use super::kernels::round::Codes;
 use super::kernels::tile::{Inputs, Sums, Tile};
-use crate::config::{InputCodes, LayerScheme, QuantRange};
+use crate::config::{InputCodes, LayerScheme};
 use crate::ops::portable::weights::DeviceWeights;
 
 /// A block of the weights' columns.
@@ -219,7 +219,7 @@ impl<'a, R: CubeRuntime> Context<'a, R> {
     /// The integers of inputs.
     pub(super) fn codes(&self) -> Codes {
         let LayerScheme { range, codes, .. } = self.scheme;
-        Codes { full: range == QuantRange::Full, auto: codes == InputCodes::Auto }
+        Codes { range, auto: codes == InputCodes::Auto }
     }
 
     /// The integers of inputs as they are multiplied; `dot` says whether four at once.
@@ -299,7 +299,7 @@ pub(super) fn product(sizes: impl IntoIterator<Item = usize>) -> usize {
 }
 
 /// Says whether kernels can read all words.
-pub(super) fn addresses_words<B: Backend>(weights: &DeviceWeights<B>) -> bool {
+pub(in crate::ops) fn addresses_words<B: Backend>(weights: &DeviceWeights<B>) -> bool {
     addressable(weights.shards.iter().map(|shard| product(shard.words.dims())))
 }
 

@@ -17,7 +17,7 @@ use super::kernels::tile::Inputs;
 use crate::config::QuantMode;
 use crate::ops::op::LinearOp;
 use crate::ops::portable::weights::DeviceWeights;
-use burn_int8_kernels::BlockRotation;
+use burn_int8_kernels::{BlockRotation, InputTransform};
 
 /// A matrix product `[rows, inputs] · [inputs, outputs]`.
 #[derive(Debug)]
@@ -38,6 +38,11 @@ impl Matmul {
     }
 }
 
+/// Says whether kernels have such a way of inputs to the product: none, or a rotation of what is quantized then.
+pub(in crate::ops) fn transforms(transform: &InputTransform, mode: QuantMode) -> bool {
+    transform.is_identity() || transform.factors().is_none() && mode != QuantMode::WeightOnly
+}
+
 /// Says whether kernels can address the input and the output of a product, and transform the input; not if there is nothing to
 /// compute.
 pub(in crate::ops) fn addresses_linear<B: Backend>(
@@ -45,9 +50,7 @@ pub(in crate::ops) fn addresses_linear<B: Backend>(
     mode: QuantMode,
     x: &[usize],
 ) -> bool {
-    let transform = &weights.transform;
-    let only_rotated = transform.factors().is_none() && mode != QuantMode::WeightOnly;
-    if !transform.is_identity() && !only_rotated {
+    if !transforms(&weights.transform, mode) {
         return false;
     }
     let Some(Matmul { rows, inputs, outputs, .. }) = Matmul::new(weights, x) else { return false };

@@ -21,6 +21,7 @@ mod linear;
 mod tests;
 
 pub(super) use capabilities::{capabilities, computes, name};
+pub(super) use context::addresses_words;
 pub(super) use conv::{addresses_conv, conv};
 pub(super) use embed::{addresses_embed, embed};
-pub(super) use linear::{addresses_linear, linear};
+pub(super) use linear::{addresses_linear, linear, transforms};
