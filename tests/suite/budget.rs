@@ -1,15 +1,17 @@
 //! Quantizing within a budget: the least sacrifice is found, and what can't be kept is an error that hands the model back.
 
+mod files;
+mod mistakes;
+
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::NdArray;
 use burn::prelude::*;
 use burn_int8::nn::Linear;
 use burn_int8::prelude::*;
-use burn_int8::{BudgetReport, BudgetSearch, Distortion, LayerChange, Measured, SchemeError};
+use burn_int8::{Attempt, BudgetReport, BudgetSearch, Distortion, LayerChange, Measured, SchemeError};
 
-use crate::support::models::{Hostile, LAYERS, Net, burns_linear, floats, on_every_backend, tensor};
+use crate::support::models::{Hostile, Net, burns_linear, floats, on_every_backend, tensor};
 
 type B = NdArray;
 
@@ -32,6 +34,10 @@ fn not_met<M>(error: QuantizeError<M, BudgetError>) -> (BudgetSearch, M) {
     }
 }
 
+fn best(search: &BudgetSearch) -> &Attempt {
+    search.best().expect("each search has tried something")
+}
+
 fn changes(changes: &[LayerChange]) -> Vec<(&str, Option<QuantMode>)> {
     changes.iter().map(|change| (change.path.as_str(), change.scheme.map(|scheme| scheme.mode))).collect()
 }
@@ -47,7 +53,7 @@ fn the_hostile_layer_alone<B: Backend>() {
     };
     let (int8, BudgetReport { report, search, .. }) =
         model.quantize_within(&Int8Config::keras(), &Budget::sqnr_db(30.0), run).expect("it can be kept");
-    let best = search.best();
+    let best = best(&search);
     assert_eq!(changes(&best.changes), [("second", Some(QuantMode::WeightOnly))], "{search}");
     assert_eq!((report.int8_layers(), best.float_share, search.is_complete), (3, 0.0, true));
     let scheme = |layer: usize| report.layers[layer].scheme;
@@ -107,7 +113,7 @@ fn the_least_rung_that_does() {
     let last = schemes.len() - 1;
     let budget = Budget::sqnr_db(reached[last] + 0.5);
     let (search, layer) = not_met(layer().quantize_within(&config, &budget, run).expect_err("INT8 can't"));
-    assert_eq!(search.best().changes[0].scheme, Some(schemes[last]));
+    assert_eq!(best(&search).changes[0].scheme, Some(schemes[last]));
     assert!(!layer.is_int8() && search.is_complete);
 }
 
@@ -127,7 +133,7 @@ fn rungs(sensitivity: &Sensitivity, path: &str) -> Vec<SchemeError> {
 fn assert_cheaper_is_over(search: &BudgetSearch, change: &LayerChange) {
     let rungs = rungs(&search.sensitivity, &change.path);
     let at = rungs.iter().position(|rung| rung.scheme == change.scheme).expect("a rung");
-    let mut cheaper = search.best().changes.clone();
+    let mut cheaper = best(search).changes.clone();
     let place = cheaper.iter().position(|other| other == change).expect("one of the changes");
     match at - 1 {
         0 => drop(cheaper.remove(place)),
@@ -149,7 +155,7 @@ fn nothing_is_sacrificed_in_vain() {
         let (int8, BudgetReport { search, report, .. }) =
             model.quantize_within(&config, &budget, net_outputs).expect("it can be kept");
         assert!(sqnr_db(&float, &floats(net_outputs(&int8))) >= least && search.is_complete, "{search}");
-        let best = search.best();
+        let best = best(&search);
         sacrificed.push(best.changes.len());
         assert_eq!(report.int8_layers(), 7 - best.changes.iter().filter(|c| c.scheme.is_none()).count());
         for change in &best.changes {
@@ -181,7 +187,7 @@ fn a_budget_nobody_can_meet() {
     assert_eq!(floats(outputs(&model)), float);
     let layers = [&model.first, &model.second, &model.third];
     assert!(layers.into_iter().all(|layer| !layer.is_int8()));
-    let best = search.best();
+    let best = best(&search);
     let Measured::Outputs(measured) = best.measured else { panic!("{search}") };
     assert!(search.is_complete && !best.within && search.attempts.iter().all(|attempt| !attempt.within));
     assert!(measured.sqnr_db() > 40.0 && measured.sqnr_db() < f64::INFINITY, "{search}");
@@ -214,7 +220,23 @@ fn no_more_weights_are_float_than_the_share() {
     let budget = Budget::sqnr_db(30.0).with_float_share(0.5);
     let (_, report) =
         Hostile::<B>::new().quantize_within(&Int8Config::keras(), &budget, outputs).expect("kept");
-    assert_eq!(report.search.best().float_share, 0.0, "{}", report.search);
+    assert_eq!(best(&report.search).float_share, 0.0, "{}", report.search);
+}
+
+/// The weights of tied layers are counted once: one that is left float leaves all of them float.
+#[test]
+fn weights_of_tied_layers_are_one_share() {
+    let layer = burns_linear::<B>(32, 32, true, 1);
+    let run = |model: &Vec<Linear<B>>| model.iter().fold(tensor([4, 32], 2), |x, layer| layer.forward(x));
+    for (share, expected) in [(1.0, 1.0), (0.9, 0.0)] {
+        let model: Vec<Linear<B>> = vec![layer.clone().into(), layer.clone().into()];
+        let budget = Budget::sqnr_db(300.0).with_float_share(share);
+        let (search, _) =
+            not_met(model.quantize_within(&Int8Config::keras(), &budget, run).expect_err("no model can"));
+        assert_eq!(search.sensitivity.layers.len(), 2, "each has inputs of its own");
+        let shares = search.attempts.iter().map(|attempt| attempt.float_share);
+        assert_eq!(shares.reduce(f64::max), Some(expected), "{search}");
+    }
 }
 
 /// However few the runs, there are no more, and the answer is the best so far.
@@ -239,7 +261,7 @@ fn evaluations_are_counted() {
         assert_eq!(runs.get(), 2 + search.attempts.len());
         assert!(runs.get() <= evaluations && (search.is_complete || runs.get() == evaluations), "{search}");
         assert_eq!(search.to_string().contains("used up"), !search.is_complete);
-        met.push(search.best().within);
+        met.push(best(&search).within);
     }
     assert!(!met[0] && met[1..].iter().all(|met| *met), "the second choice gives up most: {met:?}");
 }
@@ -257,8 +279,8 @@ fn losses() {
     let config = Int8Config::keras();
     for budget in [Budget::increase(0.02 * float), Budget::relative_increase(0.02)] {
         let (int8, report) = model().quantize_within(&config, &budget, loss).expect("it can be kept");
-        assert_eq!(changes(&report.search.best().changes), [("second", Some(QuantMode::WeightOnly))]);
-        assert_eq!(report.search.best().measured, Measured::Loss { loss: Some(loss(&int8)), float });
+        assert_eq!(changes(&best(&report.search).changes), [("second", Some(QuantMode::WeightOnly))]);
+        assert_eq!(best(&report.search).measured, Measured::Loss { loss: Some(loss(&int8)), float });
         assert!(loss(&int8) <= 1.02 * float);
     }
     // Of a negative loss a share is one of its magnitude.
@@ -269,116 +291,5 @@ fn losses() {
     assert!(
         model().quantize_within(&config, &Budget::increase(-0.0), |_| 1.0).is_err(),
         "the model is not run"
-    );
-}
-
-/// A NaN or an infinite error is over every budget, whether float or INT8 has it.
-#[test]
-fn numbers_that_are_not_finite() {
-    let config = Int8Config::keras();
-    let is_float = |model: &Hostile<B>| !model.first.is_int8();
-    for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let run = |broken_float: bool| {
-            move |model: &Hostile<B>| {
-                let mut values = floats(outputs(model));
-                values[3] = if is_float(model) == broken_float { broken } else { values[3] };
-                values
-            }
-        };
-        for budget in [Budget::sqnr_db(-1e300), Budget::cosine(-1.0)] {
-            let error =
-                Hostile::new().quantize_within(&config, &budget, run(true)).expect_err("float is broken");
-            assert_eq!(*error.error(), BudgetError::FloatNotFinite);
-        }
-        for budget in [Budget::sqnr_db(-1e300), Budget::cosine(-1.0)] {
-            let error =
-                Hostile::new().quantize_within(&config, &budget, run(false)).expect_err("INT8 is broken");
-            let (search, model) = not_met(error);
-            assert!(search.attempts.iter().all(|a| a.measured == Measured::Outputs(Distortion::Infinite)));
-            assert!(is_float(&model));
-        }
-        let run = |broken_float: bool| {
-            move |model: &Hostile<B>| {
-                outputs(model);
-                if is_float(model) == broken_float { f64::from(broken) } else { 1.0 }
-            }
-        };
-        let budget = Budget::increase(f64::MAX); // the largest that there is
-        let error = Hostile::new().quantize_within(&config, &budget, run(true)).expect_err("float is broken");
-        assert_eq!(*error.error(), BudgetError::FloatNotFinite);
-        let (search, _) =
-            not_met(Hostile::new().quantize_within(&config, &budget, run(false)).expect_err("broken"));
-        assert_eq!(search.best().measured, Measured::Loss { loss: None, float: 1.0 });
-    }
-    let inputs = || Tensor::<B, 2>::from_floats([[f32::NAN; 32]], &Default::default());
-    let run = |model: &Hostile<B>| model.forward(inputs());
-    let error = Hostile::new().quantize_within(&config, &Budget::sqnr_db(1.0), run).expect_err("NaN inputs");
-    assert_eq!(*error.error(), BudgetError::FloatNotFinite);
-}
-
-/// A closure that does not do what it should.
-#[test]
-fn closures_that_go_wrong() {
-    let config = Int8Config::keras();
-    let model = Hostile::<B>::new();
-    let other = model.clone();
-    let run = |_: &Hostile<B>| outputs(&other);
-    let error = model.quantize_within(&config, &Budget::sqnr_db(1.0), run).expect_err("another model runs");
-    assert!(matches!(error.error(), BudgetError::Int8(Int8Error::NothingObserved { .. })), "{error}");
-    let model = error.into_model();
-
-    let run = |model: &Hostile<B>| vec![1.0; outputs(model).dims()[0] - usize::from(model.first.is_int8())];
-    let error = model.quantize_within(&config, &Budget::sqnr_db(1.0), run).expect_err("fewer values");
-    assert_eq!(*error.error(), BudgetError::OtherOutputs { float: 16, int8: 15 });
-    let run = |model: &Hostile<B>| {
-        outputs(model);
-        Vec::<Tensor<B, 2>>::new()
-    };
-    let error =
-        error.into_model().quantize_within(&config, &Budget::sqnr_db(1.0), run).expect_err("no values");
-    assert_eq!(*error.error(), BudgetError::NoOutputs);
-
-    let model = error.into_model();
-    let copy = model.clone();
-    let run = |model: &Hostile<B>| match model.first.is_int8() {
-        true => panic!("the closure's own"),
-        false => outputs(model),
-    };
-    let within = AssertUnwindSafe(|| copy.quantize_within(&config, &Budget::sqnr_db(1.0), run));
-    assert_eq!(catch_unwind(within).expect_err("a panic").downcast_ref(), Some(&"the closure's own"));
-    let expected = floats(outputs(&Hostile::<B>::new()));
-    assert_eq!(floats(outputs(&model)), expected, "the model that was cloned is as it was");
-}
-
-#[test]
-fn budgets_without_sense() {
-    let unused = |_: &Hostile<B>| -> Vec<f32> { panic!("nothing is run") };
-    let budget = || Budget::<Vec<f32>>::sqnr_db(20.0);
-    for (budget, why) in [
-        (Budget::sqnr_db(f64::NAN), "a number, not NaN"),
-        (Budget::sqnr_db(f64::INFINITY), "a number, not inf"),
-        (Budget::cosine(1.5), "between -1 and 1, not 1.5"),
-        (Budget::cosine(f64::NAN), "between -1 and 1, not NaN"),
-        (budget().with_evaluations(2), "2 evaluations are too few"),
-        (budget().with_float_share(-0.1), "between 0 and 1, not -0.1"),
-        (budget().with_float_share(f64::NAN), "between 0 and 1, not NaN"),
-    ] {
-        let error =
-            Hostile::new().quantize_within(&Int8Config::new(), &budget, unused).expect_err("no sense");
-        assert!(
-            matches!(error.error(), BudgetError::InvalidBudget { reason } if reason.contains(why)),
-            "{error}"
-        );
-    }
-    for increase in [-0.1, f64::NAN, f64::INFINITY] {
-        let unused = |_: &Hostile<B>| -> f64 { panic!("nothing is run") };
-        let error = Hostile::new().quantize_within(&Int8Config::new(), &Budget::increase(increase), unused);
-        assert!(error.expect_err("no sense").to_string().contains("0 or more"));
-    }
-    let config = Int8Config::new().with_exclude(vec!["**.nothing".into()]);
-    let error =
-        Net::<B>::new(1).quantize_within(&config, &Budget::sqnr_db(1.0), net_outputs).expect_err("a pattern");
-    assert!(
-        matches!(error.error(), BudgetError::Int8(Int8Error::UnmatchedPattern { layers, .. }) if layers[..] == LAYERS.map(String::from))
     );
 }

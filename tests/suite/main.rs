@@ -10,9 +10,7 @@ mod fold;
 #[cfg(feature = "wgpu")]
 mod gpu;
 mod int8_backend;
-
 mod keras;
-mod keras_tables;
 mod linear;
 mod observe;
 mod on_load;

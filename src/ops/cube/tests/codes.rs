@@ -1,5 +1,6 @@
 //! Integers without a sign and scales of single pixels: whole layers give the bits of the CPU's.
 
+use super::convolutions::filters;
 use super::*;
 
 /// Asserts that the outputs have the same bits; one NaN is like another.

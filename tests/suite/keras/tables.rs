@@ -8,7 +8,8 @@ use burn::prelude::*;
 use burn_int8::nn::{Embedding, Linear};
 use burn_int8::prelude::*;
 
-use crate::keras::{CLOSE, KERAS_EPSILON, absmax, assert_close, assert_inverse, find, quantize, read, wide};
+use super::golden::{find, read};
+use super::reference::{CLOSE, KERAS_EPSILON, absmax, assert_close, assert_inverse, quantize, wide};
 use crate::support::models::on_every_backend;
 
 const FILES: [&str; 3] = ["embedding_50x16", "reversible_41x24_tied", "reversible_41x24_untied"];
