@@ -1,4 +1,4 @@
-//! Language models, Gemma 3 and Llama: load, generate, quantize, generate, save, reload, evaluate.
+//! Language models, Gemma 3 and Llama: load, generate, quantize, generate, save, reload, evaluate, measure.
 //!
 //! `apps/llm/download.sh`, then `cargo run --release -p llm -- compare`. More in README.md in this folder.
 
@@ -37,6 +37,7 @@ mod synthetic;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod turns;
 mod writing;
 
 use std::io::{Write, stdout};
@@ -54,6 +55,7 @@ use error::ModelError;
 use evaluate::Texts;
 use scheme::Scheme;
 use source::Source;
+use turns::Turns;
 use writing::Writing;
 
 /// Counts what the program takes, at most and now.
@@ -113,6 +115,13 @@ enum Command {
         #[command(flatten)]
         texts: Texts,
     },
+    /// Measure the time of a token with two ways of quantizing, which take turns.
+    Turns {
+        #[command(flatten)]
+        source: Source,
+        #[command(flatten)]
+        turns: Turns,
+    },
 }
 
 fn main() -> ExitCode {
@@ -120,7 +129,8 @@ fn main() -> ExitCode {
     let (Command::Generate { source, .. }
     | Command::Quantize { source, .. }
     | Command::Compare { source, .. }
-    | Command::Evaluate { source, .. }) = &options.command;
+    | Command::Evaluate { source, .. }
+    | Command::Turns { source, .. }) = &options.command;
     exit::code(with_backend!(source.backend, B => run::<B>(&options.command)))
 }
 
@@ -149,6 +159,10 @@ fn run<B: Backend>(command: &Command) -> Result<(), ModelError> {
         }
         Command::Evaluate { source, texts } => {
             evaluate::run::<B>(&source.open()?, texts)?;
+            MEMORY.peak_usage()
+        }
+        Command::Turns { source, turns } => {
+            turns::run::<B>(&source.open()?, turns)?;
             MEMORY.peak_usage()
         }
     };
