@@ -23,6 +23,8 @@ mod saved;
 mod scores;
 mod stock;
 mod tensor;
+#[cfg(all(test, feature = "ndarray"))]
+mod tests;
 mod weight;
 
 use burn::prelude::*;

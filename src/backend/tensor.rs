@@ -13,7 +13,7 @@ use super::saved;
 use super::scores::{Scores, SharedScores, Step};
 use super::weight::WeightView;
 use crate::ops::{ConvOp, LinearOp, conv_output};
-use burn_int8_kernels::{Activation, WeightLayout};
+use burn_int8_kernels::{Activation, ChannelOp, WeightLayout};
 
 /// Evaluates an expression with a rank that models have as the constant `$rank`, another for any other rank.
 macro_rules! with_rank {
@@ -192,8 +192,33 @@ impl<B: Backend> Int8Tensor<B> {
         {
             return other;
         }
+        self.combine(ChannelOp::Add, other, B::float_add)
+    }
+
+    /// The result of an operation, where the output of a layer is put off together with it: each channel with one number.
+    pub(super) fn combine(
+        mut self,
+        op: ChannelOp,
+        other: Self,
+        float: impl FnOnce(FloatTensor<B>, FloatTensor<B>) -> FloatTensor<B>,
+    ) -> Self {
+        if let Value::Pending(pending) = &mut self.value
+            && let Some(numbers) = other.as_float()
+            && Pending::with_channels(pending, op, numbers)
+        {
+            return self;
+        }
         let is_approximate = self.is_approximate || other.is_approximate;
-        Self::new(B::float_add(self.into_float(), other.into_float()), is_approximate)
+        Self::new(float(self.into_float(), other.into_float()), is_approximate)
+    }
+
+    /// The number of steps that wait for the output of a layer; none if this is no such output.
+    #[cfg(test)]
+    pub(super) fn waiting_steps(&self) -> Option<usize> {
+        match &self.value {
+            Value::Pending(pending) => Some(pending.steps()),
+            _ => None,
+        }
     }
 
     /// A tensor that has one value everywhere.
