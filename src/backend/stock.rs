@@ -12,7 +12,7 @@ use super::tensor::Int8Tensor;
 use super::weight::{StockWeight, WeightView};
 use crate::config::LayerScheme;
 use crate::nn::walk::Int8Facts;
-use crate::nn::weight::Int8Weight;
+use crate::nn::weight::{Int8Weight, non_finite_channel};
 
 /// A backend whose parameters can be INT8.
 pub(crate) trait StockBackend<B: Backend>: Send {
@@ -28,6 +28,9 @@ pub(crate) trait StockBackend<B: Backend>: Send {
         layout: WeightLayout,
         scheme: LayerScheme,
     ) -> Result<(FloatTensor<B>, LayerScheme), NotFinite>;
+
+    /// The first output channel of a float parameter with a value that is NaN or infinite.
+    fn non_finite_channel(&self, tensor: TensorPrimitive<B>, layout: &WeightLayout) -> Option<usize>;
 
     /// Says whether two INT8 parameters hold the same integers, perhaps in two copies.
     fn are_equal(&self, one: &TensorPrimitive<B>, other: &TensorPrimitive<B>) -> bool;
@@ -85,6 +88,12 @@ impl<B: Backend> StockBackend<Int8<B>> for Answer {
         let int8 = Int8Weight::of_tensor(tensor, id, layout, scheme, &[])?;
         let made = int8.scheme;
         Ok((Int8Tensor::weight(WeightView::new(StockWeight::new(kind, dtype, scheme, int8))), made))
+    }
+
+    fn non_finite_channel(&self, tensor: TensorPrimitive<Int8<B>>, layout: &WeightLayout) -> Option<usize> {
+        // Of the inner backend: its kernels know how the values lie in memory.
+        let tensor = TensorPrimitive::Float(tensor.tensor().into_float());
+        non_finite_channel(Tensor::<B, 1>::from_primitive(tensor), layout)
     }
 
     fn are_equal(&self, one: &TensorPrimitive<Int8<B>>, other: &TensorPrimitive<Int8<B>>) -> bool {

@@ -4,10 +4,10 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn_int8_kernels::WeightLayout;
 
-use crate::nn::record::layout_of;
+use crate::nn::record::{PARAMETER, layout_of};
 use crate::nn::walk::{
     BurnsParameter, FloatBytes, FloatFacts, FloatParameter, Int8Facts, LayerVisitor, LayerWalker, ModulePath,
-    ParameterState,
+    ParameterState, shape_of_product,
 };
 use crate::outcome::{LayerInfo, SkipReason};
 
@@ -24,7 +24,7 @@ pub(crate) enum FoundState {
         layout: WeightLayout,
         bytes: FloatBytes,
         non_finite: Option<usize>,
-        /// True for a layer of Burn's, whose weight becomes INT8 where it stands.
+        /// True for a layer of Burn's, whose weight becomes INT8 where it stands, and for a parameter of the model's own.
         is_parameter: bool,
     },
     Int8(Int8Facts),
@@ -59,7 +59,7 @@ impl LayerCollector {
     fn state_of_weight(
         &self,
         weight: &dyn FloatParameter,
-        kind: &str,
+        kind: &'static str,
         shape: &[usize],
         reason: SkipReason,
     ) -> FoundState {
@@ -133,7 +133,13 @@ impl LayerWalker for LayerCollector {
                 self.add(path, kind, shape, state);
             }
             Some(BurnsParameter::Bias { path }) => self.bias(&path, parameter.bytes()),
-            None => self.other.add(parameter.bytes()),
+            None => match shape_of_product(parameter) {
+                Some(shape) => {
+                    let state = self.state_of_weight(parameter, PARAMETER, &shape, SkipReason::NoProduct);
+                    self.add(self.path.module(), PARAMETER, shape, state);
+                }
+                None => self.other.add(parameter.bytes()),
+            },
         }
     }
 }

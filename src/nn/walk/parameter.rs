@@ -8,6 +8,7 @@ use burn_int8_kernels::{NotFinite, WeightLayout};
 use super::facts::{FloatBytes, Int8Facts};
 use crate::backend::stock_backend;
 use crate::config::LayerScheme;
+use crate::nn::record::{PARAMETER, saved_kind};
 use crate::nn::weight::{WeightParam, is_transposed};
 use crate::outcome::SkipReason;
 
@@ -62,8 +63,18 @@ impl<B: Backend, const D: usize> FloatParameter for Param<Tensor<B, D>> {
     }
 
     fn non_finite_channel(&self, layout: &WeightLayout) -> Option<usize> {
-        WeightParam::non_finite_channel(self, layout)
+        match stock_backend::<B>(&self.lazy_device()) {
+            Some(backend) => backend.non_finite_channel(self.val().into_primitive(), layout),
+            None => WeightParam::non_finite_channel(self, layout),
+        }
     }
+}
+
+/// The shape of a parameter of the model's own if a product may read it, and it can be INT8 or is.
+pub(crate) fn shape_of_product(parameter: &dyn FloatParameter) -> Option<Vec<usize>> {
+    let shape = parameter.shape_in(PARAMETER);
+    let is_matrix = shape.len() == 2 && shape.iter().all(|size| *size > 1);
+    (is_matrix && !matches!(parameter.state(), ParameterState::Fixed)).then_some(shape)
 }
 
 /// The parameter in INT8, frozen, and its scheme, or as it was, and why. Recorders write it as integers.
@@ -76,7 +87,7 @@ pub(crate) fn quantize_parameter<B: Backend, const D: usize>(
     let Some(backend) = stock_backend::<B>(&param.lazy_device()) else {
         return (param, Err(SkipReason::BurnsLayer { kind: kind.into() }));
     };
-    match backend.quantize(param.val().into_primitive(), param.id, kind, layout, scheme) {
+    match backend.quantize(param.val().into_primitive(), param.id, saved_kind(kind), layout, scheme) {
         Ok((tensor, scheme)) => {
             let value = Tensor::from_primitive(TensorPrimitive::Float(tensor));
             (replaced(param, value), Ok(scheme))
