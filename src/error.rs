@@ -68,8 +68,7 @@ pub enum Int8Error {
     /// The closure that should show inputs to the model has shown none to a layer that could become INT8.
     #[error(
         "no input has reached a layer that could become INT8: {}; run the `forward` of the model that the closure is \
-         given, on inputs that are not empty. Burn's own layers on `Int8<B>` can't be observed: take those of \
-         `burn_int8::nn`",
+         given, on inputs that are not empty",
         list(layers)
     )]
     NothingObserved {

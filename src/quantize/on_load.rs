@@ -132,7 +132,7 @@ impl<'a, B: Backend, L> QuantizeOnLoad<'a, B, L> {
         weight: Awaited,
         path: String,
     ) -> Param<Tensor<B, D>> {
-        let (param, result) = quantize_parameter(param, weight.kind, weight.layout, weight.scheme);
+        let (param, result) = quantize_parameter(param, weight.kind, weight.layout, weight.scheme, &[]);
         match result {
             Ok(_) => drop(self.loaded.insert(weight.index, Loaded::Parameter)),
             Err(SkipReason::NonFiniteWeight { channel }) => {

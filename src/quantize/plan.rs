@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn_int8_kernels::WeightLayout;
 use glob::{MatchOptions, Pattern};
 
 use super::inspect::{FoundLayer, FoundState, LayerCollector};
@@ -130,9 +131,12 @@ impl PlannedLayer {
 
     /// The way in which it is quantized by this scheme.
     pub(crate) fn how_to_quantize(&self, scheme: LayerScheme) -> HowToQuantize {
-        let layout =
-            if let FoundState::Float { layout, .. } = self.found.state { Some(layout) } else { None };
-        HowToQuantize { inputs: self.inputs.clone(), layout, ..scheme.into() }
+        HowToQuantize { inputs: self.inputs.clone(), layout: self.layout(), ..scheme.into() }
+    }
+
+    /// The layout of its weight, while it is float.
+    pub(crate) fn layout(&self) -> Option<WeightLayout> {
+        if let FoundState::Float { layout, .. } = self.found.state { Some(layout) } else { None }
     }
 }
 

@@ -132,6 +132,11 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
     }
 
     fn float_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        if let Some(observed) = rhs.as_observed() {
+            let out = lhs.clone().matmul(rhs.clone());
+            observed.add(Some((&lhs, lhs.rank() - 1)), &out, |rhs| rhs.product(&lhs));
+            return out;
+        }
         match rhs.product(&lhs) {
             Some(product) => product,
             None => lhs.matmul(rhs),
@@ -216,6 +221,11 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
     }
 
     fn float_select(tensor: FloatTensor<Self>, dim: usize, indices: IntTensor<Self>) -> FloatTensor<Self> {
+        if let Some(observed) = tensor.as_observed() {
+            let out = tensor.clone().map(|tensor| B::float_select(tensor, dim, indices.clone()));
+            observed.add(None, &out, |tensor| tensor.rows(dim, &indices));
+            return out;
+        }
         match tensor.rows(dim, &indices) {
             Some(rows) => rows,
             None => tensor.map(|tensor| B::float_select(tensor, dim, indices)),

@@ -8,7 +8,9 @@ use burn::module::{ModuleMapper, Param, ParamId};
 use burn::prelude::*;
 use burn_int8_kernels::{NotFinite, WeightLayout};
 
-use super::parameter::{FloatParameter, ParameterState, quantize_parameter, shape_of_product, shared_with};
+use super::parameter::{
+    FloatParameter, ParameterState, observe_parameter, quantize_parameter, shape_of_product, shared_with,
+};
 use super::path::{BurnsParameter, ModulePath};
 use crate::config::LayerScheme;
 use crate::error::Int8Error;
@@ -146,15 +148,21 @@ impl QuantizeMapper {
         layer: LayerInfo,
         layout: WeightLayout,
     ) -> Param<Tensor<B, D>> {
+        let known = |known: Option<WeightLayout>| {
+            known.filter(|known| known.shape() == layer.shape).unwrap_or(layout)
+        };
         let (param, result) = match self.rule.decide(&layer) {
             Decision::Quantize(how) => {
-                let layout = how.layout.filter(|known| known.shape() == layer.shape).unwrap_or(layout);
-                let (param, result) = quantize_parameter(param, layer.kind, layout, how.scheme);
+                let layout = known(how.layout);
+                let (param, result) = quantize_parameter(param, layer.kind, layout, how.scheme, &how.inputs);
                 (if result.is_ok() { self.tie_parameter(param) } else { param }, result)
             }
             Decision::Skip(reason) => (param, Err(reason)),
             Decision::Take(_) | Decision::Loaded => (param, Err(SkipReason::NoWeights)),
-            Decision::Observe(_) => return param,
+            Decision::Observe(observation) => {
+                let layout = known(observation.layout);
+                return observe_parameter(param, layer.kind, layout, &observation);
+            }
         };
         self.outcomes.push(LayerOutcome { layer, result });
         param
