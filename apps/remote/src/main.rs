@@ -16,17 +16,6 @@ mod drop_in {
     pub use model::{Reader, VOCABULARY};
 }
 
-/// The same code, of Burn's own layers.
-#[cfg(test)]
-#[path = ""]
-mod stock {
-    use burn::nn;
-
-    #[allow(clippy::duplicate_mod, reason = "one model, of the layers of either")]
-    mod model;
-    pub use model::Reader;
-}
-
 use std::error::Error;
 use std::io::{Write, stdout};
 use std::time::Instant;
@@ -53,7 +42,7 @@ fn loaded<B: Backend, M: Module<B>>(
     file: Vec<u8>,
     device: &B::Device,
 ) -> Result<M, Box<dyn Error>> {
-    Ok(model.load_record(Mpk::default().load(file, device)?))
+    Ok(model.load_record(Recorder::<B>::load(&Mpk::default(), file, device)?))
 }
 
 /// Tokens `[2, 20]`.
@@ -84,4 +73,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         remote.int8_report().layers[0].kernel.as_deref().unwrap_or("floats"),
     )?;
     if expected == got { Ok(()) } else { Err("the server's scores are others".into()) }
+}
+
+/// The same code, of Burn's own layers.
+#[cfg(test)]
+#[path = ""]
+mod stock {
+    use burn::nn;
+
+    #[allow(clippy::duplicate_mod, reason = "one model, of the layers of either")]
+    mod model;
+    pub use model::Reader;
 }

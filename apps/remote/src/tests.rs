@@ -1,7 +1,6 @@
 //! What a server computes against what its own backend does.
 
 use burn::backend::NdArray;
-use burn::prelude::*;
 use burn_int8::prelude::*;
 use burn_int8::{Int8, QuantMode};
 use burn_remote::RemoteBackend;
@@ -78,4 +77,13 @@ fn burns_layers_there() {
     let loaded = loaded(stock::Reader::<B>::new(&device), file(remote).expect("in memory"), &device);
     let got = scores(loaded.expect("its own file").forward(tokens(&device))).expect("f32");
     assert_near(&got, &expected, 0.0);
+}
+
+/// A server takes 16 MiB at once; with weights in one message it would hang up, and the client would wait for it.
+#[test]
+fn more_weights_than_a_message_holds() {
+    let device = server::start().expect("a free port");
+    let table = burn_int8::nn::EmbeddingConfig::new(300_000, 64).init_int8::<RemoteBackend>(&device);
+    let rows = scores(table.forward(tokens(&device))).expect("f32");
+    assert_eq!(rows, vec![0.0; 40 * 64], "a table of zeros");
 }
