@@ -55,7 +55,7 @@ clippy:
     cargo clippy --lib --no-default-features -- -D warnings
     cargo clippy --lib --no-default-features --features flex -- -D warnings
     cargo clippy --all-targets --features wgpu,flex -- -D warnings
-    cargo clippy -p minilm -p llm -p vision --all-targets -- -D warnings
+    cargo clippy -p minilm -p llm -p remote -p vision --all-targets -- -D warnings
 
 # The tests of all crates.
 test:
@@ -83,7 +83,7 @@ doc:
 
 # Both packages, as they would be published.
 package:
-    cargo package --workspace --exclude minilm --exclude llm --exclude onnx --exclude vision --allow-dirty --no-verify
+    cargo package --workspace --exclude minilm --exclude llm --exclude onnx --exclude remote --exclude vision --allow-dirty --no-verify
 
 # The examples, as a reader runs them.
 examples:

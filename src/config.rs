@@ -328,6 +328,11 @@ pub struct Int8Config {
     /// Layers that match one of these patterns stay float.
     #[config(default = "Vec::new()")]
     pub exclude: Vec<String>,
+    /// The parameters of a model's own that products read: `x.matmul(w)`, where `w` is `[d_input, d_output]`. Those that match one of
+    /// these patterns are quantized as the weight of a linear layer is, on the backend [`Int8`](crate::Int8), if the other patterns
+    /// let them through.
+    #[config(default = "Vec::new()")]
+    pub products: Vec<String>,
 }
 
 impl Int8Config {

@@ -38,10 +38,23 @@ pub enum Int8Error {
         /// The paths of all layers.
         layers: Vec<String>,
     },
+    /// A pattern of [`Int8Config::products`](crate::Int8Config::products) matches no parameter.
+    #[error(
+        "pattern `{pattern}` matches no parameter that a product may read: on the backend `Int8` that is a parameter of the model's \
+         own, of two axes with more than one position each; the model's are {}{}",
+        list(parameters),
+        stars(pattern)
+    )]
+    UnmatchedProduct {
+        /// The pattern as given.
+        pattern: String,
+        /// The paths of all such parameters.
+        parameters: Vec<String>,
+    },
     /// No layer of the model would become INT8.
     #[error("nothing to quantize: {}", nothing(left, stock))]
     NothingToQuantize {
-        /// The paths of the layers that could become INT8, but that the patterns or the rule leave float.
+        /// The paths of the layers and parameters that could become INT8, but that the patterns or the rule leave float.
         left: Vec<String>,
         /// The paths of Burn's own layers, which can't be swapped.
         stock: Vec<String>,
@@ -55,8 +68,7 @@ pub enum Int8Error {
     /// The closure that should show inputs to the model has shown none to a layer that could become INT8.
     #[error(
         "no input has reached a layer that could become INT8: {}; run the `forward` of the model that the closure is \
-         given, on inputs that are not empty. Burn's own layers on `Int8<B>` can't be observed: take those of \
-         `burn_int8::nn`",
+         given, on inputs that are not empty",
         list(layers)
     )]
     NothingObserved {
@@ -90,9 +102,11 @@ fn nothing(left: &[String], stock: &[String]) -> String {
         ([], stock) => {
             format!("the model's layers are Burn's own, which can't be swapped: {}; {REMEDY}", list(stock))
         }
-        (left, []) => format!("include, exclude or the rule leave every layer float: {}", list(left)),
+        (left, []) => {
+            format!("include, exclude, products or the rule leave every layer float: {}", list(left))
+        }
         (left, stock) => format!(
-            "include, exclude or the rule leave float what could become INT8: {}; Burn's own layers can't be swapped: {}",
+            "include, exclude, products or the rule leave float what could become INT8: {}; Burn's own layers can't be swapped: {}",
             list(left),
             list(stock)
         ),

@@ -28,7 +28,7 @@ use crate::error::Int8Error;
 pub struct LayerInfo {
     /// The names of the model's fields that lead to it, such as `encoder.layers.0.fc1`.
     pub path: String,
-    /// Its kind, such as `Linear`.
+    /// Its kind, such as `Linear`; `Parameter` for a parameter of the model's own that a product may read.
     pub kind: &'static str,
     /// The shape of its weight, such as `[d_input, d_output]`.
     pub shape: Vec<usize>,
@@ -61,6 +61,8 @@ pub enum SkipReason {
     },
     /// It was INT8 before.
     AlreadyInt8,
+    /// It is a parameter of the model's own, and [`Int8Config::products`](crate::Int8Config::products) does not name it.
+    NoProduct,
     /// The layer is Burn's own, which can't be swapped.
     BurnsLayer {
         /// Its kind, such as `Linear`.
@@ -88,6 +90,9 @@ impl fmt::Display for SkipReason {
                 write!(f, "the weights of output channel {channel} hold a NaN or an infinity")
             }
             Self::AlreadyInt8 => write!(f, "INT8 already"),
+            Self::NoProduct => {
+                write!(f, "no layer: if it is read by `x.matmul(w)`, name it in `Int8Config::products`")
+            }
             Self::BurnsLayer { kind } => {
                 let module = if kind.starts_with("Conv") { "nn::conv" } else { "nn" };
                 write!(

@@ -16,16 +16,48 @@ pub enum Step<'a> {
     Activate(Activation),
     /// The sum with another tensor, of the shape and the layout of the outputs.
     Add(&'a [f32]),
+    /// An operation of each output with the number of its channel.
+    Channels(ChannelOp, &'a [f32]),
+}
+
+/// An operation of an output, on the left, with the number of its channel: what a BatchNorm is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say all")]
+pub enum ChannelOp {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+}
+
+impl ChannelOp {
+    #[inline(always)]
+    fn apply(self, out: &mut [f32], numbers: &[f32]) {
+        let each = out.iter_mut().zip(numbers);
+        match self {
+            Self::Add => each.for_each(|(out, y)| *out += y),
+            Self::Subtract => each.for_each(|(out, y)| *out -= y),
+            Self::Multiply => each.for_each(|(out, y)| *out *= y),
+            Self::Divide => each.for_each(|(out, y)| *out /= y),
+        }
+    }
 }
 
 /// # Panics
 ///
-/// If a tensor that is added has another number of values than the outputs.
-pub(crate) fn check_steps(steps: &[Step<'_>], outputs: usize) {
+/// If a tensor that is added has another number of values than the outputs, or an operation another number than the channels.
+pub(crate) fn check_steps(steps: &[Step<'_>], outputs: usize, channels: usize) {
     for step in steps {
-        if let Step::Add(other) = step {
-            let len = other.len();
-            assert!(len == outputs, "{len} values are to be added to {outputs} outputs");
+        match step {
+            Step::Activate(_) => {}
+            Step::Add(other) => {
+                let len = other.len();
+                assert!(len == outputs, "{len} values are to be added to {outputs} outputs");
+            }
+            Step::Channels(_, numbers) => {
+                let len = numbers.len();
+                assert!(len == channels, "{len} numbers are for {channels} channels");
+            }
         }
     }
 }
@@ -182,15 +214,11 @@ impl DequantizeRows<'_> {
         for step in self.steps {
             match step {
                 Step::Activate(activation) => activation.apply(out),
-                Step::Add(other) => add(out, &other[row * out.len()..]),
+                Step::Add(other) => ChannelOp::Add.apply(out, &other[row * out.len()..]),
+                Step::Channels(op, numbers) => op.apply(out, numbers),
             }
         }
     }
-}
-
-#[inline(always)]
-fn add(out: &mut [f32], other: &[f32]) {
-    out.iter_mut().zip(other).for_each(|(out, y)| *out += y);
 }
 
 impl<S: Sum> RowEpilogue<S> for DequantizeRows<'_> {
@@ -226,8 +254,9 @@ impl<S: Sum> RowEpilogue<S> for DequantizeRows<'_> {
                     Step::Activate(activation) => activation.apply(&mut out[..columns]),
                     Step::Add(other) => {
                         let row = &other[row * self.w_scales.len()..][..self.w_scales.len()];
-                        add(&mut out[..columns], &row[tile.channel..]);
+                        ChannelOp::Add.apply(&mut out[..columns], &row[tile.channel..]);
                     }
+                    Step::Channels(op, numbers) => op.apply(&mut out[..columns], &numbers[tile.channel..]),
                 }
             }
         }

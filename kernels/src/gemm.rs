@@ -196,7 +196,7 @@ fn shapes<'a, const N: usize>(x: &[f32], m: usize, products: &[Product<'a>; N]) 
         assert_eq!(m.checked_mul(k), Some(x.len()), "the input does not match [{m}, {k}]");
         assert!(m.checked_mul(n).is_some(), "an output of [{m}, {n}] is too large");
         assert!(bias.is_none_or(|bias| bias.len() == n), "the bias does not match {n} outputs");
-        check_steps(steps, m * n);
+        check_steps(steps, m * n, n);
         let transform = products[0].weights.transform();
         assert!(weights.transform() == transform, "the products transform their inputs in different ways");
         let work = m.max(FEW_ROWS).saturating_mul(k).saturating_mul(outputs);

@@ -24,7 +24,7 @@ mod weight;
 
 pub use activate::activate;
 pub use attention::{Attention, Mask, StridedHeads, attention};
-pub use epilogue::Step;
+pub use epilogue::{ChannelOp, Step};
 pub use isa::{Kernel, KernelError, OVERRIDE};
 pub use norm::{Norm, layer_norm};
 pub use quantize::quantize_rows;

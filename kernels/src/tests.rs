@@ -240,7 +240,15 @@ fn layers_of_one_input_are_as_each_alone() {
         let packed =
             [1, 0, 200].map(|n| packed(&numbers.int8(k * n), &vec![0.01; n], WeightLayout::Linear([k, n])));
         let activations = [Activation::Gelu, Activation::Identity, Activation::GeluApproximate];
-        let steps = activations.map(|activation| [Step::Activate(activation)]);
+        let divisors = [1, 0, 200].map(|n| (0..n).map(|i| 0.5 + i as f32).collect::<Vec<_>>());
+        let steps: [_; 3] = std::array::from_fn(|i| {
+            [Step::Channels(ChannelOp::Divide, &divisors[i]), Step::Activate(activations[i])]
+        });
+        let apply = |i: usize, out: &mut Vec<f32>| {
+            let rows = out.chunks_exact_mut(divisors[i].len().max(1));
+            rows.for_each(|row| row.iter_mut().zip(&divisors[i]).for_each(|(y, divisor)| *y /= divisor));
+            activations[i].apply(out);
+        };
         for kernel in Kernel::tested() {
             let mut each = packed.iter().zip(&steps);
             let layers = [(); 3].map(|()| {
@@ -248,14 +256,14 @@ fn layers_of_one_input_are_as_each_alone() {
                 Product { steps, ..Product::new(weights, None) }
             });
             let together = dynamic(kernel, (&x, m), QuantRange::Symmetric, layers);
-            for ((layer, out), activation) in layers.iter().zip(together).zip(activations) {
+            for ((i, layer), out) in layers.iter().enumerate().zip(together) {
                 let mut expected =
                     dynamic(kernel, (&x, m), QuantRange::Symmetric, [Product::new(layer.weights, None)]);
-                activation.apply(&mut expected[0]);
+                apply(i, &mut expected[0]);
                 assert_eq!([out], expected, "{kernel:?} m={m} k={k}");
                 let out = weight_only(kernel, (&x, m), *layer);
                 let mut expected = weight_only(kernel, (&x, m), Product::new(layer.weights, None));
-                activation.apply(&mut expected);
+                apply(i, &mut expected);
                 assert_eq!(out, expected, "{kernel:?} m={m} k={k}, float activations");
             }
         }

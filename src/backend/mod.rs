@@ -6,6 +6,7 @@
 //! | `tensor`, `weight`, `conv` | the float tensor: one of the inner backend's or an INT8 weight, and what is computed with it |
 //! | `pending`, `padding` | the outputs of layers, and zeros around images, put off until it is known what becomes of them |
 //! | `scores`, `fused`, `pooling` | attention, functions and pooling between INT8 layers, in one pass each |
+//! | `observed` | a float weight that tries its INT8 forms |
 //! | `quantized`, `saved` | what Burn calls a quantized tensor, and the weight in a file |
 //! | `stock` | the way from a mapper to INT8 parameters |
 //! | `forward` | the methods of Burn's traits |
@@ -14,6 +15,7 @@ mod conv;
 mod forward;
 mod fused;
 mod int8;
+mod observed;
 mod once;
 mod padding;
 mod pending;
@@ -23,6 +25,8 @@ mod saved;
 mod scores;
 mod stock;
 mod tensor;
+#[cfg(all(test, feature = "ndarray"))]
+mod tests;
 mod weight;
 
 use burn::prelude::*;
@@ -34,7 +38,7 @@ pub use fused::without_fusion;
 pub use int8::Int8;
 use int8::NAME;
 pub use quantized::Int8QTensor;
-pub(crate) use stock::stock_backend;
+pub(crate) use stock::{Weight, stock_backend};
 pub use tensor::Int8Tensor;
 
 impl<B: Backend> BackendTypes for Int8<B> {

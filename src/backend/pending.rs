@@ -15,8 +15,8 @@ use super::once::Once;
 use super::tensor::with_rank;
 use super::weight::StockWeight;
 use crate::ops::{ConvOp, LinearOp, OutputStep};
-use burn_int8_kernels::Activation;
 use burn_int8_kernels::conv::ConvGeometry;
+use burn_int8_kernels::{Activation, ChannelOp};
 
 /// The output of a layer that nobody has computed yet, shared by all clones of the tensor.
 #[derive(Debug)]
@@ -69,6 +69,15 @@ impl<B: Backend> Pending<B> {
         fits && Self::add_step(this, || OutputStep::Add(other.clone()))
     }
 
+    /// Adds an operation with one number for each channel, if `other` has these and the same type, and there is no other handle.
+    pub(super) fn with_channels(this: &mut Arc<Self>, op: ChannelOp, other: &FloatTensor<B>) -> bool {
+        let mut row = vec![1; this.shape.num_dims()];
+        let channels = if this.layer.geometry.is_some() { 1 } else { row.len() - 1 };
+        row[channels] = this.shape[channels];
+        let fits = other.dtype() == DType::F32 && other.shape().as_slice() == row;
+        fits && Self::add_step(this, || OutputStep::Channels(op, other.clone()))
+    }
+
     fn add_step(this: &mut Arc<Self>, step: impl FnOnce() -> OutputStep<B>) -> bool {
         match Arc::get_mut(this) {
             Some(pending) if pending.computed.get().is_none() => {
@@ -77,6 +86,11 @@ impl<B: Backend> Pending<B> {
             }
             _ => false,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn steps(&self) -> usize {
+        self.steps.len()
     }
 
     /// The output, computed once for all clones.

@@ -7,27 +7,48 @@ use burn::tensor::{TensorMetadata, TensorPrimitive};
 use burn_int8_kernels::{NotFinite, WeightLayout};
 
 use super::int8::{Int8, NAME};
+use super::observed::ObservedWeight;
 use super::quantized::Int8QTensor;
 use super::tensor::Int8Tensor;
 use super::weight::{StockWeight, WeightView};
 use crate::config::LayerScheme;
+use crate::nn::observe::Observation;
 use crate::nn::walk::Int8Facts;
-use crate::nn::weight::Int8Weight;
+use crate::nn::weight::{Int8Weight, non_finite_channel};
+
+/// The weight of a layer of Burn's, but for its values.
+#[derive(Clone, Copy)]
+pub(crate) struct Weight {
+    pub(crate) id: ParamId,
+    /// The kind of its layer, such as `Linear`.
+    pub(crate) kind: &'static str,
+    pub(crate) layout: WeightLayout,
+}
 
 /// A backend whose parameters can be INT8.
 pub(crate) trait StockBackend<B: Backend>: Send {
     /// The facts about a parameter that is INT8; none if it is float.
     fn facts(&self, tensor: &TensorPrimitive<B>) -> Option<Int8Facts>;
 
-    /// The INT8 form of a float parameter of a layer of this kind, and its scheme.
+    /// The INT8 form of a float parameter, and its scheme, given the largest magnitude that was seen of each input.
     fn quantize(
         &self,
         tensor: TensorPrimitive<B>,
-        id: ParamId,
-        kind: &'static str,
-        layout: WeightLayout,
+        weight: Weight,
         scheme: LayerScheme,
+        inputs: &[f32],
     ) -> Result<(FloatTensor<B>, LayerScheme), NotFinite>;
+
+    /// A float parameter as one that is observed.
+    fn observed(
+        &self,
+        tensor: TensorPrimitive<B>,
+        weight: Weight,
+        observation: &Observation,
+    ) -> FloatTensor<B>;
+
+    /// The first output channel of a float parameter with a value that is NaN or infinite.
+    fn non_finite_channel(&self, tensor: TensorPrimitive<B>, layout: &WeightLayout) -> Option<usize>;
 
     /// Says whether two INT8 parameters hold the same integers, perhaps in two copies.
     fn are_equal(&self, one: &TensorPrimitive<B>, other: &TensorPrimitive<B>) -> bool;
@@ -72,19 +93,33 @@ impl<B: Backend> StockBackend<Int8<B>> for Answer {
     fn quantize(
         &self,
         tensor: TensorPrimitive<Int8<B>>,
-        id: ParamId,
-        kind: &'static str,
-        layout: WeightLayout,
+        weight: Weight,
         scheme: LayerScheme,
+        inputs: &[f32],
     ) -> Result<(FloatTensor<Int8<B>>, LayerScheme), NotFinite> {
         let tensor = tensor.tensor();
         let dtype = tensor.dtype();
-        let primitive = TensorPrimitive::Float(tensor.into_float());
-        // The rank is that of a tensor for the type system only: the layout has the true one.
-        let tensor = Tensor::<B, 1>::from_primitive(primitive);
-        let int8 = Int8Weight::of_tensor(tensor, id, layout, scheme, &[])?;
+        let int8 = int8_weight(&tensor.into_float(), weight, scheme, inputs)?;
         let made = int8.scheme;
-        Ok((Int8Tensor::weight(WeightView::new(StockWeight::new(kind, dtype, scheme, int8))), made))
+        Ok((Int8Tensor::weight(WeightView::new(StockWeight::new(weight.kind, dtype, scheme, int8))), made))
+    }
+
+    fn observed(
+        &self,
+        tensor: TensorPrimitive<Int8<B>>,
+        weight: Weight,
+        observation: &Observation,
+    ) -> FloatTensor<Int8<B>> {
+        let float = tensor.tensor().into_float();
+        let int8 = |scheme| int8_weight(&float, weight, scheme, &observation.inputs).ok();
+        let Weight { kind, layout, .. } = weight;
+        Int8Tensor::observed(ObservedWeight::new(float.clone(), kind, layout, observation, int8))
+    }
+
+    fn non_finite_channel(&self, tensor: TensorPrimitive<Int8<B>>, layout: &WeightLayout) -> Option<usize> {
+        // Of the inner backend: its kernels know how the values lie in memory.
+        let tensor = TensorPrimitive::Float(tensor.tensor().into_float());
+        non_finite_channel(Tensor::<B, 1>::from_primitive(tensor), layout)
     }
 
     fn are_equal(&self, one: &TensorPrimitive<Int8<B>>, other: &TensorPrimitive<Int8<B>>) -> bool {
@@ -104,6 +139,17 @@ impl<B: Backend> StockBackend<Int8<B>> for Answer {
             float => Err(float),
         }
     }
+}
+
+fn int8_weight<B: Backend>(
+    float: &FloatTensor<B>,
+    weight: Weight,
+    scheme: LayerScheme,
+    inputs: &[f32],
+) -> Result<Int8Weight<B>, NotFinite> {
+    // The rank is that of a tensor for the type system only: the layout has the true one.
+    let tensor = Tensor::<B, 1>::from_primitive(TensorPrimitive::Float(float.clone()));
+    Int8Weight::of_tensor(tensor, weight.id, weight.layout, scheme, inputs)
 }
 
 fn weight_of<B: Backend>(tensor: &TensorPrimitive<Int8<B>>) -> Option<&WeightView<B>> {

@@ -7,13 +7,14 @@ use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Slice, TensorData, TensorMetadata, TensorPrimitive};
 
 use super::conv::ConvCall;
+use super::observed::ObservedWeight;
 use super::padding::{Constant, Padded};
 use super::pending::{Layer, Pending};
 use super::saved;
 use super::scores::{Scores, SharedScores, Step};
 use super::weight::WeightView;
 use crate::ops::{ConvOp, LinearOp, conv_output};
-use burn_int8_kernels::{Activation, WeightLayout};
+use burn_int8_kernels::{Activation, ChannelOp, WeightLayout};
 
 /// Evaluates an expression with a rank that models have as the constant `$rank`, another for any other rank.
 macro_rules! with_rank {
@@ -56,6 +57,7 @@ pub struct Int8Tensor<B: Backend> {
 enum Value<B: Backend> {
     Float(FloatTensor<B>),
     Weight(WeightView<B>),
+    Observed(Arc<ObservedWeight<B>>),
     Pending(Arc<Pending<B>>),
     Constant(Arc<Constant<B>>),
     Padded(Arc<Padded<B>>),
@@ -72,6 +74,18 @@ impl<B: Backend> Int8Tensor<B> {
         Self { value: Value::Weight(view), is_approximate: true }
     }
 
+    pub(super) fn observed(weight: ObservedWeight<B>) -> Self {
+        Self { value: Value::Observed(Arc::new(weight)), is_approximate: false }
+    }
+
+    /// The weight of a layer that is observed.
+    pub(super) fn as_observed(&self) -> Option<&ObservedWeight<B>> {
+        match &self.value {
+            Value::Observed(weight) => Some(weight),
+            _ => None,
+        }
+    }
+
     /// The output of an INT8 layer or of a kernel beside it, in this shape.
     pub(super) fn computed<const D: usize>(tensor: Tensor<B, D>, shape: Shape) -> Self {
         Self::new(B::float_reshape(tensor.into_primitive().tensor(), shape), true)
@@ -82,6 +96,7 @@ impl<B: Backend> Int8Tensor<B> {
         match self.value {
             Value::Float(tensor) => tensor,
             Value::Weight(view) => view.dequantize(),
+            Value::Observed(weight) => weight.float().clone(),
             Value::Pending(pending) => Pending::into_output(pending),
             Value::Constant(constant) => constant.tensor(),
             Value::Padded(padded) => padded.tensor(),
@@ -93,6 +108,7 @@ impl<B: Backend> Int8Tensor<B> {
     pub(crate) fn as_float(&self) -> Option<&FloatTensor<B>> {
         match &self.value {
             Value::Float(tensor) => Some(tensor),
+            Value::Observed(weight) => Some(weight.float()),
             Value::Pending(pending) => Some(pending.output()),
             _ => None,
         }
@@ -135,6 +151,7 @@ impl<B: Backend> Int8Tensor<B> {
         match &self.value {
             Value::Float(tensor) => B::float_device(tensor),
             Value::Weight(view) => view.weight.device(),
+            Value::Observed(weight) => B::float_device(weight.float()),
             Value::Pending(pending) => pending.device(),
             Value::Constant(constant) => constant.device(),
             Value::Padded(padded) => padded.device(),
@@ -158,9 +175,12 @@ impl<B: Backend> Int8Tensor<B> {
     /// Another view of the same numbers: of an INT8 weight if `weight` has one, else of the floats.
     pub(super) fn view(
         self,
-        weight: impl FnOnce(&WeightView<B>) -> Option<WeightView<B>>,
+        weight: impl Fn(&WeightView<B>) -> Option<WeightView<B>>,
         float: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
     ) -> Self {
+        if let Value::Observed(observed) = &self.value {
+            return observed.view(weight, float).map_or_else(|float| Self::new(float, false), Self::observed);
+        }
         match self.as_weight().and_then(weight) {
             Some(view) => Self::weight(view),
             None => self.map(float),
@@ -192,8 +212,33 @@ impl<B: Backend> Int8Tensor<B> {
         {
             return other;
         }
+        self.combine(ChannelOp::Add, other, B::float_add)
+    }
+
+    /// The result of an operation, where the output of a layer is put off together with it: each channel with one number.
+    pub(super) fn combine(
+        mut self,
+        op: ChannelOp,
+        other: Self,
+        float: impl FnOnce(FloatTensor<B>, FloatTensor<B>) -> FloatTensor<B>,
+    ) -> Self {
+        if let Value::Pending(pending) = &mut self.value
+            && let Some(numbers) = other.as_float()
+            && Pending::with_channels(pending, op, numbers)
+        {
+            return self;
+        }
         let is_approximate = self.is_approximate || other.is_approximate;
-        Self::new(B::float_add(self.into_float(), other.into_float()), is_approximate)
+        Self::new(float(self.into_float(), other.into_float()), is_approximate)
+    }
+
+    /// The number of steps that wait for the output of a layer; none if this is no such output.
+    #[cfg(test)]
+    pub(super) fn waiting_steps(&self) -> Option<usize> {
+        match &self.value {
+            Value::Pending(pending) => Some(pending.steps()),
+            _ => None,
+        }
     }
 
     /// A tensor that has one value everywhere.
@@ -362,6 +407,7 @@ impl<B: Backend> TensorMetadata for Int8Tensor<B> {
         match &self.value {
             Value::Float(tensor) => tensor.dtype(),
             Value::Weight(view) => view.weight.dtype,
+            Value::Observed(weight) => weight.float().dtype(),
             Value::Pending(_) => DType::F32,
             Value::Constant(constant) => constant.dtype(),
             Value::Padded(padded) => padded.dtype(),
@@ -373,6 +419,7 @@ impl<B: Backend> TensorMetadata for Int8Tensor<B> {
         match &self.value {
             Value::Float(tensor) => tensor.shape(),
             Value::Weight(view) => view.shape().into(),
+            Value::Observed(weight) => weight.float().shape(),
             Value::Pending(pending) => pending.shape(),
             Value::Constant(constant) => constant.shape().clone(),
             Value::Padded(padded) => padded.shape().clone(),
@@ -384,6 +431,7 @@ impl<B: Backend> TensorMetadata for Int8Tensor<B> {
         match &self.value {
             Value::Float(tensor) => tensor.rank(),
             Value::Weight(view) => view.shape().len(),
+            Value::Observed(weight) => weight.float().rank(),
             Value::Pending(pending) => pending.shape().num_dims(),
             Value::Constant(constant) => constant.shape().num_dims(),
             Value::Padded(padded) => padded.shape().num_dims(),

@@ -123,6 +123,21 @@ pub(super) fn is_transposed<B: Backend, const D: usize>(weight: &Param<Tensor<B,
     weight.clone().transform_for_load(probe, weight.id).dims() != shape
 }
 
+/// The first output channel of a weight with a value that is NaN or infinite.
+pub(crate) fn non_finite_channel<B: Backend, const D: usize>(
+    weight: Tensor<B, D>,
+    layout: &WeightLayout,
+) -> Option<usize> {
+    with_floats(weight, |w| {
+        // A loop that never ends early becomes vectors; few weights are ever looked at one by one.
+        if w.iter().fold(true, |all, w| all & w.is_finite()) {
+            return None;
+        }
+        let broken = w.iter().enumerate().filter(|(_, w)| !w.is_finite());
+        broken.map(|(index, _)| layout.channel_of(index)).min()
+    })
+}
+
 /// The groups of a convolution; another layer is one.
 pub(super) fn groups(layout: &WeightLayout) -> usize {
     if let WeightLayout::Conv(spec) = layout { spec.groups } else { 1 }
@@ -210,10 +225,7 @@ impl<B: Backend, const D: usize> WeightParam<B> for Param<Tensor<B, D>> {
     }
 
     fn non_finite_channel(&self, layout: &WeightLayout) -> Option<usize> {
-        with_floats(self.val(), |w| {
-            let broken = w.iter().enumerate().filter(|(_, w)| !w.is_finite());
-            broken.map(|(index, _)| layout.channel_of(index)).min()
-        })
+        non_finite_channel(self.val(), layout)
     }
 
     fn zeros(layout: &WeightLayout, device: &B::Device) -> Self {

@@ -4,8 +4,8 @@ use burn::prelude::*;
 use burn::tensor::ops::FloatTensor;
 
 use crate::config::LayerScheme;
-use burn_int8_kernels::Activation;
 use burn_int8_kernels::conv::ConvGeometry;
+use burn_int8_kernels::{Activation, ChannelOp};
 
 /// A step that outputs go through before they are stored; only the CPU's kernels have any.
 #[derive(Clone, Debug)]
@@ -14,12 +14,14 @@ pub(crate) enum OutputStep<B: Backend> {
     Activate(Activation),
     /// The sum with a tensor of `f32` that has the shape of the output.
     Add(FloatTensor<B>),
+    /// An operation with a tensor of `f32` that has one number for each channel, and one position along all other axes.
+    Channels(ChannelOp, FloatTensor<B>),
 }
 
-/// The tensors that are added.
-pub(crate) fn added<B: Backend>(steps: &[OutputStep<B>]) -> impl Iterator<Item = &FloatTensor<B>> {
+/// The tensors that the steps have.
+pub(crate) fn operands<B: Backend>(steps: &[OutputStep<B>]) -> impl Iterator<Item = &FloatTensor<B>> {
     steps.iter().filter_map(|step| match step {
-        OutputStep::Add(other) => Some(other),
+        OutputStep::Add(other) | OutputStep::Channels(_, other) => Some(other),
         OutputStep::Activate(_) => None,
     })
 }

@@ -78,6 +78,9 @@ pub(super) fn capabilities<B: Backend>(device: &B::Device) -> Capabilities {
     if let Some(capabilities) = cube::capabilities::<B>(device) {
         return capabilities;
     }
-    let _ = device;
-    Capabilities::default()
+    // A server of Burn's remote backend reads messages of 16 MiB, and hangs up at a longer one.
+    const MESSAGE_BYTES: usize = 8 << 20;
+    let is_remote = B::name(device).contains("remote-");
+    let binding_bytes = if is_remote { MESSAGE_BYTES } else { usize::MAX };
+    Capabilities { binding_bytes, ..Capabilities::default() }
 }

@@ -7,6 +7,7 @@ use burn::prelude::*;
 use crate::error::Int8Error;
 use crate::nn::drop_in::DropIn;
 use crate::nn::layer::FloatLayer;
+use crate::nn::walk::{FloatParameter, ParameterState};
 
 /// The layer that computes `norm(layer(x))` as inference does it, so that the norm can be left out.
 ///
@@ -17,8 +18,12 @@ use crate::nn::layer::FloatLayer;
 /// - `weight' = weight * factor`
 /// - `bias' = (bias - running_mean) * factor + beta`; a layer without bias gets one
 ///
-/// The layer may be any that is [`FoldBatchNorm`], and the norm must be what sees its output next. Fold a trained model
-/// before quantizing it. Parameters keep their identity, their layout in files, and whether they learn.
+/// The layer may be any that is [`FoldBatchNorm`], and the norm must be what sees its output next: nobody but the model's code knows
+/// that, as the order of fields is not the order of calls. Fold a trained model before quantizing it. Parameters keep their identity,
+/// their layout in files, and whether they learn.
+///
+/// A model of Burn's layers on [`Int8`](crate::Int8) can keep its norms: on the CPU the backend computes a norm in one pass with the
+/// INT8 layer whose output it is called with.
 ///
 /// # Shapes
 ///
@@ -123,6 +128,9 @@ fn fold<B: Backend, const D: usize>(
     outputs: Outputs,
     norm: &BatchNorm<B>,
 ) -> Result<Folded<B, D>, Int8Error> {
+    if matches!(weight.state(), ParameterState::Int8(_)) {
+        return Err(Int8Error::FoldAfterQuantize);
+    }
     // This comes first: a clone of a parameter that was never read would draw other initial values.
     let value = weight.val();
     let channels = outputs.channels(value.dims());

@@ -6,10 +6,10 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn_int8_kernels::WeightLayout;
 
-use crate::nn::record::layout_of;
+use crate::nn::record::{PARAMETER, layout_of};
 use crate::nn::walk::{
     BurnsParameter, FloatBytes, FloatFacts, FloatParameter, Int8Facts, LayerVisitor, LayerWalker, ModulePath,
-    ParameterState,
+    ParameterState, shape_of_product,
 };
 use crate::outcome::{LayerInfo, SkipReason};
 
@@ -30,7 +30,7 @@ pub(crate) enum FoundState {
         layout: WeightLayout,
         bytes: FloatBytes,
         non_finite: Option<usize>,
-        /// True for a layer of Burn's, whose weight becomes INT8 where it stands.
+        /// True for a layer of Burn's, whose weight becomes INT8 where it stands, and for a parameter of the model's own.
         is_parameter: bool,
     },
     Int8(Int8Facts),
@@ -67,7 +67,7 @@ impl LayerCollector {
     fn state_of_weight(
         &self,
         weight: &dyn FloatParameter,
-        kind: &str,
+        kind: &'static str,
         shape: &[usize],
         reason: SkipReason,
     ) -> FoundState {
@@ -150,16 +150,30 @@ impl LayerWalker for LayerCollector {
             Some(BurnsParameter::Weight { path, kind, reason }) => {
                 let shape = parameter.shape_in(kind);
                 let state = self.state_of_weight(parameter, kind, &shape, reason);
-                let copy =
-                    if let FoundState::Int8(facts) = &state { Some(facts.copy) } else { parameter.copy() };
+                let copy = copy_of(&state, parameter);
                 self.add((path, kind, shape), state, copy);
             }
             Some(BurnsParameter::Bias { path }) => self.bias(&path, parameter.bytes()),
-            None => {
-                let FloatBytes { saved, memory } = parameter.bytes();
-                let memory = if self.is_shared(parameter.copy()) { 0 } else { memory };
-                self.other.add(FloatBytes { saved, memory });
-            }
+            None => match shape_of_product(parameter) {
+                Some(shape) => {
+                    let state = self.state_of_weight(parameter, PARAMETER, &shape, SkipReason::NoProduct);
+                    let copy = copy_of(&state, parameter);
+                    self.add((self.path.module(), PARAMETER, shape), state, copy);
+                }
+                None => {
+                    let FloatBytes { saved, memory } = parameter.bytes();
+                    let memory = if self.is_shared(parameter.copy()) { 0 } else { memory };
+                    self.other.add(FloatBytes { saved, memory });
+                }
+            },
         }
+    }
+}
+
+/// A number that tells the memory of a weight of Burn's from others.
+fn copy_of(state: &FoundState, parameter: &dyn FloatParameter) -> Option<usize> {
+    match state {
+        FoundState::Int8(facts) => Some(facts.copy),
+        _ => parameter.copy(),
     }
 }

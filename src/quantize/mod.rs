@@ -68,7 +68,7 @@ pub trait Quantize<B: Backend>: Module<B> {
     /// # Errors
     ///
     /// With the model as it was: [`Int8Error::NonFiniteWeight`], [`Int8Error::InvalidPattern`],
-    /// [`Int8Error::UnmatchedPattern`], [`Int8Error::NothingToQuantize`], [`Int8Error::AlreadyInt8`].
+    /// [`Int8Error::UnmatchedPattern`], [`Int8Error::UnmatchedProduct`], [`Int8Error::NothingToQuantize`], [`Int8Error::AlreadyInt8`].
     ///
     /// [`Int8Error::NonFiniteWeight`]: crate::Int8Error::NonFiniteWeight
     /// [`Int8Error::InvalidPattern`]: crate::Int8Error::InvalidPattern

@@ -46,7 +46,7 @@ impl<M> Observed<M> {
         let mut observations = Vec::new();
         let rule = PlanRule::new(plan, |index, scheme| {
             let layer = &plan.layers[index];
-            let observation = Observation::new(schemes(scheme, layer), layer.inputs.clone());
+            let observation = Observation::new(schemes(scheme, layer), layer.inputs.clone(), layer.layout());
             observations.push((index, observation.clone()));
             Decision::Observe(observation)
         });

@@ -132,7 +132,7 @@ impl<'a, B: Backend, L> QuantizeOnLoad<'a, B, L> {
         weight: Awaited,
         path: String,
     ) -> Param<Tensor<B, D>> {
-        let (param, result) = quantize_parameter(param, weight.kind, weight.layout, weight.scheme);
+        let (param, result) = quantize_parameter(param, weight.kind, weight.layout, weight.scheme, &[]);
         match result {
             Ok(_) => drop(self.loaded.insert(weight.index, Loaded::Parameter)),
             Err(SkipReason::NonFiniteWeight { channel }) => {
@@ -183,11 +183,12 @@ impl<B: Backend, L: ModuleMapper<B>> ModuleMapper<B> for QuantizeOnLoad<'_, B, L
             return param;
         }
         let param = self.loader.map_float(param);
-        let Some(path) = self.path.layer_of_weight() else { return param };
-        match self.awaited.get_mut(&path).and_then(VecDeque::pop_front) {
-            Some(weight) => self.quantize(param, weight, path),
-            None => param,
+        for path in self.path.layer_or_parameter() {
+            if let Some(weight) = self.awaited.get_mut(&path).and_then(VecDeque::pop_front) {
+                return self.quantize(param, weight, path);
+            }
         }
+        param
     }
 
     fn map_int<const D: usize>(&mut self, param: Param<Tensor<B, D, Int>>) -> Param<Tensor<B, D, Int>> {

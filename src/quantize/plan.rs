@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use burn_int8_kernels::WeightLayout;
 use glob::{MatchOptions, Pattern};
 
 use super::inspect::{FoundLayer, FoundState, LayerCollector};
 use crate::config::{Int8Config, LayerScheme};
 use crate::error::Int8Error;
+use crate::nn::record::PARAMETER;
 use crate::nn::walk::HowToQuantize;
 use crate::outcome::{LayerInfo, SkipReason};
 
@@ -18,6 +20,7 @@ pub(crate) struct Rules {
     scheme: LayerScheme,
     include: Vec<PathPattern>,
     exclude: Vec<PathPattern>,
+    products: Vec<PathPattern>,
     rule: Option<Rule>,
 }
 
@@ -30,12 +33,16 @@ impl Rules {
             scheme: config.scheme(),
             include: read(&config.include)?,
             exclude: read(&config.exclude)?,
+            products: read(&config.products)?,
             rule,
         })
     }
 
     /// The scheme for a float layer, or the reason to leave it float.
     pub(crate) fn decide(&self, layer: &LayerInfo) -> Result<LayerScheme, SkipReason> {
+        if layer.kind == PARAMETER && !self.products.iter().any(|p| p.matches(&layer.path)) {
+            return Err(SkipReason::NoProduct);
+        }
         if !self.include.is_empty() && !self.include.iter().any(|p| p.matches(&layer.path)) {
             return Err(SkipReason::NotIncluded);
         }
@@ -48,11 +55,21 @@ impl Rules {
         }
     }
 
-    /// The first pattern that matches none of `paths`.
-    fn unmatched(&self, paths: &[String]) -> Option<&str> {
-        let mut patterns = self.include.iter().chain(&self.exclude);
-        let unmatched = patterns.find(|pattern| !paths.iter().any(|path| pattern.matches(path)));
-        unmatched.map(|pattern| pattern.text.as_str())
+    /// The error if a pattern matches nothing.
+    fn check_patterns(&self, layers: &[FoundLayer]) -> Result<(), Int8Error> {
+        let paths = |is_listed: fn(&LayerInfo) -> bool| -> Vec<String> {
+            let listed = layers.iter().filter(|layer| is_listed(&layer.info));
+            listed.map(|layer| layer.info.path.clone()).collect()
+        };
+        let (all, parameters) = (paths(|_| true), paths(|layer| layer.kind == PARAMETER));
+        let lacks = |paths: &[String], pattern: &PathPattern| !paths.iter().any(|path| pattern.matches(path));
+        if let Some(pattern) = self.include.iter().chain(&self.exclude).find(|pattern| lacks(&all, pattern)) {
+            return Err(Int8Error::UnmatchedPattern { pattern: pattern.text.clone(), layers: all });
+        }
+        match self.products.iter().find(|pattern| lacks(&parameters, pattern)) {
+            Some(pattern) => Err(Int8Error::UnmatchedProduct { pattern: pattern.text.clone(), parameters }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -76,10 +93,7 @@ impl Plan {
     ///
     /// Everything that can be known to go wrong before anything is changed.
     pub(crate) fn new(rules: &Rules, model: LayerCollector) -> Result<Self, Int8Error> {
-        let paths: Vec<_> = model.layers.iter().map(|layer| layer.info.path.clone()).collect();
-        if let Some(pattern) = rules.unmatched(&paths) {
-            return Err(Int8Error::UnmatchedPattern { pattern: pattern.into(), layers: paths });
-        }
+        rules.check_patterns(&model.layers)?;
         let layers = model.layers.into_iter().map(|found| PlannedLayer::new(rules, found));
         let plan = Self { layers: layers.collect::<Result<_, _>>()? };
         if plan.layers.iter().any(|layer| layer.decision.is_ok()) { Ok(plan) } else { Err(plan.nothing()) }
@@ -117,9 +131,12 @@ impl PlannedLayer {
 
     /// The way in which it is quantized by this scheme.
     pub(crate) fn how_to_quantize(&self, scheme: LayerScheme) -> HowToQuantize {
-        let layout =
-            if let FoundState::Float { layout, .. } = self.found.state { Some(layout) } else { None };
-        HowToQuantize { inputs: self.inputs.clone(), layout, ..scheme.into() }
+        HowToQuantize { inputs: self.inputs.clone(), layout: self.layout(), ..scheme.into() }
+    }
+
+    /// The layout of its weight, while it is float.
+    pub(crate) fn layout(&self) -> Option<WeightLayout> {
+        if let FoundState::Float { layout, .. } = self.found.state { Some(layout) } else { None }
     }
 }
 

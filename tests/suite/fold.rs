@@ -3,17 +3,20 @@
 use burn::backend::{Autodiff, NdArray};
 use burn::module::{AutodiffModule, Module, Param, RunningState};
 use burn::nn::conv::{
-    Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
+    self, Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
     ConvTranspose3dConfig,
 };
-use burn::nn::{BatchNorm, LinearConfig, LinearLayout, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d};
+use burn::nn::{
+    BatchNorm, BatchNormConfig, LinearConfig, LinearLayout, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d,
+};
 use burn::prelude::*;
+use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
 use burn::tensor::DType;
-use burn_int8::fold_batch_norm;
 use burn_int8::nn::{DropIn, Linear};
 use burn_int8::prelude::*;
+use burn_int8::{Int8, fold_batch_norm};
 
-use crate::support::models::{burns_linear, floats, tensor, values};
+use crate::support::models::{burns_linear, floats, on_every_backend, tensor, values};
 
 /// The error of f64 tensors, so that only a wrong formula differs by more: about 100 roundings of 1e-16 of values below 100.
 const ROUNDING: f64 = 1e-12;
@@ -195,3 +198,59 @@ fn gradients() {
         assert_ne!(floats(again), floats(folded.forward(x)), "the original must stay as it was");
     }
 }
+
+/// Burn's own layers on [`Int8`], with a norm until it is folded.
+#[derive(Module, Debug)]
+struct Stem<B: Backend> {
+    conv: conv::Conv2d<B>,
+    norm: Option<BatchNorm<B>>,
+}
+
+impl<B: Backend> Stem<B> {
+    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let x = self.conv.forward(x);
+        self.norm.as_ref().map_or(x.clone(), |norm| norm.forward(x))
+    }
+}
+
+/// Outputs below 10 of a convolution whose inputs are rounded alike: a weight that comes to lie on the other side of a tie, by the
+/// rounding of its factor, moves an output by one step of the weight, 1 / 127, times one input, below 1, and its gamma, below 1.
+const ONE_STEP: f64 = 1.0 / 127.0;
+
+fn stock_layers<B: Backend>() {
+    let (device, recorder) = (Default::default(), NamedMpkBytesRecorder::<FullPrecisionSettings>::new());
+    let config = Conv2dConfig::new([4, 6], [3, 3]).with_bias(false);
+    let mut conv = config.init::<Int8<B>>(&device);
+    conv.weight = Param::from_tensor(tensor(conv.weight.dims(), 1));
+    let norm = norm::<Int8<B>>(6, DType::F32);
+    let x = tensor::<Int8<B>, 4>([2, 4, 7, 6], 3);
+    let folded = fold_batch_norm(&conv, &norm).expect("as many channels");
+    let (with_norm, folded) = (Stem { conv, norm: Some(norm.clone()) }, Stem { conv: folded, norm: None });
+    let error = difference(with_norm.forward(x.clone()), folded.forward(x.clone()));
+    assert!(error < ROUNDING_F32, "{error}");
+
+    let config = Int8Config::keras();
+    let [(with_norm, _), (folded, report)] =
+        [with_norm, folded].map(|model| model.quantize(&config).expect("float"));
+    assert_eq!(report.int8_layers(), 1);
+    let error = difference(with_norm.forward(x.clone()), folded.forward(x.clone()));
+    assert!(error < ONE_STEP, "{error}");
+    let refused = fold_batch_norm(&with_norm.conv, &norm).expect_err("it is INT8");
+    assert_eq!(refused, Int8Error::FoldAfterQuantize);
+
+    // Both are loaded into models that were just made.
+    let fresh = |folded: bool| Stem::<Int8<B>> {
+        conv: Conv2dConfig::new([4, 6], [3, 3]).with_bias(folded).init(&device),
+        norm: (!folded).then(|| BatchNormConfig::new(6).with_epsilon(norm.epsilon).init(&device)),
+    };
+    for (model, is_folded) in [(with_norm, false), (folded, true)] {
+        let y = model.forward(x.clone());
+        let bytes = Recorder::<Int8<B>>::record(&recorder, model.into_record(), ()).expect("in memory");
+        let record = recorder.load(bytes, &device).expect("its own bytes");
+        let loaded = fresh(is_folded).load_record(record);
+        assert_eq!(loaded.int8_report().int8_layers(), 1);
+        assert_eq!(difference(loaded.forward(x.clone()), y), 0.0);
+    }
+}
+
+on_every_backend! { stock_layers }

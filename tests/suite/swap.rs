@@ -211,7 +211,7 @@ fn error_messages_say_what_to_do() {
     says(net(config().with_include(names(&["*fc1"]))), "a `*` stays within one name");
     says(
         net(config().with_exclude(names(&["**"]))),
-        "include, exclude or the rule leave every layer float: `input`",
+        "include, exclude, products or the rule leave every layer float: `input`",
     );
     let error = StockNet::<B>::new(1).quantize(&config()).expect_err("Burn's own layers");
     assert!(error.to_string().contains("are Burn's own, which can't be swapped: `input`"), "{error}");

@@ -13,7 +13,7 @@ use crate::backend::int8::Int8;
 use crate::backend::padding::Constant;
 use crate::backend::scores::Step;
 use crate::backend::tensor::Int8Tensor;
-use burn_int8_kernels::Activation;
+use burn_int8_kernels::{Activation, ChannelOp};
 
 #[deny(clippy::missing_trait_methods, reason = "a default would take the place of what the backend does")]
 impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
@@ -26,10 +26,7 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
         float_empty(shape: Shape, device: Device, dtype: FloatDType) -> Float;
         float_repeat_dim(tensor: Float, dim: usize, times: usize) -> Float;
         float_add_scalar(lhs: Float, rhs: Scalar) -> Float;
-        float_sub(lhs: Float, rhs: Float) -> Float;
         float_sub_scalar(lhs: Float, rhs: Scalar) -> Float;
-        float_mul(lhs: Float, rhs: Float) -> Float;
-        float_div(lhs: Float, rhs: Float) -> Float;
         float_remainder(lhs: Float, rhs: Float) -> Float;
         float_remainder_scalar(lhs: Float, rhs: Scalar) -> Float;
         float_cross(lhs: Float, rhs: Float, dim: usize) -> Float;
@@ -135,6 +132,11 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
     }
 
     fn float_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        if let Some(observed) = rhs.as_observed() {
+            let out = lhs.clone().matmul(rhs.clone());
+            observed.add(Some((&lhs, lhs.rank() - 1)), &out, |rhs| rhs.product(&lhs));
+            return out;
+        }
         match rhs.product(&lhs) {
             Some(product) => product,
             None => lhs.matmul(rhs),
@@ -173,6 +175,18 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
         lhs.add(rhs)
     }
 
+    fn float_sub(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        lhs.combine(ChannelOp::Subtract, rhs, B::float_sub)
+    }
+
+    fn float_mul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        lhs.combine(ChannelOp::Multiply, rhs, B::float_mul)
+    }
+
+    fn float_div(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        lhs.combine(ChannelOp::Divide, rhs, B::float_div)
+    }
+
     fn float_clamp(tensor: FloatTensor<Self>, min: Scalar, max: Scalar) -> FloatTensor<Self> {
         fused::clamp(tensor, [Some(min), Some(max)], |tensor| B::float_clamp(tensor, min, max))
     }
@@ -207,6 +221,11 @@ impl<B: Backend> FloatTensorOps<Self> for Int8<B> {
     }
 
     fn float_select(tensor: FloatTensor<Self>, dim: usize, indices: IntTensor<Self>) -> FloatTensor<Self> {
+        if let Some(observed) = tensor.as_observed() {
+            let out = tensor.clone().map(|tensor| B::float_select(tensor, dim, indices.clone()));
+            observed.add(None, &out, |tensor| tensor.rows(dim, &indices));
+            return out;
+        }
         match tensor.rows(dim, &indices) {
             Some(rows) => rows,
             None => tensor.map(|tensor| B::float_select(tensor, dim, indices)),

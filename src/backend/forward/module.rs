@@ -9,6 +9,7 @@ use burn::tensor::ops::{
 };
 
 use super::{approximates, argument, forward, lower, lowered, raised};
+use crate::backend::conv::ConvCall;
 use crate::backend::fused;
 use crate::backend::int8::Int8;
 use crate::backend::pooling::PoolCall;
@@ -24,7 +25,14 @@ macro_rules! convolutions {
             bias: Option<FloatTensor<Self>>,
             options: $options,
         ) -> FloatTensor<Self> {
-            match weight.convolution::<$rank>(&x, &bias, &(&options).into()) {
+            let call = ConvCall::from(&options);
+            if let Some(observed) = weight.as_observed() {
+                let float = |x, weight, bias| B::$name(x, weight, bias, options);
+                let out = Int8Tensor::layer(x.clone(), weight.clone(), bias.clone(), float);
+                observed.add(Some((&x, 1)), &out, |weight| weight.convolution::<$rank>(&x, &bias, &call));
+                return out;
+            }
+            match weight.convolution::<$rank>(&x, &bias, &call) {
                 Some(out) => out,
                 None => Int8Tensor::layer(x, weight, bias, |x, weight, bias| B::$name(x, weight, bias, options)),
             }
@@ -123,6 +131,11 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
         weight: FloatTensor<Self>,
         bias: Option<FloatTensor<Self>>,
     ) -> FloatTensor<Self> {
+        if let Some(observed) = weight.as_observed() {
+            let out = Int8Tensor::layer(x.clone(), weight.clone(), bias.clone(), B::linear);
+            observed.add(Some((&x, x.rank() - 1)), &out, |weight| weight.linear(&x, &bias));
+            return out;
+        }
         match weight.linear(&x, &bias) {
             Some(out) => out,
             None => Int8Tensor::layer(x, weight, bias, B::linear),
@@ -130,6 +143,11 @@ impl<B: Backend> ModuleOps<Self> for Int8<B> {
     }
 
     fn embedding(weights: FloatTensor<Self>, indices: IntTensor<Self>) -> FloatTensor<Self> {
+        if let Some(observed) = weights.as_observed() {
+            let out = weights.clone().map(|weights| B::embedding(weights, indices.clone()));
+            observed.add(None, &out, |weights| weights.embedding(&indices));
+            return out;
+        }
         match weights.embedding(&indices) {
             Some(out) => out,
             None => weights.map(|weights| B::embedding(weights, indices)),

@@ -19,14 +19,38 @@ pub(crate) use statistics::{InputSums, Statistics};
 pub(crate) struct Observation {
     pub(crate) schemes: Vec<LayerScheme>,
     /// The largest magnitude that was seen before of each input; empty if nobody has looked.
-    inputs: Arc<[f32]>,
-    pub(crate) statistics: Arc<Mutex<Statistics>>,
+    pub(crate) inputs: Arc<[f32]>,
+    /// The layout of its weight, if more is known than a parameter of a layer of Burn's tells.
+    pub(crate) layout: Option<WeightLayout>,
+    statistics: Arc<Mutex<Statistics>>,
 }
 
 impl Observation {
-    pub(crate) fn new(schemes: Vec<LayerScheme>, inputs: Arc<[f32]>) -> Self {
+    pub(crate) fn new(schemes: Vec<LayerScheme>, inputs: Arc<[f32]>, layout: Option<WeightLayout>) -> Self {
         let statistics = Statistics::new(schemes.len());
-        Self { schemes, inputs, statistics: Arc::new(Mutex::new(statistics)) }
+        Self { schemes, inputs, layout, statistics: Arc::new(Mutex::new(statistics)) }
+    }
+
+    /// Adds a call to the sums: `y` is the output, and of each scheme what its INT8 form gives, none where there is no such form. The
+    /// sums are locked for the end only, so that threads wait for each other no longer.
+    pub(crate) fn add<T>(
+        &self,
+        input: &InputSums,
+        y: &[f32],
+        int8: impl Iterator<Item = Option<T>>,
+        read: impl Fn(T, &mut dyn FnMut(&[f32])),
+    ) {
+        let errors: Vec<_> = int8
+            .map(|out| {
+                let mut sums = ErrorSums::default();
+                match out {
+                    Some(out) => read(out, &mut |int8| sums.add_values(y, int8)),
+                    None => sums.add_infinite(y.len()),
+                }
+                sums
+            })
+            .collect();
+        self.statistics.lock().unwrap_or_else(PoisonError::into_inner).add(input, &errors);
     }
 
     /// The sums up to now.
@@ -41,22 +65,21 @@ pub struct ObservedLayer<L: FloatLayer> {
     pub(super) float: L,
     /// The INT8 forms that are tried; none where the weights have none, because a rotation made them infinite.
     pub(super) int8: Vec<Option<QLayer<L>>>,
-    pub(super) statistics: Arc<Mutex<Statistics>>,
+    observation: Observation,
 }
 
 impl<L: FloatLayer> ObservedLayer<L> {
     pub(crate) fn new(float: L, observation: Observation) -> Self {
-        let Observation { schemes, inputs, statistics } = observation;
-        let mut int8: Vec<Option<QLayer<L>>> = Vec::with_capacity(schemes.len());
-        for scheme in schemes {
-            let mut layer = QLayer::quantized_seen(&float, scheme, &inputs).ok();
+        let mut int8: Vec<Option<QLayer<L>>> = Vec::with_capacity(observation.schemes.len());
+        for scheme in &observation.schemes {
+            let mut layer = QLayer::quantized_seen(&float, *scheme, &observation.inputs).ok();
             // Schemes that differ only in the way of inputs have the same integers.
             if let Some(layer) = &mut layer {
                 int8.iter().flatten().for_each(|other| layer.share_weights(other));
             }
             int8.push(layer);
         }
-        Self { float, int8, statistics }
+        Self { float, int8, observation }
     }
 
     /// The same layers elsewhere, which add to the same sums.
@@ -66,7 +89,7 @@ impl<L: FloatLayer> ObservedLayer<L> {
         int8: impl Fn(QLayer<L>) -> QLayer<T>,
     ) -> ObservedLayer<T> {
         let moved = self.int8.into_iter().map(|layer| layer.map(&int8)).collect();
-        ObservedLayer { float: float(self.float), int8: moved, statistics: self.statistics }
+        ObservedLayer { float: float(self.float), int8: moved, observation: self.observation }
     }
 
     /// The output of the float layer. `forward_int8` is the same for an INT8 layer.
@@ -96,24 +119,16 @@ impl<L: FloatLayer> ObservedLayer<L> {
         y
     }
 
-    /// Adds a call to the sums. The sums are locked for the end only, so that threads wait for each other no longer.
+    /// Adds a call to the sums.
     fn add<const D: usize>(
         &self,
         input: InputSums,
         y: &Tensor<L::Backend, D>,
         int8: impl Fn(&QLayer<L>) -> Tensor<L::Backend, D>,
     ) {
-        let errors = with_floats(y.clone().detach(), |y| {
-            let error = |layer: &Option<QLayer<L>>| {
-                let mut sums = ErrorSums::default();
-                match layer {
-                    Some(layer) => with_floats(int8(layer).detach(), |int8| sums.add_values(y, int8)),
-                    None => sums.add_infinite(y.len()),
-                }
-                sums
-            };
-            self.int8.iter().map(error).collect::<Vec<_>>()
+        let forms = self.int8.iter().map(|layer| layer.as_ref().map(&int8));
+        with_floats(y.clone().detach(), |y| {
+            self.observation.add(&input, y, forms, |out, read| with_floats(out.detach(), read));
         });
-        self.statistics.lock().unwrap_or_else(PoisonError::into_inner).add(&input, &errors);
     }
 }

@@ -39,13 +39,13 @@ pub(crate) struct InputSums {
 }
 
 impl InputSums {
-    pub(super) fn new(channels: usize) -> Self {
+    pub(crate) fn new(channels: usize) -> Self {
         let (min, max) = (f32::INFINITY, f32::NEG_INFINITY);
         Self { values: 0, non_finite: 0, min, max, squares: 0.0, channels: vec![0.0; channels] }
     }
 
     /// Adds values that have `run` neighbours of one channel, then as many of the next, and so on from the first again.
-    pub(super) fn add_values(&mut self, x: &[f32], run: usize) {
+    pub(crate) fn add_values(&mut self, x: &[f32], run: usize) {
         let Self { values, non_finite, min, max, squares, channels } = self;
         let channel_count = channels.len();
         for (index, run) in x.chunks(run.max(1)).enumerate() {

@@ -32,7 +32,9 @@ use crate::nn::weight::WeightParam;
 
 pub(crate) use float::FloatItem;
 pub use layer::LayerItem;
-pub(crate) use parameter::{PARAMETER_SCHEME, SavedParameter, bytes_of, from_bytes, kind_of, layout_of};
+pub(crate) use parameter::{
+    PARAMETER, PARAMETER_SCHEME, SavedParameter, bytes_of, from_bytes, kind_of, layout_of, saved_kind,
+};
 pub use saved::RECORD_VERSION;
 pub(crate) use saved::{OutputAxis, SavedWeight};
 use weight::WeightItem;

@@ -41,6 +41,14 @@ pub(crate) struct SavedParameter {
     pub(crate) swapped: bool,
 }
 
+/// The kind of a parameter of a model's own that a product may read. Its weight is that of a linear layer.
+pub(crate) const PARAMETER: &str = "Parameter";
+
+/// The kind of layer that such a weight is saved as.
+pub(crate) fn saved_kind(kind: &'static str) -> &'static str {
+    if kind == PARAMETER { "Linear" } else { kind }
+}
+
 /// The kind of layer of that name, such as `Linear`: one of Burn's that hold most of a model's weights.
 pub(crate) fn kind_of(name: &str) -> Option<&'static str> {
     KINDS.into_iter().map(|(kind, ..)| kind).find(|kind| *kind == name)
@@ -66,7 +74,8 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> Result<(SavedParameter, WeightLayout),
 
 /// The layout of the weight of a layer of Burn's, if there is such a kind of layer with a weight of that rank. How a convolution
 /// steps, and a regular one's groups, a weight does not know: here they are one.
-pub(crate) fn layout_of(kind: &str, shape: &[usize], groups: usize) -> Option<WeightLayout> {
+pub(crate) fn layout_of(kind: &'static str, shape: &[usize], groups: usize) -> Option<WeightLayout> {
+    let kind = saved_kind(kind);
     let (kind, ..) = KINDS.into_iter().find(|(name, rank, _)| *name == kind && *rank == shape.len())?;
     let [first, second] = [shape[0], shape[1]];
     Some(match kind {

@@ -10,7 +10,7 @@ mod swap;
 mod visit;
 
 pub(crate) use facts::{FloatBytes, FloatFacts, Int8Facts};
-pub(crate) use parameter::{FloatParameter, ParameterState, quantize_parameter};
+pub(crate) use parameter::{FloatParameter, ParameterState, quantize_parameter, shape_of_product};
 pub(crate) use path::{BurnsParameter, ModulePath};
 pub use swap::QuantizeMapper;
 pub(crate) use swap::{Decision, HowToQuantize, LayerRule, Swapped};

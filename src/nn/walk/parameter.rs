@@ -6,8 +6,10 @@ use burn::tensor::TensorPrimitive;
 use burn_int8_kernels::{NotFinite, WeightLayout};
 
 use super::facts::{FloatBytes, Int8Facts};
-use crate::backend::stock_backend;
+use crate::backend::{Weight, stock_backend};
 use crate::config::LayerScheme;
+use crate::nn::observe::Observation;
+use crate::nn::record::{PARAMETER, saved_kind};
 use crate::nn::weight::{WeightParam, is_transposed};
 use crate::outcome::SkipReason;
 
@@ -69,27 +71,56 @@ impl<B: Backend, const D: usize> FloatParameter for Param<Tensor<B, D>> {
     }
 
     fn non_finite_channel(&self, layout: &WeightLayout) -> Option<usize> {
-        WeightParam::non_finite_channel(self, layout)
+        match stock_backend::<B>(&self.lazy_device()) {
+            Some(backend) => backend.non_finite_channel(self.val().into_primitive(), layout),
+            None => WeightParam::non_finite_channel(self, layout),
+        }
     }
 }
 
-/// The parameter in INT8, frozen, and its scheme, or as it was, and why. Recorders write it as integers.
+/// The shape of a parameter of the model's own if a product may read it, and it can be INT8 or is.
+pub(crate) fn shape_of_product(parameter: &dyn FloatParameter) -> Option<Vec<usize>> {
+    let shape = parameter.shape_in(PARAMETER);
+    let is_matrix = shape.len() == 2 && shape.iter().all(|size| *size > 1);
+    (is_matrix && !matches!(parameter.state(), ParameterState::Fixed)).then_some(shape)
+}
+
+/// The parameter in INT8, frozen, and its scheme, or as it was, and why, given the largest magnitude that was seen of each input.
+/// Recorders write it as integers.
 pub(crate) fn quantize_parameter<B: Backend, const D: usize>(
     param: Param<Tensor<B, D>>,
     kind: &'static str,
     layout: WeightLayout,
     scheme: LayerScheme,
+    inputs: &[f32],
 ) -> (Param<Tensor<B, D>>, Result<LayerScheme, SkipReason>) {
     let Some(backend) = stock_backend::<B>(&param.lazy_device()) else {
         return (param, Err(SkipReason::BurnsLayer { kind: kind.into() }));
     };
-    match backend.quantize(param.val().into_primitive(), param.id, kind, layout, scheme) {
+    let weight = Weight { id: param.id, kind: saved_kind(kind), layout };
+    match backend.quantize(param.val().into_primitive(), weight, scheme, inputs) {
         Ok((tensor, scheme)) => {
             let value = Tensor::from_primitive(TensorPrimitive::Float(tensor));
             (replaced(param, value), Ok(scheme))
         }
         Err(NotFinite { channel }) => (param, Err(SkipReason::NonFiniteWeight { channel })),
     }
+}
+
+/// The parameter as one that stays float and is observed.
+pub(crate) fn observe_parameter<B: Backend, const D: usize>(
+    param: Param<Tensor<B, D>>,
+    kind: &'static str,
+    layout: WeightLayout,
+    observation: &Observation,
+) -> Param<Tensor<B, D>> {
+    let Some(backend) = stock_backend::<B>(&param.lazy_device()) else { return param };
+    let weight = Weight { id: param.id, kind: saved_kind(kind), layout };
+    let observed = |value: Tensor<B, D>| {
+        let observed = backend.observed(value.into_primitive(), weight, observation);
+        Tensor::from_primitive(TensorPrimitive::Float(observed))
+    };
+    param.map(observed)
 }
 
 /// The parameter with the memory of `other` if that holds the same integers.

@@ -52,15 +52,16 @@ impl ModulePath {
         self.names.pop();
     }
 
-    /// The path of the module at hand.
+    /// The path of the module or parameter at hand.
     pub(crate) fn module(&self) -> String {
         joined(&self.names)
     }
 
-    /// The path of the layer whose weight the parameter at hand may be, if it is called so.
-    pub(crate) fn layer_of_weight(&self) -> Option<String> {
-        let ((name, _), layer) = self.names.split_last()?;
-        (name == "weight").then(|| joined(layer))
+    /// The paths of what the parameter at hand may be: the layer whose weight it is, if it is called so, or a parameter of the model's
+    /// own.
+    pub(crate) fn layer_or_parameter(&self) -> Vec<String> {
+        let layer = self.names.split_last().filter(|((name, _), _)| name == "weight");
+        layer.map(|(_, layer)| joined(layer)).into_iter().chain([self.module()]).collect()
     }
 
     /// The path of the module that holds the parameter at hand.

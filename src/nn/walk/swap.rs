@@ -8,14 +8,16 @@ use burn::module::{ModuleMapper, Param, ParamId};
 use burn::prelude::*;
 use burn_int8_kernels::{NotFinite, WeightLayout};
 
-use super::parameter::{FloatParameter, ParameterState, quantize_parameter, shared_with};
+use super::parameter::{
+    FloatParameter, ParameterState, observe_parameter, quantize_parameter, shape_of_product, shared_with,
+};
 use super::path::{BurnsParameter, ModulePath};
 use crate::config::LayerScheme;
 use crate::error::Int8Error;
 use crate::nn::layer::FloatLayer;
 use crate::nn::observe::{Observation, ObservedLayer};
 use crate::nn::qlayer::QLayer;
-use crate::nn::record::layout_of;
+use crate::nn::record::{PARAMETER, layout_of};
 use crate::nn::weight::{Int8Weight, WeightParam};
 use crate::outcome::{LayerInfo, LayerOutcome, SkipReason};
 
@@ -146,15 +148,21 @@ impl QuantizeMapper {
         layer: LayerInfo,
         layout: WeightLayout,
     ) -> Param<Tensor<B, D>> {
+        let known = |known: Option<WeightLayout>| {
+            known.filter(|known| known.shape() == layer.shape).unwrap_or(layout)
+        };
         let (param, result) = match self.rule.decide(&layer) {
             Decision::Quantize(how) => {
-                let layout = how.layout.filter(|known| known.shape() == layer.shape).unwrap_or(layout);
-                let (param, result) = quantize_parameter(param, layer.kind, layout, how.scheme);
+                let layout = known(how.layout);
+                let (param, result) = quantize_parameter(param, layer.kind, layout, how.scheme, &how.inputs);
                 (if result.is_ok() { self.tie_parameter(param) } else { param }, result)
             }
             Decision::Skip(reason) => (param, Err(reason)),
             Decision::Take(_) | Decision::Loaded => (param, Err(SkipReason::NoWeights)),
-            Decision::Observe(_) => return param,
+            Decision::Observe(observation) => {
+                let layout = known(observation.layout);
+                return observe_parameter(param, layer.kind, layout, &observation);
+            }
         };
         self.outcomes.push(LayerOutcome { layer, result });
         param
@@ -210,13 +218,22 @@ impl<B: Backend> ModuleMapper<B> for QuantizeMapper {
         self.path.exit();
     }
 
-    /// A parameter of a module that is not ours: it stays, and a layer of Burn's own is written down.
+    /// A parameter of a module that is not ours: the weight of a layer of Burn's own, or one that a product may read, is written down,
+    /// and becomes INT8 where its backend allows that.
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let Some(BurnsParameter::Weight { path, kind, reason }) = self.path.burns_parameter() else {
-            return param;
+        let (layer, reason) = match self.path.burns_parameter() {
+            Some(BurnsParameter::Weight { path, kind, reason }) => {
+                (LayerInfo { path, kind, shape: param.shape_in(kind) }, reason)
+            }
+            Some(BurnsParameter::Bias { .. }) => return param,
+            None => match shape_of_product(&param) {
+                Some(shape) => {
+                    (LayerInfo { path: self.path.module(), kind: PARAMETER, shape }, SkipReason::NoProduct)
+                }
+                None => return param,
+            },
         };
-        let layer = LayerInfo { path, kind, shape: param.shape_in(kind) };
-        match (param.state(), layout_of(kind, &layer.shape, 1)) {
+        match (param.state(), layout_of(layer.kind, &layer.shape, 1)) {
             (ParameterState::Float, Some(layout)) => self.swap_parameter(param, layer, layout),
             (ParameterState::Int8(facts), _) => {
                 let loaded = self.rule.was_loaded(&layer);

@@ -11,7 +11,7 @@ use burn::tensor::{DType, TensorData, TensorMetadata, TensorPrimitive};
 use super::slices::{contiguous, floats};
 use super::{kernel, steps, tensor};
 use crate::config::{LayerScheme, QuantMode};
-use crate::ops::op::{ConvOp, OutputStep, added};
+use crate::ops::op::{ConvOp, OutputStep, operands};
 use burn_int8_kernels::conv::channels_last::{self, Pool};
 use burn_int8_kernels::conv::{self, ConvInput};
 use burn_int8_kernels::{ConvSpec, PackedWeights};
@@ -70,7 +70,7 @@ pub(in crate::ops) fn conv_with_steps<B: Backend, const D: usize>(
     let bias = bias.map(|bias| bias.into_primitive().tensor());
     let bias = bias.as_ref().map(floats::<B>);
     let x = Image::<B>::new(x.into_primitive().tensor());
-    let others: Vec<_> = added(steps).map(|other| Image::<B>::new(other.clone())).collect();
+    let others: Vec<_> = operands(steps).map(|other| Image::<B>::new(other.clone())).collect();
     let others: Vec<_> = others.iter().map(Image::with_channels_last).collect();
     let steps = steps::steps(steps, &others);
     let values = &x.with_channels_last();

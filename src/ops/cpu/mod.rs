@@ -13,7 +13,7 @@ use std::any::TypeId;
 use burn::prelude::*;
 use burn::tensor::{DType, TensorPrimitive};
 
-use super::op::{AttentionOp, LinearOp, added};
+use super::op::{AttentionOp, LinearOp, operands};
 use crate::config::QuantMode;
 use burn_int8_kernels::gemm::{self, Product};
 use burn_int8_kernels::{Activation, Attention, Kernel, Mask, Norm, PackedWeights, Step, StridedHeads};
@@ -54,7 +54,7 @@ pub(super) fn linear<B: Backend, const D: usize, const N: usize>(
     };
     let biases = layers.each_ref().map(|(_, op)| op.bias.clone().map(|bias| bias.into_primitive().tensor()));
     let biases = biases.each_ref().map(|bias| bias.as_ref().map(floats::<B>));
-    let others = layers.each_ref().map(|(_, op)| added(&op.steps).map(floats::<B>).collect::<Vec<_>>());
+    let others = layers.each_ref().map(|(_, op)| operands(&op.steps).map(floats::<B>).collect::<Vec<_>>());
     let steps: [Vec<Step<'_>>; N] = std::array::from_fn(|i| steps::steps(&layers[i].1.steps, &others[i]));
     let products: [Product<'_>; N] = std::array::from_fn(|i| Product {
         weights: layers[i].0,

@@ -3,6 +3,8 @@
 mod every_backend;
 mod layers;
 mod modules;
+mod observed;
+mod products;
 mod put_off;
 mod saving;
 mod training;

@@ -1,9 +1,10 @@
 //! What `Int8<B>` puts off: the outputs of layers, until it is known what becomes of them, and zeros around images.
 
+use burn::module::{Param, RunningState};
 use burn::nn::PaddingConfig2d;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::conv::{Conv1dConfig, Conv2d, Conv2dConfig};
 use burn::nn::pool::{AdaptiveAvgPool2dConfig, AvgPool2dConfig, MaxPool2dConfig};
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::{BatchNorm, Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::activation::{gelu, relu};
 use burn_int8::prelude::*;
@@ -12,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::support::models::{floats, on_every_backend, tensor};
 
-on_every_backend! { a_network other_handles zeros_around nothing_is_lost workers_of_a_pool }
+on_every_backend! { a_network norms_of_channels other_handles zeros_around nothing_is_lost workers_of_a_pool }
 
 /// The rounding of a mean and of GELU in `f32`, in parts of their inputs.
 const ROUNDING: f32 = 1e-6;
@@ -72,6 +73,54 @@ fn a_network<B: Backend>() {
     assert!(difference <= ROUNDING * plain_out.abs().max().into_scalar().elem::<f32>(), "{difference}");
 }
 
+/// A BatchNorm that does something to each channel.
+fn norm<B: Backend>(channels: usize) -> BatchNorm<B> {
+    BatchNorm {
+        gamma: Param::from_tensor(tensor([channels], 11)),
+        beta: Param::from_tensor(tensor([channels], 12)),
+        running_mean: RunningState::new(tensor::<B, 1>([channels], 13) * 3.0),
+        running_var: RunningState::new(tensor::<B, 1>([channels], 14).abs() * 4.0),
+        momentum: 0.1,
+        epsilon: 1e-3,
+    }
+}
+
+/// A BatchNorm is computed with the layer before it, and gives the bits of the inner backend; so do other tensors with one number for
+/// each channel, and tensors that are no such thing.
+fn norms_of_channels<B: Backend>() {
+    let device = Default::default();
+    let config = Int8Config::new();
+    let norm = norm::<Int8<B>>(70);
+    let same = |run: &dyn Fn() -> Vec<f32>| assert!(run() == without_fusion(run));
+    for conv in [Conv2dConfig::new([20, 70], [1, 1]), Conv2dConfig::new([70, 70], [3, 3]).with_groups(70)] {
+        let x = tensor::<Int8<B>, 4>([2, conv.channels[0], 5, 6], 3);
+        let (conv, _) = conv.init(&device).quantize(&config).expect("float");
+        let forward = || relu(norm.forward(conv.forward(x.clone())));
+        same(&|| floats(forward()));
+        let shortcut = forward();
+        same(&|| floats(relu(norm.forward(conv.forward(x.clone())) + shortcut.clone())));
+        let factors = |shape: [usize; 4]| tensor::<Int8<B>, 4>(shape, 5);
+        let dims = shortcut.dims();
+        for shape in [[1, 70, 1, 1], [2, 70, 1, 1], [1, 1, 1, dims[3]], [1; 4], dims] {
+            let by = factors(shape);
+            same(&|| floats(conv.forward(x.clone()) * by.clone()));
+            same(&|| floats(by.clone() - conv.forward(x.clone())));
+            same(&|| floats(by.clone() + conv.forward(x.clone())));
+            same(&|| floats(conv.forward(x.clone()) / by.clone() - by.clone()));
+        }
+        let plain = floats(conv.forward(x.clone()));
+        assert!(plain != floats(norm.forward(conv.forward(x))), "a norm that does nothing tests nothing");
+    }
+    let (conv, _) = Conv1dConfig::new(6, 70, 3).init::<Int8<B>>(&device).quantize(&config).expect("float");
+    let x = tensor::<Int8<B>, 3>([2, 6, 9], 3);
+    same(&|| floats(norm.forward(conv.forward(x.clone()))));
+    let (linear, _) = LinearConfig::new(16, 70).init::<Int8<B>>(&device).quantize(&config).expect("float");
+    let x = tensor::<Int8<B>, 2>([3, 16], 3);
+    same(&|| floats(norm.forward(linear.forward(x.clone()))));
+    let rows = tensor::<Int8<B>, 3>([2, 70, 16], 3); // channels of the norm that are rows of the layer
+    same(&|| floats(norm.forward(linear.forward(rows.clone()))));
+}
+
 /// Each handle keeps its own value, whatever becomes of others.
 fn other_handles<B: Backend>() {
     let device = Default::default();
@@ -90,7 +139,7 @@ fn other_handles<B: Backend>() {
     assert_eq!(floats(sum), each(|x| x + x));
     // Two layers, each of which could wait for the other.
     assert_eq!(floats(conv.forward(x.clone()) + conv.forward(x.clone())), each(|x| x + x));
-    // A sum of other shapes is no step of the layer.
+    // A sum with one number for each channel.
     let row = tensor::<Int8<B>, 4>([1, 8, 1, 1], 2);
     let expected: Vec<_> =
         expected.iter().zip(floats(row.clone().expand([1, 8, 3, 3]))).map(|(a, b)| a + b).collect();

@@ -85,7 +85,7 @@ pub fn dynamic(
     steps: &[Step<'_>],
 ) -> Vec<f32> {
     input.check(bias);
-    check_steps(steps, input.outputs());
+    check_steps(steps, input.outputs(), input.weights.scales().len());
     run(kernel, input, scheme.into(), &DequantizeRows { w_scales: input.weights.scales(), bias, steps })
 }
 
@@ -103,7 +103,7 @@ pub fn weight_only(
     steps: &[Step<'_>],
 ) -> Vec<f32> {
     input.check(bias);
-    check_steps(steps, input.outputs());
+    check_steps(steps, input.outputs(), input.weights.scales().len());
     let spec = input.geometry.spec();
     assert!(computes_floats(spec), "{spec:?} is not computed with channels last");
     if input.is_empty() {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::conv;
 use crate::conv::tests::{Case, Numbers};
+use crate::epilogue::ChannelOp;
 use crate::range::{InputCodes, QuantRange};
 use crate::tests::packed;
 use crate::vecmath::Activation;
@@ -92,10 +93,21 @@ fn check(case: &Case, numbers: &mut Numbers) -> bool {
             let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert!(bits(&out) == bits(&expected), "{kernel:?} {spec:?} {geometry:?} {codes:?} outputs");
             let other: Vec<_> = expected.iter().rev().map(|x| x * 0.5).collect();
-            let steps = [Step::Add(&other), Step::Activate(Activation::Relu)];
+            let steps = [
+                Step::Channels(ChannelOp::Subtract, &bias),
+                Step::Channels(ChannelOp::Divide, &scales),
+                Step::Add(&other),
+                Step::Channels(ChannelOp::Multiply, &scales),
+                Step::Channels(ChannelOp::Add, &bias),
+                Step::Activate(Activation::Relu),
+            ];
             let stepped = dynamic(kernel, &last, scheme, Some(&bias), &steps);
-            let one = |(&y, &other): (&f32, &f32)| if y + other <= 0.0 { 0.0 } else { y + other };
-            let expected: Vec<_> = expected.iter().zip(&other).map(one).collect();
+            let one = |(i, (&y, &other)): (usize, (&f32, &f32))| {
+                let (scale, bias) = (scales[i % outputs], bias[i % outputs]);
+                let y = ((y - bias) / scale + other) * scale + bias;
+                if y <= 0.0 { 0.0 } else { y }
+            };
+            let expected: Vec<_> = expected.iter().zip(&other).enumerate().map(one).collect();
             assert!(bits(&stepped) == bits(&expected), "{kernel:?} {spec:?} {geometry:?} {codes:?} steps");
         }
     }
