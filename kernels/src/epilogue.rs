@@ -3,7 +3,11 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use crate::isa::{Isa, MR, Op, Sum, Sums, TRANSPOSED_ROWS, transpose};
+use crate::isa::{
+    Isa, LANES, MR, Op, ShortFunction, Sum, Sums, TRANSPOSED_ROWS, ToCodes, ToFloats, dequantize,
+    encode_bytes, transpose,
+};
+use crate::range::Quantizer;
 use crate::scratch::CacheAligned;
 use crate::uninit::{Block, init_map, init_map_pairs};
 use crate::vecmath::Activation;
@@ -81,15 +85,20 @@ pub(crate) struct TileSums<'a, S> {
 pub(crate) trait RowEpilogue<S: Sum>: Sync {
     /// The element of an output.
     type Output: Copy + Default + Send;
-    /// What all rows of a panel have in common. A copy of it on the stack, which the compiler knows not to overlap with outputs,
-    /// makes vector code of the loops over it.
+    /// What all rows of a panel have in common.
     type Panel: Copy;
 
     /// The panel from this channel on, whose weights have these column sums; none if inputs have no offset.
     fn panel(&self, channel: usize, column_sums: &[i32]) -> Self::Panel;
 
     /// Writes the outputs of a tile. Those past the last channel are padding: nobody uses what they give.
-    fn tile(&self, panel: &Self::Panel, tile: &TileSums<'_, S>, out: &mut [[Self::Output; NR]; MR]);
+    fn tile<I: Isa>(
+        &self,
+        isa: I,
+        panel: &Self::Panel,
+        tile: &TileSums<'_, S>,
+        out: &mut [[Self::Output; NR]; MR],
+    );
 }
 
 /// The first of `values`, and zeros where there are none.
@@ -99,9 +108,6 @@ fn padded<T: Copy + Default>(values: &[T]) -> [T; NR] {
     all.iter_mut().zip(values).for_each(|(all, value)| *all = *value);
     all
 }
-
-/// The channels that are computed at once: a loop whose length is a constant becomes vectors.
-pub(crate) const LANES: usize = 16;
 
 /// Writes `f(i, sum)` for each of the first `columns` of a row.
 #[inline(always)]
@@ -236,29 +242,76 @@ impl<S: Sum> RowEpilogue<S> for DequantizeRows<'_> {
     }
 
     #[inline(always)]
-    fn tile(&self, panel: &DequantizedPanel, tile: &TileSums<'_, S>, out: &mut [[f32; NR]; MR]) {
+    fn tile<I: Isa>(
+        &self,
+        isa: I,
+        panel: &DequantizedPanel,
+        tile: &TileSums<'_, S>,
+        out: &mut [[f32; NR]; MR],
+    ) {
+        // The first function, if it is short, is computed in the pass over the sums.
+        let (function, steps) = match self.steps.split_first() {
+            Some((Step::Activate(Activation::Relu), rest)) => (ShortFunction::Relu, rest),
+            Some((&Step::Activate(Activation::Clamp(limits)), rest)) => (ShortFunction::Clamp(limits), rest),
+            _ => (ShortFunction::Identity, self.steps),
+        };
         let DequantizedPanel { column_sums, w_scales, biases } = panel;
-        let columns = tile.columns;
         for (i, out) in out.iter_mut().enumerate().take(tile.rows) {
-            let (sums, x_scale, offset) = (&tile.sums[i], tile.x_scales[i], tile.offsets[i]);
-            let scaled =
-                |i: usize, sum: S| sum.to_f32(column_sums[i].wrapping_mul(offset)) * (x_scale * w_scales[i]);
-            match biases {
-                None => map_row(sums, columns, out, scaled),
-                Some(biases) => map_row(sums, columns, out, |i, sum| scaled(i, sum) + biases[i]),
-            }
+            let (offset, x_scale) = (tile.offsets[i], tile.x_scales[i]);
+            let way = ToFloats { offset, x_scale, column_sums, w_scales, biases: biases.as_ref(), function };
+            dequantize(isa, S::row(&tile.sums[i]), tile.columns, &way, out);
         }
-        for step in self.steps {
+        for step in steps {
             for (row, out) in (tile.first_row..).zip(out.iter_mut()).take(tile.rows) {
                 match step {
-                    Step::Activate(activation) => activation.apply(&mut out[..columns]),
+                    Step::Activate(activation) => activation.apply(&mut out[..tile.columns]),
                     Step::Add(other) => {
                         let row = &other[row * self.w_scales.len()..][..self.w_scales.len()];
-                        ChannelOp::Add.apply(&mut out[..columns], &row[tile.channel..]);
+                        ChannelOp::Add.apply(&mut out[..tile.columns], &row[tile.channel..]);
                     }
-                    Step::Channels(op, numbers) => op.apply(&mut out[..columns], &numbers[tile.channel..]),
+                    Step::Channels(op, numbers) => {
+                        op.apply(&mut out[..tile.columns], &numbers[tile.channel..]);
+                    }
                 }
             }
+        }
+    }
+}
+
+/// The outputs of [`DequantizeRows`] as integers without a sign.
+pub(crate) struct EncodeRows<'a> {
+    rows: DequantizeRows<'a>,
+    way: ToCodes,
+}
+
+impl<'a> EncodeRows<'a> {
+    /// Integers of outputs between zero and `bound`.
+    pub(crate) fn new(rows: DequantizeRows<'a>, bound: f32) -> Self {
+        Self { rows, way: Quantizer::up_to(bound).to_codes(0) }
+    }
+}
+
+impl<S: Sum> RowEpilogue<S> for EncodeRows<'_> {
+    type Output = u8;
+    type Panel = DequantizedPanel;
+
+    #[inline(always)]
+    fn panel(&self, channel: usize, column_sums: &[i32]) -> DequantizedPanel {
+        RowEpilogue::<S>::panel(&self.rows, channel, column_sums)
+    }
+
+    #[inline(always)]
+    fn tile<I: Isa>(
+        &self,
+        isa: I,
+        panel: &DequantizedPanel,
+        tile: &TileSums<'_, S>,
+        out: &mut [[u8; NR]; MR],
+    ) {
+        let mut floats = CacheAligned([[0.0; NR]; MR]);
+        self.rows.tile(isa, panel, tile, &mut floats.0);
+        for (out, floats) in out.iter_mut().zip(&floats.0).take(tile.rows) {
+            encode_bytes(isa, &floats[..tile.columns], &self.way, &mut out[..tile.columns]);
         }
     }
 }
@@ -404,7 +457,7 @@ impl<S: Sum> RowEpilogue<S> for RawAccumulators {
     }
 
     #[inline(always)]
-    fn tile(&self, panel: &[i32; NR], tile: &TileSums<'_, S>, out: &mut [[i32; NR]; MR]) {
+    fn tile<I: Isa>(&self, _isa: I, panel: &[i32; NR], tile: &TileSums<'_, S>, out: &mut [[i32; NR]; MR]) {
         for (i, out) in out.iter_mut().enumerate().take(tile.rows) {
             let offset = tile.offsets[i];
             map_row(&tile.sums[i], tile.columns, out, |i, sum| sum.exact(panel[i].wrapping_mul(offset)));

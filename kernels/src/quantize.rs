@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::isa::{InputEncoding, Isa, Kernel, Op};
+use crate::isa::{InputEncoding, Isa, Kernel, Op, encode};
 use crate::parallel::{for_each, threads_for};
 use crate::range::{Extent, InputScheme, QuantRange, Quantizer, absmax, extent};
 use crate::scratch::{TRANSFORMED, with_scratch};
@@ -99,9 +99,7 @@ impl Op for QuantizeRow<'_> {
         };
         let offset = I::Input::offset(quantizer.is_unsigned());
         padding.fill(I::Input::encode(0, offset));
-        for (out, &x) in body.iter_mut().zip(x) {
-            *out = I::Input::encode(quantizer.quantize(x), offset);
-        }
+        encode(isa, x, &quantizer.to_codes(offset), body);
         (quantizer.scale * restore, offset)
     }
 }

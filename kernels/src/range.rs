@@ -1,5 +1,7 @@
 //! The integers that floats become: absmax, scale, round to nearest (ties to even), clip.
 
+use crate::isa::ToCodes;
+
 /// The integers that stand for a channel or row, and which of them its largest magnitude becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -125,6 +127,12 @@ impl Quantizer {
         }
     }
 
+    /// The way of values between zero and a finite bound to integers without a sign.
+    pub(crate) fn up_to(bound: f32) -> Self {
+        let [scale, prescale, inverse] = steps(bound, InputCodes::UNSIGNED_MAX as f32);
+        Self { scale, prescale, inverse, qmin: 0, qmax: InputCodes::UNSIGNED_MAX }
+    }
+
     /// True if its integers have no sign.
     #[inline(always)]
     pub(crate) fn is_unsigned(&self) -> bool {
@@ -138,6 +146,12 @@ impl Quantizer {
         }
         let [scale, prescale, inverse] = steps(absmax, divisor);
         Some(Self { scale, prescale, inverse, qmin, qmax })
+    }
+
+    /// The way to codes to which an encoding adds this number.
+    #[inline(always)]
+    pub(crate) fn to_codes(self, offset: i32) -> ToCodes {
+        ToCodes { factors: [self.prescale, self.inverse], limits: [self.qmin, self.qmax], offset }
     }
 
     /// The value in steps.

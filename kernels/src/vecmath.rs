@@ -34,15 +34,23 @@ impl Activation {
             Self::Identity => {}
             Self::Gelu => each(values, gelu),
             Self::GeluApproximate => each(values, gelu_approximate),
-            Self::Relu => each(values, |x| if x <= 0.0 { 0.0 } else { x }),
-            Self::Clamp([low, high]) => each(values, |x| {
-                let y = if x < low { low } else { x };
-                if y > high { high } else { y }
-            }),
+            Self::Relu => each(values, relu),
+            Self::Clamp(limits) => each(values, |x| clamp(x, limits)),
             Self::Sigmoid => each(values, sigmoid),
             Self::Tanh => each(values, |x| 2.0 * sigmoid(2.0 * x) - 1.0),
         }
     }
+}
+
+#[inline(always)]
+pub(crate) fn relu(x: f32) -> f32 {
+    if x <= 0.0 { 0.0 } else { x }
+}
+
+#[inline(always)]
+pub(crate) fn clamp(x: f32, [low, high]: [f32; 2]) -> f32 {
+    let y = if x < low { low } else { x };
+    if y > high { high } else { y }
 }
 
 #[inline(always)]

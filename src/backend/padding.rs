@@ -9,6 +9,7 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, FloatDType, Scalar, Slice, TensorMetadata};
 
 use super::once::Once;
+use super::tensor::Int8Tensor;
 
 /// A tensor that has one value everywhere, computed for the first who reads it.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl<B: Backend> Constant<B> {
 /// An image with zeros around it.
 #[derive(Debug)]
 pub(super) struct Padded<B: Backend> {
-    image: FloatTensor<B>,
+    image: Int8Tensor<B>,
     slices: Vec<Slice>,
     zeros: Arc<Constant<B>>,
     computed: Once<FloatTensor<B>>,
@@ -54,7 +55,13 @@ pub(super) struct Padded<B: Backend> {
 
 impl<B: Backend> Padded<B> {
     /// `image` written over a part of `zeros`, if that puts zeros around it: in front of and behind its pixels, in all channels.
-    pub(super) fn new(zeros: &Arc<Constant<B>>, slices: &[Slice], image: &FloatTensor<B>) -> Option<Self> {
+    /// The image itself if it does something else.
+    #[allow(clippy::result_large_err, reason = "the image is written at once, then")]
+    pub(super) fn new(
+        zeros: &Arc<Constant<B>>,
+        slices: &[Slice],
+        image: Int8Tensor<B>,
+    ) -> Result<Self, Int8Tensor<B>> {
         let (outer, inner) = (&zeros.shape, image.shape());
         let is_image = (3..=5).contains(&outer.num_dims()) && slices.len() == outer.num_dims();
         let is_zero = zeros.value.elem::<f64>() == 0.0 && image.dtype() == zeros.dtype();
@@ -63,12 +70,11 @@ impl<B: Backend> Padded<B> {
             let range = slice.to_range(outer);
             slice.step == 1 && range.len() == inner && range.end <= outer && (axis > 1 || inner == outer)
         };
-        (is_image && is_zero && places.enumerate().all(fits)).then(|| Self {
-            image: image.clone(),
-            slices: slices.to_vec(),
-            zeros: zeros.clone(),
-            computed: Once::new(),
-        })
+        if is_image && is_zero && places.enumerate().all(fits) {
+            let (slices, zeros) = (slices.to_vec(), zeros.clone());
+            return Ok(Self { image, slices, zeros, computed: Once::new() });
+        }
+        Err(image)
     }
 
     pub(super) fn shape(&self) -> &Shape {
@@ -83,8 +89,13 @@ impl<B: Backend> Padded<B> {
         self.zeros.device()
     }
 
-    pub(super) fn image(&self) -> &FloatTensor<B> {
+    pub(super) fn image(&self) -> &Int8Tensor<B> {
         &self.image
+    }
+
+    /// The image of the last handle; another one shares it.
+    pub(super) fn into_image(this: Arc<Self>) -> Int8Tensor<B> {
+        Arc::try_unwrap(this).map_or_else(|shared| shared.image.clone(), |padded| padded.image)
     }
 
     /// The zeros in front of the image and behind it, along each of three axes.
@@ -100,7 +111,8 @@ impl<B: Backend> Padded<B> {
     }
 
     pub(super) fn tensor(&self) -> FloatTensor<B> {
-        let write = || B::float_slice_assign(self.zeros.tensor(), &self.slices, self.image.clone());
+        let write =
+            || B::float_slice_assign(self.zeros.tensor(), &self.slices, self.image.clone().into_float());
         self.computed.get_or_compute(write).clone()
     }
 }

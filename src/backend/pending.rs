@@ -14,9 +14,11 @@ use super::fused;
 use super::once::Once;
 use super::tensor::with_rank;
 use super::weight::StockWeight;
-use crate::ops::{ConvOp, LinearOp, OutputStep};
+use crate::config::QuantMode;
+use crate::nn::weight::Int8Weight;
+use crate::ops::{ConvImage, ConvOp, LinearOp, OutputStep};
 use burn_int8_kernels::conv::ConvGeometry;
-use burn_int8_kernels::{Activation, ChannelOp};
+use burn_int8_kernels::{Activation, ChannelOp, InputCodes};
 
 /// The output of a layer that nobody has computed yet, shared by all clones of the tensor.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub(super) struct Pending<B: Backend> {
 /// A layer and its input.
 #[derive(Debug)]
 pub(super) struct Layer<B: Backend> {
-    pub(super) x: FloatTensor<B>,
+    pub(super) x: ConvImage<B>,
     pub(super) weight: Arc<StockWeight<B>>,
     pub(super) bias: Option<FloatTensor<B>>,
     /// The places of a convolution's filters; none of a linear layer.
@@ -43,7 +45,11 @@ impl<B: Backend> Pending<B> {
     #[allow(clippy::result_large_err, reason = "the layer is computed at once, then")]
     pub(super) fn new(layer: Layer<B>, shape: Shape) -> Result<Self, Layer<B>> {
         let has_values = shape.num_elements() > 0 && (2..=5).contains(&shape.num_dims());
-        let is_plain = layer.x.dtype() == DType::F32 && fused::is_on::<B>(&B::float_device(&layer.x));
+        let is_single = match &layer.x {
+            ConvImage::Floats(x) => x.dtype() == DType::F32,
+            ConvImage::Codes { .. } => true,
+        };
+        let is_plain = is_single && fused::is_on::<B>(&layer.x.device());
         if has_values && is_plain && layer.has_steps() {
             return Ok(Self { layer, shape, steps: Vec::new(), computed: Once::new() });
         }
@@ -55,7 +61,7 @@ impl<B: Backend> Pending<B> {
     }
 
     pub(super) fn device(&self) -> B::Device {
-        B::float_device(&self.layer.x)
+        self.layer.x.device()
     }
 
     /// Adds a function of each output, if there is no other handle.
@@ -86,6 +92,22 @@ impl<B: Backend> Pending<B> {
             }
             _ => false,
         }
+    }
+
+    /// The output in integers, for a convolution that takes them: if nobody else has a handle, and the last step bounds it between
+    /// zero and a number. What follows then reads a quarter of the bytes, and rounds each value by 1/510 of that number at most.
+    pub(super) fn into_codes(this: Arc<Self>) -> Result<ConvImage<B>, Arc<Self>> {
+        let bound = match this.steps.last() {
+            Some(&OutputStep::Activate(Activation::Clamp([low, high]))) if low == 0.0 => high,
+            Some(OutputStep::Activate(Activation::Sigmoid)) => 1.0,
+            _ => return Err(this),
+        };
+        let is_bounded = bound > 0.0 && bound.is_finite();
+        if !is_bounded || this.layer.geometry.is_none() || this.computed.get().is_some() {
+            return Err(this);
+        }
+        let Self { layer, steps, .. } = Arc::try_unwrap(this)?;
+        Ok(layer.convolve(&steps, Some(bound)))
     }
 
     #[cfg(test)]
@@ -119,21 +141,51 @@ impl<B: Backend> Layer<B> {
         }
     }
 
+    /// Says whether the layer, a convolution, may read integers where its input has bounds: its scheme leaves open what it reads.
+    pub(super) fn takes_codes(weight: &StockWeight<B>, geometry: &ConvGeometry) -> bool {
+        let is_open =
+            weight.asked().mode != QuantMode::WeightOnly && weight.asked().codes == InputCodes::Auto;
+        let is_put_off =
+            |int8: &Int8Weight<B>| fused::is_on::<B>(&int8.device) && int8.weights.has_steps(int8.scheme);
+        is_open && weight.compute(*geometry.spec(), is_put_off)
+    }
+
+    /// The input of a layer that was not put off.
+    pub(super) fn into_floats(self) -> FloatTensor<B> {
+        match self.x {
+            ConvImage::Floats(x) => x,
+            ConvImage::Codes { .. } => unreachable!("integers are of a convolution that is put off"),
+        }
+    }
+
+    fn bias(&self) -> Option<Tensor<B, 1>> {
+        self.bias.clone().map(TensorPrimitive::Float).map(Tensor::from_primitive)
+    }
+
+    /// The output of a convolution after some steps: integers if it has a bound that is given.
+    fn convolve(&self, steps: &[OutputStep<B>], bound: Option<f32>) -> ConvImage<B> {
+        let geometry = self.geometry.expect("a convolution has a geometry");
+        self.weight.compute(*geometry.spec(), |int8| {
+            let op = ConvOp { geometry, scheme: int8.scheme, bias: self.bias() };
+            int8.weights.conv_of_image(&self.x, op, steps, bound).expect("`has_steps` was asked")
+        })
+    }
+
     /// The output, of this shape, after some steps.
     fn compute(&self, shape: &Shape, steps: &[OutputStep<B>]) -> FloatTensor<B> {
-        let bias = self.bias.clone().map(TensorPrimitive::Float).map(Tensor::from_primitive);
+        let x = match &self.x {
+            ConvImage::Floats(x) if self.geometry.is_none() => x.clone(),
+            _ => match self.convolve(steps, None) {
+                ConvImage::Floats(out) => return out,
+                ConvImage::Codes { .. } => unreachable!("integers have a bound"),
+            },
+        };
         let out = with_rank!(shape.num_dims(), D => {
-            let x = Tensor::<B, D>::from_primitive(TensorPrimitive::Float(self.x.clone()));
-            match self.geometry {
-                Some(geometry) => self.weight.compute(*geometry.spec(), |int8| {
-                    let op = ConvOp { geometry, scheme: int8.scheme, bias };
-                    int8.weights.conv_with_steps(x, op, steps).expect("`has_steps` was asked").into_primitive()
-                }),
-                None => self.weight.read(|int8| {
-                    let op = LinearOp { steps: steps.to_vec(), ..LinearOp::new(int8.scheme, bias) };
-                    int8.weights.linear(x, op).into_primitive()
-                }),
-            }
+            let x = Tensor::<B, D>::from_primitive(TensorPrimitive::Float(x));
+            self.weight.read(|int8| {
+                let op = LinearOp { steps: steps.to_vec(), ..LinearOp::new(int8.scheme, self.bias()) };
+                int8.weights.linear(x, op).into_primitive()
+            })
         }, else { unreachable!("{} axes", shape.num_dims()) });
         out.tensor()
     }

@@ -12,8 +12,9 @@ use super::padding::{Constant, Padded};
 use super::pending::{Layer, Pending};
 use super::saved;
 use super::scores::{Scores, SharedScores, Step};
-use super::weight::WeightView;
-use crate::ops::{ConvOp, LinearOp, conv_output};
+use super::weight::{StockWeight, WeightView};
+use crate::ops::{ConvImage, ConvOp, LinearOp, conv_output};
+use burn_int8_kernels::conv::ConvGeometry;
 use burn_int8_kernels::{Activation, ChannelOp, WeightLayout};
 
 /// Evaluates an expression with a rank that models have as the constant `$rank`, another for any other rank.
@@ -247,13 +248,15 @@ impl<B: Backend> Int8Tensor<B> {
     }
 
     /// This tensor with `part` written over some of it: zeros around an image are put off.
-    pub(super) fn slice_assign(self, slices: &[Slice], part: Self) -> Self {
+    pub(super) fn slice_assign(self, slices: &[Slice], mut part: Self) -> Self {
         if let Value::Constant(zeros) = &self.value
             && part.is_approximate
-            && let Some(image) = part.as_float()
-            && let Some(padded) = Padded::new(zeros, slices, image)
+            && matches!(part.value, Value::Float(_) | Value::Pending(_))
         {
-            return Self { value: Value::Padded(Arc::new(padded)), is_approximate: true };
+            part = match Padded::new(zeros, slices, part) {
+                Ok(padded) => return Self { value: Value::Padded(Arc::new(padded)), is_approximate: true },
+                Err(part) => part,
+            };
         }
         let is_approximate = self.is_approximate || part.is_approximate;
         Self::new(B::float_slice_assign(self.into_float(), slices, part.into_float()), is_approximate)
@@ -311,13 +314,14 @@ impl<B: Backend> Int8Tensor<B> {
         );
         let out: Shape = [outer, &[outputs]].concat().into();
         let bias = bias.clone().map(Self::into_float);
-        let layer = Layer { x: x.clone().into_float(), weight: view.weight.clone(), bias, geometry: None };
+        let image = ConvImage::Floats(x.clone().into_float());
+        let layer = Layer { x: image, weight: view.weight.clone(), bias, geometry: None };
         let layer = match Pending::new(layer, out.clone()) {
             Ok(pending) => return Some(Self::put_off(pending)),
             Err(layer) => layer,
         };
-        let x = Self::new(layer.x, true);
-        let bias = layer.bias.map(|bias| Tensor::from_primitive(TensorPrimitive::Float(bias)));
+        let bias = layer.bias.clone().map(|bias| Tensor::from_primitive(TensorPrimitive::Float(bias)));
+        let x = Self::new(layer.into_floats(), true);
         Some(view.weight.read(|int8| {
             let op = LinearOp::new(int8.scheme, bias);
             with_rank!(shape.num_dims(), D => Self::made(int8.weights.linear::<D>(x.into_tensor(), op)), else {
@@ -353,38 +357,52 @@ impl<B: Backend> Int8Tensor<B> {
         Some(Self::computed(rows, Shape::new([count, width])))
     }
 
-    /// The convolution of `x` with this, if it is an INT8 weight.
+    /// The convolution of `x` with this, if it is an INT8 weight; `x` itself if it is not.
     pub(super) fn convolution<const D: usize>(
         &self,
-        x: &Self,
+        x: Self,
         bias: &Option<Self>,
         call: &ConvCall,
-    ) -> Option<Self> {
-        let view = self.as_weight()?;
-        let (kind, layout) = (view.weight.kind, view.weight.layout());
-        let filter = match layout {
-            WeightLayout::Conv(filter) if call.fits(&filter) => filter,
-            _ => return None,
+    ) -> Result<Self, Self> {
+        let view = self.as_weight();
+        let Some((view, filter)) = view.and_then(|view| match view.weight.layout() {
+            WeightLayout::Conv(filter) if call.fits(&filter) => Some((view, filter)),
+            _ => None,
+        }) else {
+            return Err(x);
         };
         let spec = call.spec(&filter);
-        let (image, around) = match &x.value {
-            Value::Padded(padded) if !spec.transposed => (padded.image().clone(), padded.padding()),
-            _ => (x.clone().into_float(), Default::default()),
+        let (shape, around) = match &x.value {
+            Value::Padded(padded) if !spec.transposed => (padded.image().shape(), padded.padding()),
+            _ => (x.shape(), Default::default()),
         };
-        let geometry = call.geometry(kind, &spec, &image.shape(), around);
-        let out = conv_output(&geometry, &image.shape());
+        let geometry = call.geometry(view.weight.kind, &spec, &shape, around);
+        let out = conv_output(&geometry, &shape);
         let bias = bias.clone().map(Self::into_float);
-        let layer = Layer { x: image, weight: view.weight.clone(), bias, geometry: Some(geometry) };
+        let x = x.into_image(&view.weight, &geometry);
+        let layer = Layer { x, weight: view.weight.clone(), bias, geometry: Some(geometry) };
         let layer = match Pending::new(layer, out) {
-            Ok(pending) => return Some(Self::put_off(pending)),
+            Ok(pending) => return Ok(Self::put_off(pending)),
             Err(layer) => layer,
         };
-        let x = Tensor::<B, D>::from_primitive(TensorPrimitive::Float(layer.x));
-        let bias = layer.bias.map(|bias| Tensor::from_primitive(TensorPrimitive::Float(bias)));
-        Some(Self::made(
+        let bias = layer.bias.clone().map(|bias| Tensor::from_primitive(TensorPrimitive::Float(bias)));
+        let x = Tensor::<B, D>::from_primitive(TensorPrimitive::Float(layer.into_floats()));
+        Ok(Self::made(
             view.weight
                 .compute(spec, |int8| int8.weights.conv(x, ConvOp { geometry, scheme: int8.scheme, bias })),
         ))
+    }
+
+    /// The image that a convolution reads, without the zeros around it: integers where it takes them.
+    fn into_image(self, weight: &StockWeight<B>, geometry: &ConvGeometry) -> ConvImage<B> {
+        match self.value {
+            Value::Padded(padded) if !geometry.spec().transposed => {
+                Padded::into_image(padded).into_image(weight, geometry)
+            }
+            Value::Pending(pending) if Layer::takes_codes(weight, geometry) => Pending::into_codes(pending)
+                .unwrap_or_else(|pending| ConvImage::Floats(Pending::into_output(pending))),
+            value => ConvImage::Floats(Self { value, ..self }.into_float()),
+        }
     }
 
     /// The bytes of an INT8 weight as it is saved; none for a float.

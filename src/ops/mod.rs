@@ -31,7 +31,7 @@ use storage::{Storage, capabilities};
 
 pub(crate) use cpu::slices::{address, with_floats};
 pub(crate) use cpu::{activate, attention, layer_norm, pool};
-pub(crate) use op::{AttentionOp, ConvOp, LinearOp, OutputStep, conv_output};
+pub(crate) use op::{AttentionOp, ConvImage, ConvOp, LinearOp, OutputStep, conv_output};
 
 /// The INT8 weights of one layer, in the one copy and the layout that its backend computes with.
 #[derive(Clone)]
@@ -273,15 +273,17 @@ impl<B: Backend> Weights<B> {
         }
     }
 
-    /// The convolution of `x` `[batch, channels, ..]` and some steps with its outputs, if [`has_steps`](Self::has_steps).
-    pub(crate) fn conv_with_steps<const D: usize>(
+    /// The convolution of an image and some steps with its outputs, if [`has_steps`](Self::has_steps): in integers if they lie between
+    /// zero and a bound that is given.
+    pub(crate) fn conv_of_image(
         &self,
-        x: Tensor<B, D>,
+        x: &ConvImage<B>,
         op: ConvOp<B>,
         steps: &[OutputStep<B>],
-    ) -> Option<Tensor<B, D>> {
+        bound: Option<f32>,
+    ) -> Option<ConvImage<B>> {
         match &self.storage {
-            Storage::Cpu(packed) => Some(cpu::conv_with_steps(packed, x, op, steps)),
+            Storage::Cpu(packed) => Some(cpu::conv_of_image(packed, x, op, steps, bound)),
             _ => None,
         }
     }

@@ -1,10 +1,12 @@
 //! The operations as plain data: what is computed, without where.
 
 use burn::prelude::*;
+use burn::tensor::TensorMetadata;
 use burn::tensor::ops::FloatTensor;
 
 use crate::config::LayerScheme;
 use burn_int8_kernels::conv::ConvGeometry;
+use burn_int8_kernels::conv::channels_last::Codes;
 use burn_int8_kernels::{Activation, ChannelOp};
 
 /// A step that outputs go through before they are stored; only the CPU's kernels have any.
@@ -59,6 +61,31 @@ impl<B: Backend> ConvOp<B> {
     /// The shape of the output, for an input of this shape.
     pub(crate) fn output(&self, input: &Shape) -> Shape {
         conv_output(&self.geometry, input)
+    }
+}
+
+/// An image `[batch, channels, ..]` between two convolutions.
+#[derive(Debug)]
+pub(crate) enum ConvImage<B: Backend> {
+    /// Floats of 32 bits.
+    Floats(FloatTensor<B>),
+    /// Integers of the CPU's kernels, with channels last.
+    Codes { codes: Codes, shape: Shape, device: B::Device },
+}
+
+impl<B: Backend> ConvImage<B> {
+    pub(crate) fn shape(&self) -> Shape {
+        match self {
+            Self::Floats(x) => x.shape(),
+            Self::Codes { shape, .. } => shape.clone(),
+        }
+    }
+
+    pub(crate) fn device(&self) -> B::Device {
+        match self {
+            Self::Floats(x) => B::float_device(x),
+            Self::Codes { device, .. } => device.clone(),
+        }
     }
 }
 

@@ -126,35 +126,33 @@ impl ConvInput<'_> {
         self.geometry.spec().group_channels()[0] == 1
     }
 
-    /// The values of all outputs.
-    fn outputs(&self) -> usize {
-        self.batch * self.geometry.spec().channels[1] * self.geometry.output().iter().product::<usize>()
-    }
-
     /// True if there is no output.
     fn is_empty(&self) -> bool {
         self.batch * self.geometry.spec().channels[1] == 0
     }
 
     fn check(&self, bias: Option<&[f32]>) {
-        let spec = self.geometry.spec();
-        let fits = self.weights.layout() == WeightLayout::Conv(*spec);
-        assert!(fits, "the weights {:?} are not those of {spec:?}", self.weights.layout());
-        let (sample, channels) = (self.geometry.sample(), spec.channels[1]);
-        assert_eq!(
-            self.batch.checked_mul(sample),
-            Some(self.values.len()),
-            "the images do not match their shape"
-        );
-        assert!(self.geometry.fits_batch(self.batch), "the batch is larger than memory can be");
-        assert!(
-            bias.is_none_or(|bias| bias.len() == channels),
-            "the bias does not match {channels} channels"
-        );
+        check(self.geometry, (self.values.len(), self.batch), self.weights, bias);
     }
 
     fn dequantize<'e>(&'e self, x_scales: &'e [f32], bias: Option<&'e [f32]>) -> Dequantize<'e> {
         let row_scales = x_scales.len() / self.batch.max(1);
         Dequantize { x_scales, row_scales, w_scales: self.weights.scales(), bias }
     }
+}
+
+/// Checks that so many values are so many images of a convolution, and that weights and bias are those of its filters.
+fn check(
+    geometry: &ConvGeometry,
+    (values, batch): (usize, usize),
+    weights: &PackedWeights,
+    bias: Option<&[f32]>,
+) {
+    let (spec, layout) = (geometry.spec(), weights.layout());
+    assert!(layout == WeightLayout::Conv(*spec), "the weights {layout:?} are not those of {spec:?}");
+    let (sample, channels) = (geometry.sample(), spec.channels[1]);
+    assert_eq!(batch.checked_mul(sample), Some(values), "the images do not match their shape");
+    assert!(geometry.fits_batch(batch), "the batch is larger than memory can be");
+    let fits = bias.is_none_or(|bias| bias.len() == channels);
+    assert!(fits, "the bias does not match {channels} channels");
 }

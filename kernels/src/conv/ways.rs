@@ -31,17 +31,6 @@ impl InputWays {
         Self { quantizers, ..Self::default() }
     }
 
-    /// The ways of samples whose channels lie side by side, and whether each pixel has a scale of its own.
-    pub(super) fn channels_last(
-        kernel: Kernel,
-        input: &ConvInput<'_>,
-        scheme: InputScheme,
-    ) -> (Vec<Option<Quantizer>>, bool) {
-        let extents = input.extents(kernel).into_iter();
-        let quantizers = extents.map(|extent| Quantizer::of_inputs(extent, scheme)).collect();
-        (quantizers, scheme.codes == InputCodes::Auto && input.geometry.is_pointwise())
-    }
-
     /// Floats that leave room for their sums, and the factors that take that back from outputs.
     pub(super) fn floats(kernel: Kernel, input: &ConvInput<'_>) -> (Self, Vec<f32>) {
         let guards = input.extents(kernel).into_iter().map(|extent| overflow_guard(extent.absmax()));
@@ -62,15 +51,19 @@ impl InputWays {
 impl ConvInput<'_> {
     /// The extent of each sample.
     fn extents(&self, kernel: Kernel) -> Vec<Extent> {
-        const AT_ONCE: usize = 1 << 15;
-        let extents: Vec<_> = (0..self.batch).map(|_| SharedExtent::default()).collect();
-        let sample = self.geometry.sample();
-        if sample > 0 {
-            let samples = self.values.chunks(sample).zip(&extents);
-            let parts = samples.flat_map(|(x, all)| x.chunks(AT_ONCE).map(move |x| (x, all)));
-            let work = |(x, all): (&[f32], &SharedExtent)| all.join(kernel.run(ExtentOf(x)));
-            for_each(threads_for(self.values.len().saturating_mul(ABSMAX_COST)), parts, work);
-        }
-        extents.into_iter().map(SharedExtent::into_extent).collect()
+        extents(kernel, self.values, [self.batch, self.geometry.sample()])
     }
+}
+
+/// The extents of so many samples with so many values each.
+pub(super) fn extents(kernel: Kernel, values: &[f32], [batch, sample]: [usize; 2]) -> Vec<Extent> {
+    const AT_ONCE: usize = 1 << 15;
+    let extents: Vec<_> = (0..batch).map(|_| SharedExtent::default()).collect();
+    if sample > 0 {
+        let samples = values.chunks(sample).zip(&extents);
+        let parts = samples.flat_map(|(x, all)| x.chunks(AT_ONCE).map(move |x| (x, all)));
+        let work = |(x, all): (&[f32], &SharedExtent)| all.join(kernel.run(ExtentOf(x)));
+        for_each(threads_for(values.len().saturating_mul(ABSMAX_COST)), parts, work);
+    }
+    extents.into_iter().map(SharedExtent::into_extent).collect()
 }

@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use super::{Input, PartialProduct};
-use crate::epilogue::{LANES, RowEpilogue, TileSums};
-use crate::isa::{Accumulator, Isa, MR, Matrix, Microkernel, Op, Operands, Role, Sum, Sums, gemm_tile};
+use crate::epilogue::{RowEpilogue, TileSums};
+use crate::isa::{
+    Accumulator, Isa, LANES, MR, Matrix, Microkernel, Op, Operands, Role, Sum, Sums, gemm_tile,
+};
 use crate::scratch::CacheAligned;
 use crate::uninit::Block;
 use crate::weight::{KR, NR, Panel};
@@ -36,6 +38,7 @@ impl<R: Role, E: RowEpilogue<R::Sum>> Op for MultiplyBlock<'_, '_, '_, R, E> {
                 let rows = (block.rows() - row).div_ceil(left); // even tiles: 8 rows are 4 + 4, not 6 + 2
                 multiply_rows::<I, R>(isa, &part, &panel, [block.first_row + row, rows], kc, &mut sums.0);
                 finish_rows(
+                    isa,
                     &part.input,
                     (epilogue, &finish),
                     block,
@@ -105,7 +108,8 @@ fn multiply_steps<I: Isa, R: Role>(
 
 /// Writes the outputs of some rows of a block, of the panel that is `offset` columns from its corner.
 #[inline(always)]
-fn finish_rows<S: Sum, E: RowEpilogue<S>>(
+fn finish_rows<I: Isa, S: Sum, E: RowEpilogue<S>>(
+    isa: I,
     input: &Input<'_>,
     (epilogue, panel): (&E, &E::Panel),
     block: &mut Block<'_, E::Output>,
@@ -113,18 +117,17 @@ fn finish_rows<S: Sum, E: RowEpilogue<S>>(
     sums: &Sums<S>,
 ) {
     let first_row = block.first_row + row;
-    let mut tile = TileSums {
+    // Element by element: what a copy of unknown length has just written could not be read at once.
+    let tile = TileSums {
         first_row,
         rows,
         channel: block.first_column + offset,
         columns: width,
-        x_scales: [1.0; MR],
-        offsets: [0; MR],
+        x_scales: std::array::from_fn(|i| input.scales.get(first_row + i).copied().unwrap_or(1.0)),
+        offsets: std::array::from_fn(|i| input.offsets.get(first_row + i).copied().unwrap_or(0)),
         sums,
     };
-    tile.x_scales.iter_mut().zip(input.scales.iter().skip(first_row)).for_each(|(to, scale)| *to = *scale);
-    tile.offsets.iter_mut().zip(input.offsets.iter().skip(first_row)).for_each(|(to, offset)| *to = *offset);
     let mut out = CacheAligned([[E::Output::default(); NR]; MR]);
-    epilogue.tile(panel, &tile, &mut out.0);
+    epilogue.tile(isa, panel, &tile, &mut out.0);
     block.append_rows::<_, LANES>(row..row + rows, offset..(offset + width).min(block.columns()), &out.0);
 }

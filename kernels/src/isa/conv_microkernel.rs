@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::microkernel::{Accumulator, MR, Operands, PREFETCH, RowOffsets, Sums};
+use super::microkernel::{Accumulator, MR, Microkernel, Operands, PREFETCH, RowOffsets, Sums};
 use crate::weight::NR;
 
 /// The microkernel of a direct convolution. Inputs come blocked: one block is all that a pixel brings to one step of a sum.
@@ -58,10 +58,10 @@ pub(crate) struct GatheredRows<'a> {
 }
 
 impl<'a> GatheredRows<'a> {
+    #[inline(always)]
     pub(crate) fn new(positions: &[usize], steps: &'a KSteps) -> Self {
-        let mut rows = [0; MR];
-        rows.iter_mut().zip(positions).for_each(|(row, position)| *row = *position);
-        Self { rows, steps }
+        // Element by element: what a copy of unknown length has just written could not be read at once.
+        Self { rows: std::array::from_fn(|row| positions.get(row).copied().unwrap_or(0)), steps }
     }
 }
 
@@ -254,6 +254,61 @@ pub(super) unsafe fn lines_3x3<M: ConvMicrokernel<Sum = f32>, const N: usize>(
                     M::store(acc, &mut sums[first..]);
                 }
             }
+        }
+    }
+}
+
+/// The factors of neighbouring outputs of a depthwise convolution whose channels lie side by side.
+pub(crate) struct ChannelOperands<'a> {
+    /// The input from the first channel under the first tap of the first output on.
+    pub(crate) x: &'a [f32],
+    /// The values from the one under the first tap to that under each.
+    pub(crate) taps: &'a KSteps,
+    /// The values from one output to the next.
+    pub(crate) next: usize,
+    /// The weights from the first channel of the first tap on.
+    pub(crate) w: &'a [f32],
+    /// The weights from one tap to the next.
+    pub(crate) w_stride: usize,
+    /// The channels: a multiple of [`WIDEST`], at most [`NR`].
+    pub(crate) channels: usize,
+}
+
+/// Writes the sums of `N` outputs.
+///
+/// # Safety
+///
+/// The CPU has the features of `M`.
+#[inline(always)]
+pub(super) unsafe fn channel_sums<M, const N: usize>(operands: &ChannelOperands<'_>, sums: &mut Sums<f32>)
+where
+    M: ConvMicrokernel<Sum = f32> + Microkernel<Sum = f32>,
+{
+    let &ChannelOperands { x, taps, next, w, w_stride, channels } = operands;
+    const { assert!(M::BLOCK_BYTES == size_of::<f32>() && WIDEST.is_multiple_of(M::LANES) && N <= MR) };
+    // These pay for every pointer below, and count without wrapping.
+    let x_end = next.checked_mul(N - 1).and_then(|last| last.checked_add(taps.reach)?.checked_add(channels));
+    let w_end =
+        taps.len().saturating_sub(1).checked_mul(w_stride).and_then(|last| last.checked_add(channels));
+    assert!(x_end.is_some_and(|end| end <= x.len()) && w_end.is_some_and(|end| end <= w.len()));
+    assert!(channels.is_multiple_of(WIDEST) && channels <= NR);
+    for first in (0..channels).step_by(M::LANES) {
+        let mut acc;
+        // SAFETY: the caller vouches for the features. Both read `LANES` floats: `first + LANES <= channels`, no tap is above
+        // `reach` and no `i` above `N - 1`, so the inputs end within `x` and the weights within `w` by the asserts.
+        unsafe {
+            acc = [M::zero(); N];
+            for (tap, offset) in taps.offsets.iter().enumerate() {
+                let w = <M as Microkernel>::weights(w.as_ptr().add(tap * w_stride + first).cast());
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let x = M::blocks(x.as_ptr().add(offset + i * next + first).cast());
+                    *acc = M::multiply_add(*acc, x, w);
+                }
+            }
+        }
+        for (acc, sums) in acc.into_iter().zip(&mut *sums) {
+            // SAFETY: the caller vouches for the features; `store` panics if there are fewer than `LANES` sums.
+            unsafe { M::store(acc, &mut sums[first..]) };
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The trait of instruction sets, the trait of operations, and the macro that makes the one from the other.
 
 use super::conv_microkernel::{ConvMicrokernel, Shuffle};
-use super::encoding::InputEncoding;
+use super::convert::Convert;
+use super::encoding::{InputEncoding, OffsetU8};
 use super::microkernel::{Microkernel, Sum};
 
 /// An instruction set: its encoding of inputs and its microkernels.
@@ -22,6 +23,8 @@ pub(crate) unsafe trait Isa: Copy + Send + Sync {
     type ConvFloat: ConvMicrokernel<Sum = f32> + Microkernel<Sum = f32>;
     /// The operations that move floats between lanes: transposition and rotation.
     type Shuffle: Shuffle;
+    /// The passes from floats to the codes of inputs.
+    type Convert: Convert<Self::Input> + Convert<OffsetU8>;
 }
 
 /// An operation that runs on any instruction set.
@@ -86,7 +89,7 @@ macro_rules! define_isa {
     (
         $(#[$doc:meta])* $set:ident = $name:literal,
         features: [$($feature:tt),*], input: $input:ty, gemm: $gemm:ty, weight_only: $weight_only:ty,
-        conv: $conv:ty, conv_float: $conv_float:ty, shuffle: $shuffle:ty
+        conv: $conv:ty, conv_float: $conv_float:ty, shuffle: $shuffle:ty, convert: $convert:ty
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
@@ -122,6 +125,7 @@ macro_rules! define_isa {
             type Conv = $conv;
             type ConvFloat = $conv_float;
             type Shuffle = $shuffle;
+            type Convert = $convert;
         }
     };
 }

@@ -3,6 +3,7 @@
 //!
 //! Everything is `inline(always)`, so that it is compiled with the features of the instruction set that runs it.
 
+use super::convert::SumRow;
 use crate::weight::NR;
 
 /// The most rows of a tile on any instruction set.
@@ -16,6 +17,8 @@ pub(crate) trait Sum: Copy + Default + Send + Sync {
     fn exact(self, offset: i32) -> i32;
     /// `self - offset` as a float.
     fn to_f32(self, offset: i32) -> f32;
+    /// A row of a tile, with the type of its sums at hand.
+    fn row(sums: &[Self; NR]) -> SumRow<'_>;
 }
 
 impl Sum for i32 {
@@ -32,6 +35,11 @@ impl Sum for i32 {
     #[inline(always)]
     fn to_f32(self, offset: i32) -> f32 {
         self.exact(offset) as f32
+    }
+
+    #[inline(always)]
+    fn row(sums: &[i32; NR]) -> SumRow<'_> {
+        SumRow::Integers(sums)
     }
 }
 
@@ -50,6 +58,11 @@ impl Sum for f32 {
     #[inline(always)]
     fn to_f32(self, _offset: i32) -> f32 {
         self
+    }
+
+    #[inline(always)]
+    fn row(sums: &[f32; NR]) -> SumRow<'_> {
+        SumRow::Floats(sums)
     }
 }
 

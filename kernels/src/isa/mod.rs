@@ -10,6 +10,7 @@
 //! parameter of it.
 
 mod conv_microkernel;
+mod convert;
 #[cfg(test)]
 mod emulated;
 mod encoding;
@@ -23,14 +24,17 @@ mod x86_64;
 use std::sync::OnceLock;
 
 pub(crate) use conv_microkernel::{
-    ConvOperands, Depthwise3x3Operands, GatheredRows, IgemmOperands, KSteps, LINES_AT_ONCE, TRANSPOSED_ROWS,
+    ChannelOperands, ConvOperands, Depthwise3x3Operands, GatheredRows, IgemmOperands, KSteps, LINES_AT_ONCE,
+    TRANSPOSED_ROWS,
 };
+pub(crate) use convert::{LANES, ShortFunction, ToCodes, ToFloats};
 pub(crate) use encoding::InputEncoding;
 pub(crate) use instruction_set::{Floats, Integers, Isa, Op, Role, WeightOnly};
 pub(crate) use microkernel::{Accumulator, MR, Matrix, Microkernel, Operands, Sum, Sums};
 pub(crate) use portable::Portable;
 pub(crate) use tile::{
-    ConvTile, Depthwise3x3, IgemmTile, TileSize, TileSizes, gemm_tile, rotate_64, transpose,
+    ConvTile, Depthwise3x3, IgemmTile, TileSize, TileSizes, absmax, channel_tile, dequantize, encode,
+    encode_bytes, gemm_tile, rotate_64, scale, transpose, widen,
 };
 
 /// The environment variable that forces a kernel by name.

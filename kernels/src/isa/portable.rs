@@ -5,6 +5,7 @@
 use std::marker::PhantomData;
 
 use super::conv_microkernel::{ConvMicrokernel, Shuffle, TRANSPOSED_ROWS, conv_tiles};
+use super::convert::Loops;
 use super::encoding::{InputEncoding, SignedI16};
 use super::instruction_set::define_isa;
 use super::microkernel::{Accumulator, Microkernel, tiles};
@@ -273,7 +274,7 @@ define_isa! {
     /// Every CPU has it.
     Portable = "portable",
     features: [], input: SignedI16, gemm: Integers<SignedI16, 2, 1>, weight_only: Floats<2, 1>,
-    conv: PixelIntegers<SignedI16, 2, 1>, conv_float: PixelFloats<2, 1>, shuffle: Plain
+    conv: PixelIntegers<SignedI16, 2, 1>, conv_float: PixelFloats<2, 1>, shuffle: Plain, convert: Loops
 }
 
 impl Portable {

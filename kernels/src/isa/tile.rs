@@ -3,9 +3,11 @@
 use std::marker::PhantomData;
 
 use super::conv_microkernel::{
-    ConvMicrokernel, ConvOperands, Depthwise3x3Operands, IgemmOperands, LINES_AT_ONCE, Shuffle,
-    TRANSPOSED_ROWS, lines_3x3,
+    ChannelOperands, ConvMicrokernel, ConvOperands, Depthwise3x3Operands, IgemmOperands, LINES_AT_ONCE,
+    Shuffle, TRANSPOSED_ROWS, channel_sums, lines_3x3,
 };
+use super::convert::{Convert, SumRow, ToCodes, ToFloats};
+use super::encoding::{InputEncoding, OffsetU8};
 use super::instruction_set::{Isa, Op, Role};
 use super::microkernel::{Accumulator, Microkernel, Operands, RowOffsets, Sums};
 use crate::weight::NR;
@@ -108,6 +110,81 @@ pub(crate) fn transpose<I: Isa>(
 pub(crate) fn rotate_64<I: Isa>(_isa: I, block: &[f32; 64], out: &mut [f32; 64]) {
     // SAFETY: there is a value of `I`, so the CPU has the features.
     unsafe { I::Shuffle::rotate_64(block, out) }
+}
+
+/// The largest magnitude, NaN or infinite if any value is.
+#[inline(always)]
+pub(crate) fn absmax<I: Isa>(_isa: I, x: &[f32]) -> f32 {
+    // SAFETY: there is a value of `I`, so the CPU has the features.
+    unsafe { <I::Convert as Convert<I::Input>>::absmax(x) }
+}
+
+/// Writes each value times a factor; `out` is as long as `x`.
+#[inline(always)]
+pub(crate) fn scale<I: Isa>(_isa: I, x: &[f32], factor: f32, out: &mut [f32]) {
+    // SAFETY: there is a value of `I`, so the CPU has the features.
+    unsafe { <I::Convert as Convert<I::Input>>::scale(x, factor, out) }
+}
+
+/// Writes the code of each value; `out` is as long as `x`.
+#[inline(always)]
+pub(crate) fn encode<I: Isa>(
+    _isa: I,
+    x: &[f32],
+    way: &ToCodes,
+    out: &mut [<I::Input as InputEncoding>::Code],
+) {
+    // SAFETY: there is a value of `I`, so the CPU has the features.
+    unsafe { <I::Convert as Convert<I::Input>>::encode(x, way, out) }
+}
+
+/// Writes the integers of each value, which are in `0..=255` whatever the encoding of inputs; `out` is as long as `x`.
+#[inline(always)]
+pub(crate) fn encode_bytes<I: Isa>(_isa: I, x: &[f32], way: &ToCodes, out: &mut [u8]) {
+    // SAFETY: there is a value of `I`, so the CPU has the features.
+    unsafe { <I::Convert as Convert<OffsetU8>>::encode(x, way, out) }
+}
+
+/// Writes what the first `columns` sums of a row give, up to the next multiple of [`LANES`](super::LANES).
+#[inline(always)]
+pub(crate) fn dequantize<I: Isa>(
+    _isa: I,
+    sums: SumRow<'_>,
+    columns: usize,
+    way: &ToFloats<'_>,
+    out: &mut [f32; NR],
+) {
+    // SAFETY: there is a value of `I`, so the CPU has the features.
+    unsafe { <I::Convert as Convert<I::Input>>::dequantize(sums, columns, way, out) }
+}
+
+/// Writes each byte as a float; `out` is as long as `x`.
+#[inline(always)]
+pub(crate) fn widen<I: Isa>(_isa: I, x: &[u8], out: &mut [f32]) {
+    // SAFETY: there is a value of `I`, so the CPU has the features.
+    unsafe { <I::Convert as Convert<I::Input>>::widen(x, out) }
+}
+
+/// Computes the sums of `outputs` neighbouring outputs of a depthwise convolution, at most [`MR`](super::MR), a row of channels each.
+#[inline(always)]
+pub(crate) fn channel_tile<I: Isa>(
+    _isa: I,
+    outputs: usize,
+    operands: &ChannelOperands<'_>,
+    sums: &mut Sums<f32>,
+) {
+    // SAFETY: there is a value of `I`, so the CPU has the features.
+    unsafe {
+        match outputs {
+            1 => channel_sums::<I::ConvFloat, 1>(operands, sums),
+            2 => channel_sums::<I::ConvFloat, 2>(operands, sums),
+            3 => channel_sums::<I::ConvFloat, 3>(operands, sums),
+            4 => channel_sums::<I::ConvFloat, 4>(operands, sums),
+            5 => channel_sums::<I::ConvFloat, 5>(operands, sums),
+            6 => channel_sums::<I::ConvFloat, 6>(operands, sums),
+            _ => unreachable!("no tile of {outputs} outputs"),
+        }
+    }
 }
 
 /// Computes some lines of a depthwise 3 x 3 convolution: the sums line after line.

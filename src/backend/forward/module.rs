@@ -29,12 +29,12 @@ macro_rules! convolutions {
             if let Some(observed) = weight.as_observed() {
                 let float = |x, weight, bias| B::$name(x, weight, bias, options);
                 let out = Int8Tensor::layer(x.clone(), weight.clone(), bias.clone(), float);
-                observed.add(Some((&x, 1)), &out, |weight| weight.convolution::<$rank>(&x, &bias, &call));
+                observed.add(Some((&x, 1)), &out, |weight| weight.convolution::<$rank>(x.clone(), &bias, &call).ok());
                 return out;
             }
-            match weight.convolution::<$rank>(&x, &bias, &call) {
-                Some(out) => out,
-                None => Int8Tensor::layer(x, weight, bias, |x, weight, bias| B::$name(x, weight, bias, options)),
+            match weight.convolution::<$rank>(x, &bias, &call) {
+                Ok(out) => out,
+                Err(x) => Int8Tensor::layer(x, weight, bias, |x, weight, bias| B::$name(x, weight, bias, options)),
             }
         }
     )*};

@@ -18,7 +18,7 @@ use crate::config::QuantMode;
 use burn_int8_kernels::gemm::{self, Product};
 use burn_int8_kernels::{Activation, Attention, Kernel, Mask, Norm, PackedWeights, Step, StridedHeads};
 pub(crate) use conv::pool;
-pub(super) use conv::{conv, conv_with_steps, has_steps};
+pub(super) use conv::{conv, conv_of_image, has_steps};
 use slices::{bools, floats, with_floats};
 
 /// The kernels of the instruction set in use.

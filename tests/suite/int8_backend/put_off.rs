@@ -1,6 +1,9 @@
 //! What `Int8<B>` puts off: the outputs of layers, until it is known what becomes of them, and zeros around images.
 
 use burn::module::{Param, RunningState};
+use std::any::TypeId;
+
+use burn::backend::NdArray;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv1dConfig, Conv2d, Conv2dConfig};
 use burn::nn::pool::{AdaptiveAvgPool2dConfig, AvgPool2dConfig, MaxPool2dConfig};
@@ -13,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::support::models::{floats, on_every_backend, tensor};
 
-on_every_backend! { a_network norms_of_channels other_handles zeros_around nothing_is_lost workers_of_a_pool }
+on_every_backend! { a_network integers_between_convolutions norms_of_channels other_handles zeros_around nothing_is_lost workers_of_a_pool }
 
 /// The rounding of a mean and of GELU in `f32`, in parts of their inputs.
 const ROUNDING: f32 = 1e-6;
@@ -61,10 +64,11 @@ impl<B: Backend> Network<B> {
     }
 }
 
-/// Steps that are computed with their layers, or between them by kernels, give what the inner backend gives.
+/// Steps that are computed with their layers, or between them by kernels, give what the inner backend gives. With a sign for all inputs
+/// nothing goes from layer to layer as integers.
 fn a_network<B: Backend>() {
-    let (network, _) =
-        Network::<Int8<B>>::new(&Default::default()).quantize(&Int8Config::new()).expect("float layers");
+    let config = Int8Config::new().with_codes(InputCodes::Signed);
+    let (network, _) = Network::<Int8<B>>::new(&Default::default()).quantize(&config).expect("float layers");
     let x = tensor::<Int8<B>, 4>([2, 3, 17, 19], 3);
     let (image, out) = network.forward(x.clone());
     let (plain_image, plain_out) = without_fusion(|| network.forward(x));
@@ -119,6 +123,40 @@ fn norms_of_channels<B: Backend>() {
     same(&|| floats(norm.forward(linear.forward(x.clone()))));
     let rows = tensor::<Int8<B>, 3>([2, 70, 16], 3); // channels of the norm that are rows of the layer
     same(&|| floats(norm.forward(linear.forward(rows.clone()))));
+}
+
+/// Between two convolutions of which nobody sees the image, values with bounds are integers: each is rounded by half a step at most.
+fn integers_between_convolutions<B: Backend>() {
+    const BOUND: f32 = 2.0;
+    let device = Default::default();
+    let first = Conv2dConfig::new([8, 24], [1, 1]).init::<Int8<B>>(&device);
+    let (first, _) = first.quantize(&Int8Config::new()).expect("float");
+    let image = || first.forward(tensor::<Int8<B>, 4>([2, 8, 9, 7], 8) * 4.0).clamp(0.0, BOUND);
+    for (groups, kernel) in [(24, 3), (1, 3), (1, 1)] {
+        let config = Conv2dConfig::new([24, 24], [kernel; 2]).with_groups(groups);
+        let around = PaddingConfig2d::Explicit(kernel / 2, kernel / 2, kernel / 2, kernel / 2);
+        let second = config.clone().with_padding(around).init::<Int8<B>>(&device);
+        let (second, _) = second.quantize(&Int8Config::new()).expect("float");
+        let out = second.forward(image());
+        let of_floats = without_fusion(|| second.forward(image()));
+        // Where the second layer quantizes floats itself, its steps are as large at most: together they are off by one.
+        let weights = second.weight.val().abs().sum_dims(&[1, 2, 3]).max().into_scalar().elem::<f32>();
+        let largest = (out.clone() - of_floats.clone()).abs().max().into_scalar().elem::<f32>();
+        // A filter of several pixels has the same steps anyway, as each sample reaches the bound. Without kernels nothing is rounded.
+        let has_kernels = TypeId::of::<B>() == TypeId::of::<NdArray>();
+        let is_rounded = has_kernels && (groups, kernel) != (1, 3);
+        assert!(largest > 0.0 || !is_rounded, "{groups} {kernel}: nothing was rounded");
+        assert!(largest <= BOUND / 255.0 * weights, "{groups} {kernel}: {largest}");
+        // Zeros that a model puts around the image are padding of integers, too.
+        let mut unpadded = config.init::<Int8<B>>(&device);
+        (unpadded.weight, unpadded.bias) = (second.weight.clone(), second.bias.clone());
+        let side = kernel / 2;
+        assert!(floats(unpadded.forward(image().pad((side, side, side, side), 0.0))) == floats(out));
+        // Whoever sees the image sees floats, and then the convolution reads them, too.
+        let seen = image();
+        assert!(floats(second.forward(seen.clone())) == floats(of_floats));
+        assert!(floats(seen) == floats(without_fusion(image)));
+    }
 }
 
 /// Each handle keeps its own value, whatever becomes of others.

@@ -42,7 +42,7 @@ impl Bands {
         let outputs = images.input.outputs();
         let inputs = spec.group_channels()[0];
         let work = outputs.saturating_mul(spec.taps()).saturating_mul(inputs);
-        let fill = images.input.values.len().saturating_mul(QUANTIZE_COST);
+        let fill = images.input.pixels.len().saturating_mul(QUANTIZE_COST);
         let threads = threads_for(work.saturating_add(fill));
         let line: usize = output[axis + 1..].iter().product();
         let all = output[axis];

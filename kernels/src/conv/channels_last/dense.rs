@@ -3,13 +3,12 @@
 use super::bands::{Band, Bands, position};
 use super::fill::WindowFiller;
 use super::window::Window;
-use super::{Images, RowEpilogue};
-use crate::epilogue::{LANES, TileSums};
+use super::{Arithmetic, Images, Pixels, RowEpilogue, SampleWay};
+use crate::epilogue::TileSums;
 use crate::isa::{
-    Accumulator, GatheredRows, InputEncoding, Integers, Isa, KSteps, MR, Microkernel, Op, Operands,
+    Accumulator, GatheredRows, InputEncoding, Integers, Isa, KSteps, LANES, MR, Microkernel, Op, Operands,
     TileSizes, gemm_tile,
 };
-use crate::range::Quantizer;
 use crate::scratch::{CacheAligned, QUANTIZED, SCALES, with_scratch};
 use crate::uninit::{BLOCK_ROWS, Block};
 use crate::weight::{ConvSpec, KR, NR, PackedWeights};
@@ -50,6 +49,39 @@ impl Images<'_> {
     }
 }
 
+impl Images<'_> {
+    /// Writes the integers of a window of a sample, and the scales of its pixels if each has its own.
+    #[inline(always)]
+    fn encode<I: Isa>(
+        &self,
+        isa: I,
+        (sample, window): (usize, &Window),
+        offset: i32,
+        (out, scales): (&mut [<I::Input as InputEncoding>::Code], &mut [f32]),
+    ) {
+        let channels = self.geometry().spec().channels[0];
+        match (self.input.pixels, self.input.arithmetic) {
+            (Pixels::Codes(codes), _) => {
+                WindowFiller { x: self.sample(&codes.codes, sample), channels, window }.recode(isa, out);
+            }
+            (Pixels::Floats(x), Arithmetic::Dynamic(scheme)) => {
+                let filler = WindowFiller { x: self.sample(x, sample), channels, window };
+                let SampleWay::Integers(quantizer) = &self.ways[sample] else {
+                    unreachable!("floats become integers")
+                };
+                if !self.by_pixel {
+                    return filler.encode(isa, quantizer.as_ref(), offset, out);
+                }
+                let limits = quantizer.as_ref().map(|quantizer| [quantizer.qmin, quantizer.qmax]);
+                let limits = limits.unwrap_or([scheme.range.qmin(), scheme.range.qmax()]);
+                let divisor = scheme.divisor(self.ways[sample].is_unsigned());
+                filler.encode_pixels(isa, (limits, divisor), offset, (out, scales));
+            }
+            (Pixels::Floats(_), Arithmetic::WeightOnly) => unreachable!("products are of integers"),
+        }
+    }
+}
+
 /// The places of each step's inputs, from the pixel under the first tap on, in the order of the packed weights.
 fn steps(spec: &ConvSpec, window: &Window, block_bytes: usize) -> Vec<usize> {
     let blocks = spec.channels[0].div_ceil(KR);
@@ -80,17 +112,10 @@ impl<E: RowEpilogue<i32>> Op for DenseBand<'_, '_, E> {
     fn run<I: Isa>(self, isa: I) {
         let Self { images, window, axis, steps, mut band, codes, scales, epilogue } = self;
         let (geometry, weights) = (images.geometry(), images.weights());
-        let quantizer = images.quantizer(band.sample);
-        let offset = I::Input::offset(quantizer.is_some_and(Quantizer::is_unsigned));
+        let way = &images.ways[band.sample];
+        let offset = I::Input::offset(way.is_unsigned());
+        images.encode(isa, (band.sample, &window), offset, (bytemuck::cast_slice_mut(codes), scales));
         let channels = geometry.spec().channels[0];
-        let filler = WindowFiller { x: images.sample(band.sample), channels, window: &window };
-        let cells = bytemuck::cast_slice_mut(codes);
-        if images.by_pixel {
-            filler.encode_pixels::<I::Input>(images.codes_of(band.sample), offset, (cells, scales));
-        } else {
-            filler.encode::<I::Input>(quantizer, offset, cells);
-        }
-        let scale = images.ways[band.sample].scale();
         let line: usize = geometry.output()[axis + 1..].iter().product();
         let rows_before = band.sample * geometry.output().iter().product::<usize>() + band.first * line;
         let pixel_bytes = channels.div_ceil(KR) * I::Gemm::INPUT_BYTES;
@@ -106,7 +131,7 @@ impl<E: RowEpilogue<i32>> Op for DenseBand<'_, '_, E> {
                 let pixel = block.first_row + i;
                 *place = window.of_output(position(pixel, axis, geometry.output())) * pixel_bytes;
             }
-            let scales = Scales { by_pixel: scales, sample: scale };
+            let scales = Scales { by_pixel: scales, sample: way.scale() };
             let rows = BlockRows { codes, positions: &positions[..block.rows()], steps, offset, scales };
             multiply(isa, weights, &rows, rows_before, (epilogue, &panels), block);
         }
@@ -146,7 +171,7 @@ fn multiply<I: Isa, E: RowEpilogue<i32>>(
     let lanes = <I::Gemm as Accumulator>::LANES;
     let mut sums = CacheAligned([[0; NR]; MR]);
     let mut out = CacheAligned([[E::Output::default(); NR]; MR]);
-    for (column, &finish) in (0..block.columns()).step_by(NR).zip(panels) {
+    for (column, finish) in (0..block.columns()).step_by(NR).zip(panels) {
         let channel = block.first_column + column;
         let panel = weights.panel(channel);
         let columns = column..block.columns().min(column + panel.columns);
@@ -163,8 +188,8 @@ fn multiply<I: Isa, E: RowEpilogue<i32>>(
             }
             let pixel = block.first_row + first;
             let by_pixel = rows.scales.by_pixel.get(pixel..).unwrap_or_default();
-            let mut x_scales = [rows.scales.sample; MR];
-            x_scales.iter_mut().zip(by_pixel).for_each(|(to, scale)| *to = *scale);
+            let x_scales =
+                std::array::from_fn(|row| by_pixel.get(row).copied().unwrap_or(rows.scales.sample));
             let tile = TileSums {
                 first_row: rows_before + pixel,
                 rows: count,
@@ -174,7 +199,7 @@ fn multiply<I: Isa, E: RowEpilogue<i32>>(
                 offsets: [rows.offset; MR],
                 sums: &sums.0,
             };
-            epilogue.tile(&finish, &tile, &mut out.0);
+            epilogue.tile(isa, finish, &tile, &mut out.0);
             block.append_rows::<_, LANES>(first..first + count, columns.clone(), &out.0);
             first += count;
         }

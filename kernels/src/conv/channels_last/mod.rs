@@ -23,18 +23,17 @@ mod tests;
 mod turn;
 mod window;
 
-use super::ConvInput;
 use super::geometry::ConvGeometry;
-use super::ways::InputWays;
-use crate::epilogue::{DequantizeRows, RawAccumulators, RowEpilogue, Step, check_steps};
+use super::ways::extents;
+use crate::epilogue::{DequantizeRows, EncodeRows, RawAccumulators, RowEpilogue, Step, check_steps};
 use crate::isa::Kernel;
-use crate::range::{InputScheme, QuantRange, Quantizer};
+use crate::range::{Extent, InputCodes, InputScheme, Quantizer, overflow_guard};
 use crate::weight::{ConvSpec, KR, MAX_EXACT_INPUTS, PackedWeights};
 
 pub use pool::{Pool, Pooling, pool};
 pub use turn::from_channels_first;
 
-/// Says whether [`dynamic`] computes such a convolution: in one group, or with one filter for each channel.
+/// Says whether [`Arithmetic::Dynamic`] computes such a convolution: in one group, or with one filter for each channel.
 ///
 /// # Example
 ///
@@ -61,7 +60,7 @@ pub fn computes(spec: &ConvSpec) -> bool {
     !spec.transposed && spec.channels[1] > 0 && (dense || is_depthwise(spec))
 }
 
-/// Says whether [`weight_only`] computes such a convolution: with one filter for each channel.
+/// Says whether [`Arithmetic::WeightOnly`] computes such a convolution: with one filter for each channel.
 pub fn computes_floats(spec: &ConvSpec) -> bool {
     !spec.transposed && spec.channels[1] > 0 && is_depthwise(spec)
 }
@@ -71,80 +70,153 @@ fn is_depthwise(spec: &ConvSpec) -> bool {
     spec.groups > 0 && spec.channels == [spec.groups; 2] && spec.taps() <= super::plan::EXACT_IN_F32
 }
 
-/// [`conv::dynamic`](super::dynamic) of images `[batch, .., channels]`, and some steps with the outputs, `[batch, .., channels]`, too.
-///
-/// # Panics
-///
-/// If a slice does not match the shapes, the weights are not those of the geometry's convolution, or it is one that this
-/// way does not [compute](computes).
-pub fn dynamic(
-    kernel: Kernel,
-    input: &ConvInput<'_>,
-    scheme: impl Into<InputScheme>,
-    bias: Option<&[f32]>,
-    steps: &[Step<'_>],
-) -> Vec<f32> {
-    input.check(bias);
-    check_steps(steps, input.outputs(), input.weights.scales().len());
-    run(kernel, input, scheme.into(), &DequantizeRows { w_scales: input.weights.scales(), bias, steps })
+/// The values of images `[batch, .., channels]`.
+#[derive(Clone, Copy, Debug)]
+pub enum Pixels<'a> {
+    /// Floats, which a convolution quantizes as it is told.
+    Floats(&'a [f32]),
+    /// Integers already, which it takes as they are.
+    Codes(&'a Codes),
 }
 
-/// [`conv::weight_only`](super::weight_only) of images `[batch, .., channels]`, and some steps with the outputs, `[batch, .., channels]`, too:
-/// the products of a sum are added tap after tap.
-///
-/// # Panics
-///
-/// If a slice does not match the shapes, the weights are not those of the geometry's convolution, or it is one that this
-/// way does not [compute](computes_floats).
-pub fn weight_only(
-    kernel: Kernel,
-    input: &ConvInput<'_>,
-    bias: Option<&[f32]>,
-    steps: &[Step<'_>],
-) -> Vec<f32> {
-    input.check(bias);
-    check_steps(steps, input.outputs(), input.weights.scales().len());
-    let spec = input.geometry.spec();
-    assert!(computes_floats(spec), "{spec:?} is not computed with channels last");
-    if input.is_empty() {
-        return Vec::new();
+/// Values between zero and a bound in integers: `bound / 255 * code`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Codes {
+    /// The integers.
+    pub codes: Vec<u8>,
+    /// The value of the largest integer.
+    pub bound: f32,
+}
+
+impl Codes {
+    /// The step from one integer to the next.
+    fn step(&self) -> f32 {
+        self.bound / InputCodes::UNSIGNED_MAX as f32
     }
-    let (ways, scales) = InputWays::floats(kernel, input);
-    let ways =
-        ways.factors.into_iter().zip(scales).map(|(factor, scale)| SampleWay::Floats { factor, scale });
-    let epilogue = DequantizeRows { w_scales: input.weights.scales(), bias, steps };
-    let scheme = QuantRange::Symmetric.into(); // of no integers
-    Images { kernel, input, scheme, ways: ways.collect(), by_pixel: false }.depthwise(&epilogue)
 }
 
-/// The exact integer sums of [`dynamic`], before any scale.
-///
-/// # Panics
-///
-/// The same as those of [`dynamic`].
-pub fn accumulators(kernel: Kernel, input: &ConvInput<'_>, scheme: impl Into<InputScheme>) -> Vec<i32> {
-    input.check(None);
-    run(kernel, input, scheme.into(), &RawAccumulators)
-}
-
-fn run<T: Copy + Default + Send, E>(
-    kernel: Kernel,
-    input: &ConvInput<'_>,
-    scheme: InputScheme,
-    epilogue: &E,
-) -> Vec<T>
-where
-    E: RowEpilogue<i32, Output = T> + RowEpilogue<f32, Output = T>,
-{
-    let spec = input.geometry.spec();
-    assert!(computes(spec), "{spec:?} is not computed with channels last");
-    if input.is_empty() {
-        return Vec::new();
+impl Pixels<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Floats(values) => values.len(),
+            Self::Codes(codes) => codes.codes.len(),
+        }
     }
-    let (quantizers, by_pixel) = InputWays::channels_last(kernel, input, scheme);
-    let ways = quantizers.into_iter().map(SampleWay::Integers).collect();
-    let images = Images { kernel, input, scheme, ways, by_pixel };
-    if is_depthwise(spec) { images.depthwise(epilogue) } else { images.dense(epilogue) }
+}
+
+/// The inputs that a convolution multiplies with its integer weights.
+#[derive(Clone, Copy, Debug)]
+pub enum Arithmetic {
+    /// Integers, as [`conv::dynamic`](super::dynamic) makes them of floats.
+    Dynamic(InputScheme),
+    /// Floats, as [`conv::weight_only`](super::weight_only) takes them; the products of a sum are added tap after tap.
+    WeightOnly,
+}
+
+/// A convolution of images whose channels lie side by side, and some steps with the outputs, which lie so, too.
+#[derive(Clone, Copy, Debug)]
+pub struct Convolution<'a> {
+    /// The images.
+    pub pixels: Pixels<'a>,
+    /// The samples.
+    pub batch: usize,
+    /// The places where the filters stand.
+    pub geometry: &'a ConvGeometry,
+    /// The filters.
+    pub weights: &'a PackedWeights,
+    /// What is multiplied.
+    pub arithmetic: Arithmetic,
+    /// One value for each output channel.
+    pub bias: Option<&'a [f32]>,
+    /// The steps that outputs go through.
+    pub steps: &'a [Step<'a>],
+}
+
+impl Convolution<'_> {
+    /// The outputs `[batch, .., channels]`.
+    ///
+    /// # Panics
+    ///
+    /// If a slice does not match the shapes, the weights are not those of the geometry's convolution, or it is one that this
+    /// way does not [compute](computes).
+    pub fn floats(&self, kernel: Kernel) -> Vec<f32> {
+        self.run(kernel, &self.dequantize())
+    }
+
+    /// The outputs, which lie between zero and `bound`, as the nearest integers; those outside become the integer at that end.
+    ///
+    /// # Panics
+    ///
+    /// As [`floats`](Self::floats), and if the bound is not above zero and finite.
+    pub fn codes(&self, kernel: Kernel, bound: f32) -> Codes {
+        assert!(bound > 0.0 && bound.is_finite(), "outputs up to {bound} have no integers");
+        let epilogue = EncodeRows::new(self.dequantize(), bound);
+        Codes { codes: self.run(kernel, &epilogue), bound }
+    }
+
+    /// The exact integer sums, before any scale.
+    ///
+    /// # Panics
+    ///
+    /// As [`floats`](Self::floats).
+    pub fn accumulators(&self, kernel: Kernel) -> Vec<i32> {
+        self.run(kernel, &RawAccumulators)
+    }
+
+    fn dequantize(&self) -> DequantizeRows<'_> {
+        DequantizeRows { w_scales: self.weights.scales(), bias: self.bias, steps: self.steps }
+    }
+
+    fn run<T: Copy + Default + Send, E>(&self, kernel: Kernel, epilogue: &E) -> Vec<T>
+    where
+        E: RowEpilogue<i32, Output = T> + RowEpilogue<f32, Output = T>,
+    {
+        let spec = self.geometry.spec();
+        super::check(self.geometry, (self.pixels.len(), self.batch), self.weights, self.bias);
+        check_steps(self.steps, self.outputs(), spec.channels[1]);
+        let computes = match self.arithmetic {
+            Arithmetic::Dynamic(_) => computes(spec),
+            Arithmetic::WeightOnly => computes_floats(spec),
+        };
+        assert!(computes, "{spec:?} is not computed with channels last");
+        if self.outputs() == 0 {
+            return Vec::new();
+        }
+        let images = Images { kernel, input: self, ways: self.ways(kernel), by_pixel: self.by_pixel() };
+        if is_depthwise(spec) { images.depthwise(epilogue) } else { images.dense(epilogue) }
+    }
+
+    /// The values of all outputs.
+    fn outputs(&self) -> usize {
+        self.batch * self.geometry.spec().channels[1] * self.geometry.output().iter().product::<usize>()
+    }
+
+    /// The way of each sample to what is multiplied.
+    fn ways(&self, kernel: Kernel) -> Vec<SampleWay> {
+        let x = match self.pixels {
+            Pixels::Floats(x) => x,
+            Pixels::Codes(codes) => return vec![SampleWay::Codes { step: codes.step() }; self.batch],
+        };
+        let extents = extents(kernel, x, [self.batch, self.geometry.sample()]).into_iter();
+        let way = |extent: Extent| match self.arithmetic {
+            Arithmetic::Dynamic(scheme) => SampleWay::Integers(Quantizer::of_inputs(extent, scheme)),
+            Arithmetic::WeightOnly => {
+                let [factor, scale] = overflow_guard(extent.absmax());
+                SampleWay::Floats { factor, scale }
+            }
+        };
+        extents.map(way).collect()
+    }
+
+    /// True if each pixel gets a scale of its own; that of its sample then says whether integers have a sign.
+    fn by_pixel(&self) -> bool {
+        let scheme = match self.arithmetic {
+            Arithmetic::Dynamic(scheme) => scheme,
+            Arithmetic::WeightOnly => return false,
+        };
+        let are_floats = matches!(self.pixels, Pixels::Floats(_));
+        are_floats && scheme.codes == InputCodes::Auto && self.geometry.is_pointwise()
+    }
 }
 
 /// The way of a sample's values to what is multiplied.
@@ -154,6 +226,8 @@ enum SampleWay {
     Integers(Option<Quantizer>),
     /// Floats, each times a power of two that leaves room for their sums; the scale takes it back.
     Floats { factor: f32, scale: f32 },
+    /// Integers already, so far apart.
+    Codes { step: f32 },
 }
 
 impl SampleWay {
@@ -162,6 +236,16 @@ impl SampleWay {
         match self {
             Self::Integers(quantizer) => quantizer.map_or(f32::NAN, |quantizer| quantizer.scale),
             Self::Floats { scale, .. } => *scale,
+            Self::Codes { step } => *step,
+        }
+    }
+
+    /// True if its integers have no sign.
+    fn is_unsigned(&self) -> bool {
+        match self {
+            Self::Integers(quantizer) => quantizer.as_ref().is_some_and(Quantizer::is_unsigned),
+            Self::Floats { .. } => false,
+            Self::Codes { .. } => true,
         }
     }
 }
@@ -169,8 +253,7 @@ impl SampleWay {
 /// A batch, and how its values become what is multiplied.
 struct Images<'a> {
     kernel: Kernel,
-    input: &'a ConvInput<'a>,
-    scheme: InputScheme,
+    input: &'a Convolution<'a>,
     /// One a sample.
     ways: Vec<SampleWay>,
     /// True if each pixel has a scale of its own; that of its sample then says whether integers have a sign.
@@ -187,25 +270,8 @@ impl<'a> Images<'a> {
     }
 
     /// The values of one sample.
-    fn sample(&self, sample: usize) -> &'a [f32] {
+    fn sample<'x, T>(&self, values: &'x [T], sample: usize) -> &'x [T] {
         let len = self.geometry().sample();
-        &self.input.values[sample * len..][..len]
-    }
-
-    /// The way of a sample to integers, if it has one.
-    fn quantizer(&self, sample: usize) -> Option<&Quantizer> {
-        match &self.ways[sample] {
-            SampleWay::Integers(quantizer) => quantizer.as_ref(),
-            SampleWay::Floats { .. } => None,
-        }
-    }
-
-    /// The smallest and the largest integer of the pixels of a sample, and the steps that a largest magnitude is divided into.
-    fn codes_of(&self, sample: usize) -> ([i32; 2], f32) {
-        let quantizer = self.quantizer(sample);
-        let range = self.scheme.range;
-        let limits =
-            quantizer.map_or([range.qmin(), range.qmax()], |quantizer| [quantizer.qmin, quantizer.qmax]);
-        (limits, self.scheme.divisor(quantizer.is_some_and(Quantizer::is_unsigned)))
+        &values[sample * len..][..len]
     }
 }

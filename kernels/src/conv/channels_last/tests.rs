@@ -1,8 +1,8 @@
 //! Images with channels last give the bits of the other ways to convolve, which are tested against loops in `i64`.
 
 use super::*;
-use crate::conv;
 use crate::conv::tests::{Case, Numbers};
+use crate::conv::{self, ConvInput};
 use crate::epilogue::ChannelOp;
 use crate::range::{InputCodes, QuantRange};
 use crate::tests::packed;
@@ -63,14 +63,22 @@ fn check(case: &Case, numbers: &mut Numbers) -> bool {
     let bias: Vec<_> = (0..outputs).map(|_| value(numbers, false)).collect();
     let turned_x = turned(&x, [batch, inputs, volume]);
     let first = ConvInput { values: &x, batch, geometry: &geometry, weights: &weights };
-    let last = ConvInput { values: &turned_x, ..first };
+    let last = Convolution {
+        pixels: Pixels::Floats(&turned_x),
+        batch,
+        geometry: &geometry,
+        weights: &weights,
+        arithmetic: Arithmetic::WeightOnly,
+        bias: Some(&bias),
+        steps: &[],
+    };
     let pixels: usize = geometry.output().iter().product();
     let largest = x.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
     for kernel in Kernel::tested() {
         if computes_floats(&spec) && x.iter().all(|x| x.is_finite()) {
             let expected = conv::weight_only(kernel, &first, Some(&bias));
             let expected = turned(&expected, [batch, outputs, pixels]);
-            let out = weight_only(kernel, &last, Some(&bias), &[]);
+            let out = last.floats(kernel);
             let close = |(i, (y, expected)): (usize, (&f32, &f32))| {
                 let all = largest * 128.0 * scales[i % outputs] * spec.taps() as f32;
                 (y - expected).abs() <= all * FLOAT_SUM
@@ -83,13 +91,14 @@ fn check(case: &Case, numbers: &mut Numbers) -> bool {
         for codes in [InputCodes::Auto, InputCodes::Signed] {
             let scheme = InputScheme::from(QuantRange::Symmetric).with_codes(codes);
             let expected = turned(&conv::accumulators(kernel, &first, scheme), [batch, outputs, pixels]);
-            let sums = accumulators(kernel, &last, scheme);
+            let last = Convolution { arithmetic: Arithmetic::Dynamic(scheme), ..last };
+            let sums = last.accumulators(kernel);
             // What stands for a NaN is multiplied with a scale of NaN.
             let is_finite = x.iter().all(|x| x.is_finite());
             assert!(sums == expected || !is_finite, "{kernel:?} {spec:?} {geometry:?} {codes:?}");
             let expected = conv::dynamic(kernel, &first, scheme, Some(&bias));
             let expected = turned(&expected, [batch, outputs, pixels]);
-            let out = dynamic(kernel, &last, scheme, Some(&bias), &[]);
+            let out = last.floats(kernel);
             let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert!(bits(&out) == bits(&expected), "{kernel:?} {spec:?} {geometry:?} {codes:?} outputs");
             let other: Vec<_> = expected.iter().rev().map(|x| x * 0.5).collect();
@@ -101,7 +110,7 @@ fn check(case: &Case, numbers: &mut Numbers) -> bool {
                 Step::Channels(ChannelOp::Add, &bias),
                 Step::Activate(Activation::Relu),
             ];
-            let stepped = dynamic(kernel, &last, scheme, Some(&bias), &steps);
+            let stepped = Convolution { steps: &steps, ..last }.floats(kernel);
             let one = |(i, (&y, &other)): (usize, (&f32, &f32))| {
                 let (scale, bias) = (scales[i % outputs], bias[i % outputs]);
                 let y = ((y - bias) / scale + other) * scale + bias;
@@ -110,8 +119,33 @@ fn check(case: &Case, numbers: &mut Numbers) -> bool {
             let expected: Vec<_> = expected.iter().zip(&other).enumerate().map(one).collect();
             assert!(bits(&stepped) == bits(&expected), "{kernel:?} {spec:?} {geometry:?} {codes:?} steps");
         }
+        check_codes(kernel, &last, numbers);
     }
     true
+}
+
+/// Outputs as integers are the floats, divided into steps; and a convolution of integers gives what it gives of the floats that they
+/// stand for.
+fn check_codes(kernel: Kernel, convolution: &Convolution<'_>, numbers: &mut Numbers) {
+    let bound = 1.5;
+    let steps = [Step::Activate(Activation::Clamp([0.0, bound]))];
+    let scheme = InputScheme::from(QuantRange::Symmetric).with_codes(InputCodes::Auto);
+    let convolution = Convolution { arithmetic: Arithmetic::Dynamic(scheme), steps: &steps, ..*convolution };
+    let floats = convolution.floats(kernel);
+    let codes = convolution.codes(kernel, bound);
+    let same =
+        |(code, y): (&u8, &f32)| y.is_nan() || f32::from(*code) == (y * (255.0 / bound)).round_ties_even();
+    assert!(codes.codes.len() == floats.len() && codes.codes.iter().zip(&floats).all(same), "{kernel:?}");
+    // The largest integer is among them, so that floats have the same steps.
+    let mut codes: Vec<_> = (0..convolution.pixels.len()).map(|_| (numbers.next() % 256) as u8).collect();
+    codes.iter_mut().step_by(convolution.geometry.spec().channels[0]).for_each(|code| *code = 255);
+    let codes = Codes { codes, bound };
+    let floats: Vec<_> = codes.codes.iter().map(|&code| codes.step() * f32::from(code)).collect();
+    let of_codes = Convolution { pixels: Pixels::Codes(&codes), ..convolution };
+    let of_floats = Convolution { pixels: Pixels::Floats(&floats), ..convolution };
+    assert!(of_codes.accumulators(kernel) == of_floats.accumulators(kernel), "{kernel:?}");
+    let bits = |values: Vec<f32>| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert!(bits(of_codes.floats(kernel)) == bits(of_floats.floats(kernel)), "{kernel:?}");
 }
 
 #[test]
@@ -177,8 +211,16 @@ fn groups_have_another_way() {
     let geometry = case.spec.geometry(case.input, case.padding).unwrap();
     let layout = WeightLayout::Conv(case.spec);
     let weights = packed(&vec![1; layout.len()], &[1.0; 4], layout);
-    let input = ConvInput { values: &[0.0; 100], batch: 1, geometry: &geometry, weights: &weights };
-    dynamic(Kernel::detect(), &input, QuantRange::Symmetric, None, &[]);
+    let convolution = Convolution {
+        pixels: Pixels::Floats(&[0.0; 100]),
+        batch: 1,
+        geometry: &geometry,
+        weights: &weights,
+        arithmetic: Arithmetic::Dynamic(QuantRange::Symmetric.into()),
+        bias: None,
+        steps: &[],
+    };
+    convolution.floats(Kernel::detect());
 }
 
 /// Every window of small images, against loops over its values.

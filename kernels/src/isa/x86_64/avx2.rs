@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 
+use super::convert::Convert256;
 use super::shuffle::Shuffle256;
 use crate::isa::conv_microkernel::{ConvMicrokernel, conv_tiles};
 use crate::isa::encoding::SignedI16;
@@ -261,5 +262,5 @@ define_isa! {
     /// Most x86 CPUs since 2013.
     Avx2 = "avx2",
     features: ["avx2", "fma"], input: SignedI16, gemm: Integers<6, 2>, weight_only: Floats256,
-    conv: Integers<3, 4>, conv_float: PixelFloats256, shuffle: Shuffle256
+    conv: Integers<3, 4>, conv_float: PixelFloats256, shuffle: Shuffle256, convert: Convert256
 }

@@ -2,6 +2,7 @@
 
 mod avx2;
 mod avx512_vnni;
+mod convert;
 mod shuffle;
 mod vnni256;
 

@@ -6,6 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{Floats256, KC, PixelFloats256, vectors};
+use super::convert::Convert256;
 use super::shuffle::Shuffle256;
 use crate::isa::conv_microkernel::{ConvMicrokernel, conv_tiles};
 use crate::isa::encoding::OffsetU8;
@@ -101,12 +102,12 @@ define_isa! {
     /// Recent desktop CPUs without AVX-512.
     AvxVnni = "avx-vnni",
     features: ["avx2", "fma", "avxvnni"], input: OffsetU8, gemm: DotAvxVnni, weight_only: Floats256,
-    conv: DotAvxVnni, conv_float: PixelFloats256, shuffle: Shuffle256
+    conv: DotAvxVnni, conv_float: PixelFloats256, shuffle: Shuffle256, convert: Convert256
 }
 
 define_isa! {
     /// The same kernel in the other encoding: how a machine with AVX-512 tests it.
     Avx512VlVnni = "avx512vl-vnni",
     features: ["avx2", "fma", "avx512vl", "avx512vnni"], input: OffsetU8, gemm: DotAvx512Vl, weight_only: Floats256,
-    conv: DotAvx512Vl, conv_float: PixelFloats256, shuffle: Shuffle256
+    conv: DotAvx512Vl, conv_float: PixelFloats256, shuffle: Shuffle256, convert: Convert256
 }
