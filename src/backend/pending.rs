@@ -98,7 +98,7 @@ impl<B: Backend> Pending<B> {
     /// zero and a number. What follows then reads a quarter of the bytes, and rounds each value by 1/510 of that number at most.
     pub(super) fn into_codes(this: Arc<Self>) -> Result<ConvImage<B>, Arc<Self>> {
         let bound = match this.steps.last() {
-            Some(&OutputStep::Activate(Activation::Clamp([low, high]))) if low == 0.0 => high,
+            Some(&OutputStep::Activate(Activation::Clamp([0.0, high]))) => high,
             Some(OutputStep::Activate(Activation::Sigmoid)) => 1.0,
             _ => return Err(this),
         };

@@ -115,3 +115,54 @@ unsafe impl<E: InputEncoding> Convert<E> for Loops {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tile;
+    use super::*;
+    use crate::isa::{Isa, Kernel, Op};
+
+    /// What all passes make of these values.
+    struct Passes<'a>(&'a [f32]);
+
+    impl Op for Passes<'_> {
+        type Output = (u32, Vec<u32>, Vec<i32>, Vec<u8>, Vec<u32>);
+
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) -> Self::Output {
+            let x = self.0;
+            let offset = I::Input::offset(false);
+            let way = ToCodes { factors: [1.0, 127.0 / 3.0], limits: [-127, 127], offset };
+            let bytes_way = ToCodes { factors: [2.0, 255.0 / 6.0], limits: [0, 255], offset: 0 };
+            let (mut scaled, mut floats) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            let mut codes = vec![I::Input::encode(0, 0); x.len()];
+            let mut bytes = vec![0; x.len()];
+            tile::scale(isa, x, 0.3, &mut scaled);
+            tile::encode(isa, x, &way, &mut codes);
+            tile::encode_bytes(isa, x, &bytes_way, &mut bytes);
+            tile::widen(isa, &bytes, &mut floats);
+            let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
+            let codes = codes.into_iter().map(|code| code.into() - offset).collect();
+            (tile::absmax(isa, x).to_bits(), bits(scaled), codes, bytes, bits(floats))
+        }
+    }
+
+    /// Rows of every length, with ties, zeros of both signs, values beyond the limits, and in one of them a NaN.
+    #[test]
+    fn every_kernel_gives_what_loops_give() {
+        for len in 0..70 {
+            let x: Vec<_> = (0..len).map(|i| (i * 37 % 101) as f32 * 0.059_055_12 - 3.1).collect();
+            let x: Vec<_> = x.into_iter().map(|x| if x.abs() < 0.1 { -0.0 } else { x }).collect();
+            let expected = Kernel::by_name("portable").unwrap().run(Passes(&x));
+            for kernel in Kernel::tested() {
+                assert!(kernel.run(Passes(&x)) == expected, "{kernel:?}, {len} values");
+                let mut x = x.clone();
+                x.push(f32::NAN);
+                assert!(
+                    f32::from_bits(kernel.run(Passes(&x)).0).is_nan(),
+                    "{kernel:?}, {len} values and a NaN"
+                );
+            }
+        }
+    }
+}

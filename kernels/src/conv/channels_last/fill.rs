@@ -176,9 +176,9 @@ impl PixelWays {
     /// The ways of pixels with these largest magnitudes, which are divided into so many steps.
     #[inline(always)]
     fn new(largest: [f32; PIXELS], divisor: f32) -> Self {
-        let mut ways = Self { scales: largest, prescales: [1.0; PIXELS], inverses: [0.0; PIXELS] };
-        for i in 0..PIXELS {
-            [ways.scales[i], ways.prescales[i], ways.inverses[i]] = steps(largest[i], divisor);
+        let mut ways = Self { scales: [1.0; PIXELS], prescales: [1.0; PIXELS], inverses: [0.0; PIXELS] };
+        for (i, largest) in largest.into_iter().enumerate() {
+            [ways.scales[i], ways.prescales[i], ways.inverses[i]] = steps(largest, divisor);
         }
         ways
     }
