@@ -71,11 +71,9 @@ test-device:
 test-spirv:
     BURN_INT8_REQUIRE_GPU=1 cargo test --features vulkan --lib -- cube
 
-# An example and a language model on a device.
+# An example on a device.
 examples-device:
     cargo run --features wgpu,flex --example quickstart -- --backend wgpu
-    cargo run --features wgpu,flex -p llm -- \
-        compare --synthetic tiny --backend wgpu --prompt-tokens 8 --max-tokens 8
 
 # Documentation without a broken link.
 doc:
