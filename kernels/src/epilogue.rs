@@ -2,10 +2,11 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::isa::{
     Isa, LANES, MR, Op, ShortFunction, Sum, Sums, TRANSPOSED_ROWS, ToCodes, ToFloats, dequantize,
-    encode_bytes, transpose,
+    encode_bytes, has_nan, transpose,
 };
 use crate::range::Quantizer;
 use crate::scratch::CacheAligned;
@@ -278,16 +279,23 @@ impl<S: Sum> RowEpilogue<S> for DequantizeRows<'_> {
     }
 }
 
-/// The outputs of [`DequantizeRows`] as integers without a sign.
+/// The outputs of [`DequantizeRows`] as integers without a sign, which can't be NaN: the samples that have one are noted.
 pub(crate) struct EncodeRows<'a> {
     rows: DequantizeRows<'a>,
     way: ToCodes,
+    /// One for each sample, of so many rows.
+    has_nan: &'a [AtomicBool],
+    sample_rows: usize,
 }
 
 impl<'a> EncodeRows<'a> {
-    /// Integers of outputs between zero and `bound`.
-    pub(crate) fn new(rows: DequantizeRows<'a>, bound: f32) -> Self {
-        Self { rows, way: Quantizer::up_to(bound).to_codes(0) }
+    /// Integers of outputs between zero and `bound`, of samples with so many rows.
+    pub(crate) fn new(
+        rows: DequantizeRows<'a>,
+        bound: f32,
+        (has_nan, sample_rows): (&'a [AtomicBool], usize),
+    ) -> Self {
+        Self { rows, way: Quantizer::up_to(bound).to_codes(0), has_nan, sample_rows }
     }
 }
 
@@ -310,8 +318,12 @@ impl<S: Sum> RowEpilogue<S> for EncodeRows<'_> {
     ) {
         let mut floats = CacheAligned([[0.0; NR]; MR]);
         self.rows.tile(isa, panel, tile, &mut floats.0);
-        for (out, floats) in out.iter_mut().zip(&floats.0).take(tile.rows) {
-            encode_bytes(isa, &floats[..tile.columns], &self.way, &mut out[..tile.columns]);
+        for (row, (out, floats)) in out.iter_mut().zip(&floats.0).enumerate().take(tile.rows) {
+            let floats = &floats[..tile.columns];
+            encode_bytes(isa, floats, &self.way, &mut out[..tile.columns]);
+            if has_nan(isa, floats) {
+                self.has_nan[(tile.first_row + row) / self.sample_rows].store(true, Ordering::Relaxed);
+            }
         }
     }
 }

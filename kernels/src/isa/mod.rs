@@ -34,7 +34,7 @@ pub(crate) use microkernel::{Accumulator, MR, Matrix, Microkernel, Operands, Sum
 pub(crate) use portable::Portable;
 pub(crate) use tile::{
     ConvTile, Depthwise3x3, IgemmTile, TileSize, TileSizes, absmax, channel_tile, dequantize, encode,
-    encode_bytes, gemm_tile, rotate_64, scale, transpose, widen,
+    encode_bytes, gemm_tile, has_nan, rotate_64, scale, transpose, widen,
 };
 
 /// The environment variable that forces a kernel by name.

@@ -119,6 +119,13 @@ pub(crate) fn absmax<I: Isa>(_isa: I, x: &[f32]) -> f32 {
     unsafe { <I::Convert as Convert<I::Input>>::absmax(x) }
 }
 
+/// Says whether a value is NaN.
+#[inline(always)]
+pub(crate) fn has_nan<I: Isa>(_isa: I, x: &[f32]) -> bool {
+    // SAFETY: there is a value of `I`, so the CPU has the features.
+    unsafe { <I::Convert as Convert<I::Input>>::has_nan(x) }
+}
+
 /// Writes each value times a factor; `out` is as long as `x`.
 #[inline(always)]
 pub(crate) fn scale<I: Isa>(_isa: I, x: &[f32], factor: f32, out: &mut [f32]) {

@@ -23,6 +23,8 @@ mod tests;
 mod turn;
 mod window;
 
+use std::sync::atomic::AtomicBool;
+
 use super::geometry::ConvGeometry;
 use super::ways::extents;
 use crate::epilogue::{DequantizeRows, EncodeRows, RawAccumulators, RowEpilogue, Step, check_steps};
@@ -86,6 +88,8 @@ pub struct Codes {
     pub codes: Vec<u8>,
     /// The value of the largest integer.
     pub bound: f32,
+    /// Says of each sample whether one of its values was NaN: what reads it gives NaN everywhere.
+    pub has_nan: Vec<bool>,
 }
 
 impl Codes {
@@ -143,15 +147,18 @@ impl Convolution<'_> {
         self.run(kernel, &self.dequantize())
     }
 
-    /// The outputs, which lie between zero and `bound`, as the nearest integers; those outside become the integer at that end.
+    /// The outputs, which lie between zero and `bound`, as the nearest integers; those outside become the integer at that end. NaN has no
+    /// integer: [`Codes::has_nan`] notes its sample.
     ///
     /// # Panics
     ///
     /// As [`floats`](Self::floats), and if the bound is not above zero and finite.
     pub fn codes(&self, kernel: Kernel, bound: f32) -> Codes {
         assert!(bound > 0.0 && bound.is_finite(), "outputs up to {bound} have no integers");
-        let epilogue = EncodeRows::new(self.dequantize(), bound);
-        Codes { codes: self.run(kernel, &epilogue), bound }
+        let has_nan: Vec<_> = (0..self.batch).map(|_| AtomicBool::new(false)).collect();
+        let pixels = self.geometry.output().iter().product();
+        let codes = self.run(kernel, &EncodeRows::new(self.dequantize(), bound, (&has_nan, pixels)));
+        Codes { codes, bound, has_nan: has_nan.into_iter().map(AtomicBool::into_inner).collect() }
     }
 
     /// The exact integer sums, before any scale.
@@ -174,6 +181,9 @@ impl Convolution<'_> {
         let spec = self.geometry.spec();
         super::check(self.geometry, (self.pixels.len(), self.batch), self.weights, self.bias);
         check_steps(self.steps, self.outputs(), spec.channels[1]);
+        if let Pixels::Codes(codes) = self.pixels {
+            assert_eq!(codes.has_nan.len(), self.batch, "each sample says whether it has a NaN");
+        }
         let computes = match self.arithmetic {
             Arithmetic::Dynamic(_) => computes(spec),
             Arithmetic::WeightOnly => computes_floats(spec),
@@ -195,7 +205,14 @@ impl Convolution<'_> {
     fn ways(&self, kernel: Kernel) -> Vec<SampleWay> {
         let x = match self.pixels {
             Pixels::Floats(x) => x,
-            Pixels::Codes(codes) => return vec![SampleWay::Codes { step: codes.step() }; self.batch],
+            Pixels::Codes(codes) => {
+                let step = |has_nan: &bool| if *has_nan { f32::NAN } else { codes.step() };
+                return codes
+                    .has_nan
+                    .iter()
+                    .map(|has_nan| SampleWay::Codes { step: step(has_nan) })
+                    .collect();
+            }
         };
         let extents = extents(kernel, x, [self.batch, self.geometry.sample()]).into_iter();
         let way = |extent: Extent| match self.arithmetic {

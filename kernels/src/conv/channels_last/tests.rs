@@ -133,19 +133,28 @@ fn check_codes(kernel: Kernel, convolution: &Convolution<'_>, numbers: &mut Numb
     let convolution = Convolution { arithmetic: Arithmetic::Dynamic(scheme), steps: &steps, ..*convolution };
     let floats = convolution.floats(kernel);
     let codes = convolution.codes(kernel, bound);
+    let sample = floats.len() / convolution.batch;
+    let has_nan: Vec<_> = floats.chunks(sample).map(|sample| sample.iter().any(|y| y.is_nan())).collect();
+    assert!(codes.has_nan == has_nan, "{kernel:?}");
     let same =
         |(code, y): (&u8, &f32)| y.is_nan() || f32::from(*code) == (y * (255.0 / bound)).round_ties_even();
     assert!(codes.codes.len() == floats.len() && codes.codes.iter().zip(&floats).all(same), "{kernel:?}");
     // The largest integer is among them, so that floats have the same steps.
     let mut codes: Vec<_> = (0..convolution.pixels.len()).map(|_| (numbers.next() % 256) as u8).collect();
     codes.iter_mut().step_by(convolution.geometry.spec().channels[0]).for_each(|code| *code = 255);
-    let codes = Codes { codes, bound };
+    let mut codes = Codes { codes, bound, has_nan: vec![false; convolution.batch] };
     let floats: Vec<_> = codes.codes.iter().map(|&code| codes.step() * f32::from(code)).collect();
     let of_codes = Convolution { pixels: Pixels::Codes(&codes), ..convolution };
     let of_floats = Convolution { pixels: Pixels::Floats(&floats), ..convolution };
     assert!(of_codes.accumulators(kernel) == of_floats.accumulators(kernel), "{kernel:?}");
     let bits = |values: Vec<f32>| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    assert!(bits(of_codes.floats(kernel)) == bits(of_floats.floats(kernel)), "{kernel:?}");
+    let expected = of_floats.floats(kernel);
+    assert!(bits(of_codes.floats(kernel)) == bits(expected.clone()), "{kernel:?}");
+    codes.has_nan[0] = true;
+    let of_codes = Convolution { pixels: Pixels::Codes(&codes), ..convolution };
+    let first_is_nan =
+        |(i, (y, other)): (usize, (&f32, &f32))| if i < sample { y.is_nan() } else { y == other };
+    assert!(of_codes.floats(kernel).iter().zip(&expected).enumerate().all(first_is_nan), "{kernel:?}");
 }
 
 #[test]

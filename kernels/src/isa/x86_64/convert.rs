@@ -36,6 +36,19 @@ unsafe impl Convert<OffsetU8> for Convert512 {
     }
 
     #[inline(always)]
+    unsafe fn has_nan(x: &[f32]) -> bool {
+        let mut found = 0;
+        for x in x.chunks(16) {
+            // SAFETY: the caller vouches for AVX-512F; the load reads as many values as the chunk has.
+            unsafe {
+                let x = _mm512_maskz_loadu_ps(first_lanes(x.len()), x.as_ptr());
+                found |= _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+            }
+        }
+        found != 0
+    }
+
+    #[inline(always)]
     unsafe fn scale(x: &[f32], factor: f32, out: &mut [f32]) {
         // SAFETY: the caller vouches for AVX-512F; each load and each store touches as many values as both chunks have.
         unsafe {
@@ -232,6 +245,26 @@ unsafe fn absmax_256(x: &[f32]) -> f32 {
     f32::from_bits(lanes.into_iter().chain(rest).fold(0, i32::max).cast_unsigned())
 }
 
+/// Says whether a value is NaN.
+///
+/// # Safety
+///
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn has_nan_256(x: &[f32]) -> bool {
+    let (chunks, rest) = x.as_chunks::<8>();
+    // SAFETY: the caller vouches for AVX2; each load reads eight floats.
+    let found = unsafe {
+        let mut found = _mm256_setzero_ps();
+        for x in chunks {
+            let x = _mm256_loadu_ps(x.as_ptr());
+            found = _mm256_or_ps(found, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+        }
+        _mm256_movemask_ps(found)
+    };
+    found != 0 || rest.iter().any(|x| x.is_nan())
+}
+
 /// Writes each value times a factor.
 ///
 /// # Safety
@@ -298,6 +331,12 @@ unsafe impl Convert<SignedI16> for Convert256 {
     }
 
     #[inline(always)]
+    unsafe fn has_nan(x: &[f32]) -> bool {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { has_nan_256(x) }
+    }
+
+    #[inline(always)]
     unsafe fn scale(x: &[f32], factor: f32, out: &mut [f32]) {
         // SAFETY: the caller vouches for AVX2.
         unsafe { scale_256(x, factor, out) }
@@ -334,6 +373,12 @@ unsafe impl Convert<OffsetU8> for Convert256 {
     unsafe fn absmax(x: &[f32]) -> f32 {
         // SAFETY: the caller vouches for AVX2.
         unsafe { absmax_256(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn has_nan(x: &[f32]) -> bool {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { has_nan_256(x) }
     }
 
     #[inline(always)]
