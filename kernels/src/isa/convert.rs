@@ -56,7 +56,7 @@ pub(crate) const LANES: usize = 16;
 /// # Safety
 ///
 /// All functions need a CPU with the features of the instruction set.
-pub(crate) unsafe trait Convert<E: InputEncoding> {
+pub(crate) unsafe trait Convert {
     /// The largest magnitude, NaN or infinite if any value is.
     unsafe fn absmax(x: &[f32]) -> f32;
     /// Says whether a value is NaN.
@@ -65,17 +65,25 @@ pub(crate) unsafe trait Convert<E: InputEncoding> {
     unsafe fn scale(x: &[f32], factor: f32, out: &mut [f32]);
     /// Writes each byte as a float. `out` is as long as `x`.
     unsafe fn widen(x: &[u8], out: &mut [f32]);
-    /// Writes the code of each value. `out` is as long as `x`.
-    unsafe fn encode(x: &[f32], way: &ToCodes, out: &mut [E::Code]);
     /// Writes what the first sums of a row give: `columns` of them, up to the next multiple of [`LANES`].
     unsafe fn dequantize(sums: SumRow<'_>, columns: usize, way: &ToFloats<'_>, out: &mut [f32; NR]);
+}
+
+/// The pass over the values of a row or pixel whose result depends on the encoding of inputs.
+///
+/// # Safety
+///
+/// It needs a CPU with the features of the instruction set.
+pub(crate) unsafe trait Encode<E: InputEncoding> {
+    /// Writes the code of each value. `out` is as long as `x`.
+    unsafe fn encode(x: &[f32], way: &ToCodes, out: &mut [E::Code]);
 }
 
 /// Loops, for instruction sets without a better way.
 pub(crate) struct Loops;
 
 // SAFETY: no function needs any feature.
-unsafe impl<E: InputEncoding> Convert<E> for Loops {
+unsafe impl Convert for Loops {
     #[inline(always)]
     unsafe fn absmax(x: &[f32]) -> f32 {
         absmax(x)
@@ -97,14 +105,6 @@ unsafe impl<E: InputEncoding> Convert<E> for Loops {
     }
 
     #[inline(always)]
-    unsafe fn encode(x: &[f32], way: &ToCodes, out: &mut [E::Code]) {
-        let ToCodes { factors: [first, second], limits, offset } = *way;
-        for (out, x) in out.iter_mut().zip(x) {
-            *out = E::encode(round_and_clip((x * first) * second, limits), offset);
-        }
-    }
-
-    #[inline(always)]
     unsafe fn dequantize(sums: SumRow<'_>, columns: usize, way: &ToFloats<'_>, out: &mut [f32; NR]) {
         let ToFloats { offset, x_scale, column_sums, w_scales, biases, function } = *way;
         for (i, out) in out.iter_mut().enumerate().take(columns) {
@@ -119,6 +119,17 @@ unsafe impl<E: InputEncoding> Convert<E> for Loops {
                 ShortFunction::Relu => relu(y),
                 ShortFunction::Clamp(limits) => clamp(y, limits),
             };
+        }
+    }
+}
+
+// SAFETY: it needs no feature.
+unsafe impl<E: InputEncoding> Encode<E> for Loops {
+    #[inline(always)]
+    unsafe fn encode(x: &[f32], way: &ToCodes, out: &mut [E::Code]) {
+        let ToCodes { factors: [first, second], limits, offset } = *way;
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = E::encode(round_and_clip((x * first) * second, limits), offset);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The trait of instruction sets, the trait of operations, and the macro that makes the one from the other.
 
 use super::conv_microkernel::{ConvMicrokernel, Shuffle};
-use super::convert::Convert;
+use super::convert::{Convert, Encode};
 use super::encoding::{InputEncoding, OffsetU8};
 use super::microkernel::{Microkernel, Sum};
 
@@ -24,7 +24,7 @@ pub(crate) unsafe trait Isa: Copy + Send + Sync {
     /// The operations that move floats between lanes: transposition and rotation.
     type Shuffle: Shuffle;
     /// The passes from floats to the codes of inputs.
-    type Convert: Convert<Self::Input> + Convert<OffsetU8>;
+    type Convert: Convert + Encode<Self::Input> + Encode<OffsetU8>;
 }
 
 /// An operation that runs on any instruction set.

@@ -6,7 +6,7 @@ use super::conv_microkernel::{
     ChannelOperands, ConvMicrokernel, ConvOperands, Depthwise3x3Operands, IgemmOperands, LINES_AT_ONCE,
     Shuffle, TRANSPOSED_ROWS, channel_sums, lines_3x3,
 };
-use super::convert::{Convert, SumRow, ToCodes, ToFloats};
+use super::convert::{Convert, Encode, SumRow, ToCodes, ToFloats};
 use super::encoding::{InputEncoding, OffsetU8};
 use super::instruction_set::{Isa, Op, Role};
 use super::microkernel::{Accumulator, Microkernel, Operands, RowOffsets, Sums};
@@ -116,21 +116,21 @@ pub(crate) fn rotate_64<I: Isa>(_isa: I, block: &[f32; 64], out: &mut [f32; 64])
 #[inline(always)]
 pub(crate) fn absmax<I: Isa>(_isa: I, x: &[f32]) -> f32 {
     // SAFETY: there is a value of `I`, so the CPU has the features.
-    unsafe { <I::Convert as Convert<I::Input>>::absmax(x) }
+    unsafe { I::Convert::absmax(x) }
 }
 
 /// Says whether a value is NaN.
 #[inline(always)]
 pub(crate) fn has_nan<I: Isa>(_isa: I, x: &[f32]) -> bool {
     // SAFETY: there is a value of `I`, so the CPU has the features.
-    unsafe { <I::Convert as Convert<I::Input>>::has_nan(x) }
+    unsafe { I::Convert::has_nan(x) }
 }
 
 /// Writes each value times a factor; `out` is as long as `x`.
 #[inline(always)]
 pub(crate) fn scale<I: Isa>(_isa: I, x: &[f32], factor: f32, out: &mut [f32]) {
     // SAFETY: there is a value of `I`, so the CPU has the features.
-    unsafe { <I::Convert as Convert<I::Input>>::scale(x, factor, out) }
+    unsafe { I::Convert::scale(x, factor, out) }
 }
 
 /// Writes the code of each value; `out` is as long as `x`.
@@ -142,14 +142,14 @@ pub(crate) fn encode<I: Isa>(
     out: &mut [<I::Input as InputEncoding>::Code],
 ) {
     // SAFETY: there is a value of `I`, so the CPU has the features.
-    unsafe { <I::Convert as Convert<I::Input>>::encode(x, way, out) }
+    unsafe { <I::Convert as Encode<I::Input>>::encode(x, way, out) }
 }
 
 /// Writes the integers of each value, which are in `0..=255` whatever the encoding of inputs; `out` is as long as `x`.
 #[inline(always)]
 pub(crate) fn encode_bytes<I: Isa>(_isa: I, x: &[f32], way: &ToCodes, out: &mut [u8]) {
     // SAFETY: there is a value of `I`, so the CPU has the features.
-    unsafe { <I::Convert as Convert<OffsetU8>>::encode(x, way, out) }
+    unsafe { <I::Convert as Encode<OffsetU8>>::encode(x, way, out) }
 }
 
 /// Writes what the first `columns` sums of a row give, up to the next multiple of [`LANES`](super::LANES).
@@ -162,14 +162,14 @@ pub(crate) fn dequantize<I: Isa>(
     out: &mut [f32; NR],
 ) {
     // SAFETY: there is a value of `I`, so the CPU has the features.
-    unsafe { <I::Convert as Convert<I::Input>>::dequantize(sums, columns, way, out) }
+    unsafe { I::Convert::dequantize(sums, columns, way, out) }
 }
 
 /// Writes each byte as a float; `out` is as long as `x`.
 #[inline(always)]
 pub(crate) fn widen<I: Isa>(_isa: I, x: &[u8], out: &mut [f32]) {
     // SAFETY: there is a value of `I`, so the CPU has the features.
-    unsafe { <I::Convert as Convert<I::Input>>::widen(x, out) }
+    unsafe { I::Convert::widen(x, out) }
 }
 
 /// Computes the sums of `outputs` neighbouring outputs of a depthwise convolution, at most [`MR`](super::MR), a row of channels each.

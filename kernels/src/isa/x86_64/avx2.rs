@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::convert::Convert256;
+use super::convert_256::Convert256;
 use super::shuffle::Shuffle256;
 use crate::isa::conv_microkernel::{ConvMicrokernel, conv_tiles};
 use crate::isa::encoding::SignedI16;

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::convert::Convert512;
+use super::convert_512::Convert512;
 use super::shuffle::Shuffle256;
 use crate::isa::conv_microkernel::{ConvMicrokernel, conv_tiles};
 use crate::isa::encoding::OffsetU8;

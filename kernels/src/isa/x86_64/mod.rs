@@ -2,7 +2,8 @@
 
 mod avx2;
 mod avx512_vnni;
-mod convert;
+mod convert_256;
+mod convert_512;
 mod shuffle;
 mod vnni256;
 
