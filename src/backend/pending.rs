@@ -14,8 +14,7 @@ use super::fused;
 use super::once::Once;
 use super::tensor::with_rank;
 use super::weight::StockWeight;
-use crate::config::QuantMode;
-use crate::nn::weight::Int8Weight;
+use crate::config::{LayerScheme, QuantMode};
 use crate::ops::{ConvImage, ConvOp, LinearOp, OutputStep};
 use burn_int8_kernels::conv::ConvGeometry;
 use burn_int8_kernels::{Activation, ChannelOp, InputCodes};
@@ -94,16 +93,23 @@ impl<B: Backend> Pending<B> {
         }
     }
 
-    /// The output in integers, for a convolution that takes them: if nobody else has a handle, and the last step bounds it between
-    /// zero and a number. What follows then reads a quarter of the bytes, and rounds each value by 1/510 of that number at most.
-    pub(super) fn into_codes(this: Arc<Self>) -> Result<ConvImage<B>, Arc<Self>> {
+    /// The output in integers, for the convolution that reads it: if nobody else has a handle, the last step bounds it between zero and a
+    /// number, and the schemes of both allow it. The convolution then reads a quarter of the bytes, and each value is rounded by 1/510 of
+    /// that number at most.
+    pub(super) fn into_codes(
+        this: Arc<Self>,
+        reader: &StockWeight<B>,
+        geometry: &ConvGeometry,
+    ) -> Result<ConvImage<B>, Arc<Self>> {
         let bound = match this.steps.last() {
             Some(&OutputStep::Activate(Activation::Clamp([0.0, high]))) => high,
             Some(OutputStep::Activate(Activation::Sigmoid)) => 1.0,
             _ => return Err(this),
         };
         let is_bounded = bound > 0.0 && bound.is_finite();
-        if !is_bounded || this.layer.geometry.is_none() || this.computed.get().is_some() {
+        let allow = |writer| Layer::allow_codes([(&this.layer.weight, writer), (reader, geometry)]);
+        let is_allowed = is_bounded && this.layer.geometry.as_ref().is_some_and(allow);
+        if !is_allowed || this.computed.get().is_some() {
             return Err(this);
         }
         let Self { layer, steps, .. } = Arc::try_unwrap(this)?;
@@ -141,13 +147,19 @@ impl<B: Backend> Layer<B> {
         }
     }
 
-    /// Says whether the layer, a convolution, may read integers where its input has bounds: its scheme leaves open what it reads.
-    pub(super) fn takes_codes(weight: &StockWeight<B>, geometry: &ConvGeometry) -> bool {
-        let is_open =
-            weight.asked().mode != QuantMode::WeightOnly && weight.asked().codes == InputCodes::Auto;
-        let is_put_off =
-            |int8: &Int8Weight<B>| fused::is_on::<B>(&int8.device) && int8.weights.has_steps(int8.scheme);
-        is_open && weight.compute(*geometry.spec(), is_put_off)
+    /// Says whether integers may go from one convolution to the next. The scheme of one of them must leave the integers of inputs open; a
+    /// depthwise one, which is weight-only, says nothing about them, and goes with the other.
+    fn allow_codes(layers: [(&StockWeight<B>, &ConvGeometry); 2]) -> bool {
+        let schemes = layers.map(|(weight, geometry)| {
+            weight.compute(*geometry.spec(), |int8| {
+                let is_put_off = fused::is_on::<B>(&int8.device) && int8.weights.has_steps(int8.scheme);
+                is_put_off.then_some(int8.scheme)
+            })
+        });
+        let is_open = |scheme: &LayerScheme| scheme.codes == InputCodes::Auto;
+        let [Some(one), Some(other)] = &schemes else { return false };
+        (is_open(one) || is_open(other))
+            && [one, other].into_iter().all(|scheme| is_open(scheme) || scheme.mode == QuantMode::WeightOnly)
     }
 
     /// The input of a layer that was not put off.

@@ -399,7 +399,7 @@ impl<B: Backend> Int8Tensor<B> {
             Value::Padded(padded) if !geometry.spec().transposed => {
                 Padded::into_image(padded).into_image(weight, geometry)
             }
-            Value::Pending(pending) if Layer::takes_codes(weight, geometry) => Pending::into_codes(pending)
+            Value::Pending(pending) => Pending::into_codes(pending, weight, geometry)
                 .unwrap_or_else(|pending| ConvImage::Floats(Pending::into_output(pending))),
             value => ConvImage::Floats(Self { value, ..self }.into_float()),
         }

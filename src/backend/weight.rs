@@ -81,11 +81,6 @@ impl<B: Backend> StockWeight<B> {
         self.read(|one| other.read(|other| one.scheme == other.scheme && one.weights.equals(&other.weights)))
     }
 
-    /// The scheme that was asked for.
-    pub(super) fn asked(&self) -> LayerScheme {
-        self.asked
-    }
-
     pub(super) fn layout(&self) -> WeightLayout {
         self.read(|int8| int8.weights.layout())
     }
