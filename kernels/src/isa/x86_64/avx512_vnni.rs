@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::convert_512::Convert512;
-use super::shuffle::Shuffle256;
+use super::shuffle::Shuffle512;
 use crate::isa::conv_microkernel::{ConvMicrokernel, conv_tiles};
 use crate::isa::encoding::OffsetU8;
 use crate::isa::instruction_set::define_isa;
@@ -233,5 +233,5 @@ define_isa! {
     /// Servers since 2019, desktops with Zen 4 or later.
     Avx512Vnni = "avx512-vnni",
     features: ["avx512f", "avx512bw", "avx512vl", "avx512vnni"], input: OffsetU8, gemm: Integers,
-    weight_only: Floats, conv: Integers, conv_float: PixelFloats, shuffle: Shuffle256, convert: Convert512
+    weight_only: Floats, conv: Integers, conv_float: PixelFloats, shuffle: Shuffle512, convert: Convert512
 }

@@ -1,4 +1,4 @@
-//! Transposition and rotation of floats between the lanes of registers, in 256 bits: all sets share them.
+//! Transposition and rotation of floats between the lanes of registers: in 256 bits, which all sets share, and rotation in 512.
 
 use std::arch::x86_64::*;
 use std::array::from_fn;
@@ -49,6 +49,68 @@ impl Shuffle for Shuffle256 {
                 _mm256_storeu_ps(out[i].as_mut_ptr(), x[i]);
             }
         }
+    }
+}
+
+/// Registers of sixteen floats for rotations; transpositions are those of eight.
+pub(crate) struct Shuffle512;
+
+impl Shuffle for Shuffle512 {
+    #[inline(always)]
+    unsafe fn transpose(
+        from: &[[f32; NR]; TRANSPOSED_ROWS],
+        columns: usize,
+        to: &mut [[f32; TRANSPOSED_ROWS]; NR],
+    ) {
+        // SAFETY: the caller vouches for AVX-512F, which no CPU has without AVX2.
+        unsafe { Shuffle256::transpose(from, columns, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn rotate_64(block: &[f32; 64], out: &mut [f32; 64]) {
+        let (block, out) = (block.as_chunks::<16>().0, out.as_chunks_mut::<16>().0);
+        // SAFETY: the caller vouches for AVX-512F. Four registers of sixteen floats are the 64 of each array.
+        unsafe {
+            let mut x = [_mm512_setzero_ps(); 4];
+            for i in 0..4 {
+                x[i] = quarters_512(neighbours_512(_mm512_loadu_ps(block[i].as_ptr())));
+            }
+            let sums = _mm512_add_ps(_mm512_add_ps(x[0], x[1]), _mm512_add_ps(x[2], x[3]));
+            let half = _mm512_mul_ps(sums, _mm512_set1_ps(0.5));
+            for i in 0..4 {
+                _mm512_storeu_ps(out[i].as_mut_ptr(), _mm512_sub_ps(half, x[3 - i]));
+            }
+        }
+    }
+}
+
+/// Multiplies each four neighbouring lanes by the matrix of four.
+///
+/// # Safety
+///
+/// The CPU has AVX-512F.
+#[inline(always)]
+unsafe fn neighbours_512(x: __m512) -> __m512 {
+    // SAFETY: the caller vouches for AVX-512F.
+    unsafe {
+        let pairs = _mm512_add_ps(x, _mm512_permute_ps::<0b10_11_00_01>(x));
+        let sums = _mm512_add_ps(pairs, _mm512_permute_ps::<0b01_00_11_10>(pairs));
+        _mm512_sub_ps(_mm512_mul_ps(sums, _mm512_set1_ps(0.5)), _mm512_permute_ps::<0b00_01_10_11>(x))
+    }
+}
+
+/// Multiplies each four lanes that are four apart by the matrix of four.
+///
+/// # Safety
+///
+/// The CPU has AVX-512F.
+#[inline(always)]
+unsafe fn quarters_512(x: __m512) -> __m512 {
+    // SAFETY: the caller vouches for AVX-512F.
+    unsafe {
+        let pairs = _mm512_add_ps(x, _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x));
+        let sums = _mm512_add_ps(pairs, _mm512_shuffle_f32x4::<0b01_00_11_10>(pairs, pairs));
+        _mm512_sub_ps(_mm512_mul_ps(sums, _mm512_set1_ps(0.5)), _mm512_shuffle_f32x4::<0b00_01_10_11>(x, x))
     }
 }
 
