@@ -5,7 +5,7 @@ use burn::nn;
 use burn::prelude::*;
 use burn_int8::nn::{Embedding, Linear};
 use burn_int8::prelude::*;
-use burn_int8::{BudgetReport, Int8};
+use burn_int8::{BudgetReport, Int8, SchemeError};
 
 use super::B;
 use crate::support::conv_case::one_of_each;
@@ -35,6 +35,17 @@ fn linear_layers<B: Backend>() {
     }
 }
 
+/// Weight-only outputs are float sums, which a device adds in another order where Burn pads the image itself.
+const FLOAT_SUMS_DB: f64 = 0.01;
+
+/// The same error of the same scheme, but for the rounding of float sums.
+fn is_same(one: &SchemeError, other: &SchemeError) -> bool {
+    let [one_db, other_db] =
+        [one, other].map(|error| error.distortion.map(|distortion| distortion.sqnr_db()));
+    let is_near = |(one, other): (f64, f64)| one == other || (one - other).abs() <= FLOAT_SUMS_DB;
+    one.scheme == other.scheme && (one_db == other_db || one_db.zip(other_db).is_some_and(is_near))
+}
+
 fn convolutions<B: Backend>() {
     for (case, config) in
         one_of_each().into_iter().flat_map(|case| CONFIGS.map(|config| (case.clone(), config())))
@@ -49,7 +60,9 @@ fn convolutions<B: Backend>() {
             let absmax = |row: &burn_int8::LayerSensitivity| row.input.map(|input| input.absmax());
             assert_eq!(absmax(&burns), absmax(&ours), "{case:?}");
             assert_eq!((burns.calls, burns.outputs), (1, ours.outputs), "{case:?}");
-            assert_eq!(burns.schemes, ours.schemes, "{case:?}, {config}");
+            let are_same = burns.schemes.len() == ours.schemes.len()
+                && burns.schemes.iter().zip(&ours.schemes).all(|(burns, ours)| is_same(burns, ours));
+            assert!(are_same, "{case:?}, {config}: {:?}, {:?}", burns.schemes, ours.schemes);
         });
     }
 }
