@@ -47,9 +47,7 @@ impl Images<'_> {
             });
         })
     }
-}
 
-impl Images<'_> {
     /// Writes the integers of a window of a sample, and the scales of its pixels if each has its own.
     #[inline(always)]
     fn encode<I: Isa>(
